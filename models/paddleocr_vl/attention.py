@@ -1,0 +1,84 @@
+"""All attention of the model: three shapes of it, none of which ever holds a full score matrix or copies the cache.
+
+Rules for old GPUs: never `enable_gqa` (the memory-efficient kernel refuses it and PyTorch falls to the math path,
+which holds every score); FlashAttention is not needed; where no fused kernel exists, queries go in chunks.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+SCORES_PER_CHUNK = 1 << 24  # scores held at once where no fused kernel exists: 64 MiB in fp32
+
+
+def packed_attention(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Full attention inside each picture of a packed batch.
+
+    q, k, v: (sum of lengths, heads, D). Neighbours of equal length run in one call, without padding.
+    """
+    outputs = []
+    start = index = 0
+    while index < len(lengths):
+        length, count = lengths[index], 1
+        while index + count < len(lengths) and lengths[index + count] == length:
+            count += 1
+        stop = start + count * length
+        batch = [x[start:stop].unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v)]
+        outputs.append(fused_attention(*batch, causal=False).transpose(1, 2).flatten(0, 1))
+        start, index = stop, index + count
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def prefill_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of one prompt: q (L, heads, D), k and v (kv_heads, L, D) as the cache holds them."""
+    length, heads, head_dim = q.shape
+    kv_heads = k.shape[0]
+    group = heads // kv_heads
+    # KV heads are the batch; their query heads share one key by a stride of 0, so nothing is repeated in memory.
+    q = q.view(length, kv_heads, group, head_dim).permute(1, 2, 0, 3)
+    k, v = (x[:, None].expand(-1, group, -1, -1) for x in (k, v))
+    return fused_attention(q, k, v, causal=True).permute(2, 0, 1, 3).reshape(length, heads, head_dim)
+
+
+def decode_attention(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
+    """One new token per sequence: q (B, heads, D); keys and values, per sequence, (kv_heads, length, D) views.
+
+    The query heads of one KV head are folded into the query axis, so the cache is read in place, and each sequence
+    costs its own length only.
+    """
+    batch, heads, head_dim = q.shape
+    outputs = torch.empty_like(q)
+    for row in range(batch):
+        kv_heads = keys[row].shape[0]
+        folded = q[row].view(1, kv_heads, heads // kv_heads, head_dim)
+        output = fused_attention(folded, keys[row][None], values[row][None], causal=False)
+        outputs[row] = output.reshape(heads, head_dim)
+    return outputs
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+    """Scaled dot-product attention of q (B, H, L, D) with k, v (B, H, S, D), by the best kernel without full scores."""
+    if q.device.type == "cpu":
+        return scaled_dot_product_attention(q, k, v, is_causal=causal)
+    if q.device.type == "cuda":
+        with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
+            return scaled_dot_product_attention(q, k, v, is_causal=causal)
+    return chunked_attention(q, k, v, causal=causal)
+
+
+def chunked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+    """The same, by matrix products over chunks of queries: for devices without a fused kernel."""
+    batch, heads, length, head_dim = q.shape
+    keys = k.shape[2]
+    step = max(1, SCORES_PER_CHUNK // (batch * heads * keys))
+    outputs = []
+    for start in range(0, length, step):
+        scores = (q[:, :, start : start + step].float() * head_dim**-0.5) @ k.float().transpose(2, 3)
+        if causal:
+            query = torch.arange(start, start + scores.shape[2], device=q.device)
+            scores.masked_fill_(torch.arange(keys, device=q.device) > query[:, None], float("-inf"))
+        outputs.append((scores.softmax(-1) @ v.float()).to(q.dtype))
+    return torch.cat(outputs, dim=2)

@@ -1,0 +1,50 @@
+"""PaddleOCR-VL as one module: vision tower, projector, decoder and output head, with no state of any request."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.paddleocr_vl.rope import Grid
+from models.paddleocr_vl.text import Attend, TextDecoder
+from models.paddleocr_vl.vision import Projector, VisionTower
+
+
+class PaddleOCRVL(nn.Module):
+    """Built from transformers' `PaddleOCRVLConfig`; `weights.load_weights` fills it."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.image_token_id: int = config.image_token_id
+        self.visual = VisionTower(config.vision_config)
+        self.projector = Projector(config)
+        self.text = TextDecoder(config.text_config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+
+    @property
+    def residual_dtype(self) -> torch.dtype:
+        """fp16 overflows in the residual stream, so that stays in fp32; other dtypes keep their own."""
+        dtype = self.lm_head.weight.dtype
+        return torch.float32 if dtype == torch.float16 else dtype
+
+    def encode(self, pixels: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
+        """Features of each picture, (cells, hidden), from `pixels` (N, channels, patch, patch)."""
+        merged = self.projector(self.visual(pixels, grids, self.residual_dtype), grids)
+        return list(merged.split([rows * columns // self.projector.merge**2 for rows, columns in grids]))
+
+    def embed(self, input_ids: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        """Decoder inputs (N, hidden) of `input_ids` (N,), the pictures' features in the places of picture tokens."""
+        x = self.text.embed_tokens(input_ids)
+        if features:
+            x = x.masked_scatter((input_ids == self.image_token_id)[:, None], torch.cat(list(features)).to(x.dtype))
+        return x.to(self.residual_dtype)
+
+    def decode(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """Hidden states (N, hidden) of decoder inputs `x` (N, hidden) at M-RoPE `positions` (3, N)."""
+        return self.text(x, positions, attend)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(N, hidden) -> (N, vocabulary), fp32."""
+        return self.lm_head(hidden).float()

@@ -1,0 +1,91 @@
+"""From messages and PIL pictures to model input, by the checkpoint's own tokenizer, template and image settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from transformers import AutoTokenizer, PaddleOCRVLConfig
+from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import (
+    PaddleOCRVLImageProcessorPil,
+    smart_resize,
+)
+
+from models.paddleocr_vl.rope import Grid, prompt_positions
+
+Message = dict[str, Any]
+"""{"role": "system" | "user" | "assistant", "content": [{"type": "text", "text": ...} | {"type": "image"}]}"""
+
+
+class PromptError(ValueError):
+    """The messages cannot become a prompt; the message says why."""
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """One prompt of L tokens, ready for the model."""
+
+    input_ids: list[int]  # picture tokens expanded
+    positions: Tensor  # (3, L) int64
+    next_position: int  # of the first answer token
+    pixels: np.ndarray | None  # (patches, channels, patch, patch) fp32, all pictures one after another
+    grids: list[Grid]  # patches (rows, columns) of each picture
+
+
+class Processor:
+    def __init__(self, folder: Path) -> None:
+        self.config: Any = PaddleOCRVLConfig.from_pretrained(folder)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self.images = PaddleOCRVLImageProcessorPil.from_pretrained(folder)
+        self.min_pixels: int = self.images.size["shortest_edge"]
+        self.max_pixels: int = self.images.size["longest_edge"]
+        self.merge: int = self.images.merge_size
+        self.image_token_id: int = self.config.image_token_id
+        self.eos_token_id: int = self.config.text_config.eos_token_id
+        self.pad_token_id: int = self.config.text_config.pad_token_id
+
+    def prepare(self, messages: Sequence[Message], pictures: Sequence[Image.Image]) -> ModelInput:
+        """The model input of `messages`, whose image parts stand for `pictures` in order. Raises PromptError."""
+        pixels, grids = self.pixels(pictures) if pictures else (None, [])
+        input_ids = self.prompt_ids(messages, grids)
+        positions, next_position = prompt_positions(input_ids, grids, self.image_token_id, self.merge)
+        return ModelInput(input_ids, positions, next_position, pixels, grids)
+
+    def prompt_ids(self, messages: Sequence[Message], grids: Sequence[Grid]) -> list[int]:
+        """Token ids of the whole prompt, each picture's placeholder repeated once per cell of its grid."""
+        for message in messages:
+            for part in message["content"]:
+                self._refuse_control_tokens(part.get("text", ""))
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        cells = iter(rows * columns // self.merge**2 for rows, columns in grids)
+        ids: list[int] = []
+        for token in self.tokenizer.encode(text, add_special_tokens=False):
+            ids.extend([token] * next(cells) if token == self.image_token_id else [token])
+        return ids
+
+    def pixels(self, pictures: Sequence[Image.Image]) -> tuple[np.ndarray, list[Grid]]:
+        """Normalised patches (N, channels, patch, patch) fp32 and the grid of each picture."""
+        for picture in pictures:
+            self.grid(*picture.size)
+        features = self.images(images=[picture.convert("RGB") for picture in pictures], return_tensors="np")
+        return features["pixel_values"], [(int(rows), int(columns)) for _, rows, columns in features["image_grid_thw"]]
+
+    def grid(self, width: int, height: int, *, min_pixels: int | None = None) -> Grid:
+        """Patches (rows, columns) that a picture of `width` x `height` pixels becomes. Raises PromptError."""
+        patch = self.images.patch_size
+        try:
+            rows, columns = smart_resize(
+                height, width, patch * self.merge, self.min_pixels if min_pixels is None else min_pixels, self.max_pixels
+            )
+        except ValueError as error:
+            raise PromptError(f"a picture of {width} x {height} pixels cannot be read: {error}") from error
+        return rows // patch, columns // patch
+
+    def _refuse_control_tokens(self, text: str) -> None:
+        """A control token in a text would be read as one: a forged picture place or an early end."""
+        for token in self.tokenizer.all_special_tokens:
+            if token in text:
+                raise PromptError(f"the text holds {token!r}, a control token of the model; leave it out")

@@ -1,0 +1,70 @@
+"""Rotary position embeddings: axial 2-D for the vision tower, multimodal 3-D (M-RoPE) for the decoder.
+
+Reference: transformers' `modeling_paddleocr_vl.py` (`PaddleOCRVisionRotaryEmbedding`, `PaddleOCRRotaryEmbedding`,
+`get_rope_index`). Both rotate the whole head ("rotate half" layout).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Grid = tuple[int, int]  # patches (rows, columns) of one picture
+
+
+def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate `x` (N, heads, D) by `cos`, `sin` (N, D), in fp32; the result has the dtype of `x`."""
+    first, second = x.chunk(2, dim=-1)
+    rotated = torch.cat((-second, first), dim=-1)
+    return (x * cos[:, None] + rotated * sin[:, None]).to(x.dtype)
+
+
+def axial_rope(grids: Sequence[Grid], head_dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (N, head_dim), fp32, of all patches of `grids` in raster order."""
+    inv_freq = 1.0 / theta ** (torch.arange(0, head_dim // 2, 2, device=device).float() / (head_dim // 2))
+    positions = []
+    for rows, columns in grids:
+        row = torch.arange(rows, device=device).repeat_interleave(columns)
+        column = torch.arange(columns, device=device).repeat(rows)
+        positions.append(torch.stack((row, column), dim=1))
+    angles = (torch.cat(positions)[:, :, None] * inv_freq).flatten(1)  # (N, head_dim / 2): rows, then columns
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def prompt_positions(
+    input_ids: Sequence[int], grids: Sequence[Grid], image_token_id: int, merge: int
+) -> tuple[Tensor, int]:
+    """M-RoPE positions of a prompt: (3, L) int64 (time, row, column), and the position of the first answer token.
+
+    Text counts on all three axes; a picture stands still in time, spreads over rows and columns of its merged
+    grid, and the text after it goes on behind its longer side.
+    """
+    remaining = list(grids)
+    positions = torch.empty((3, len(input_ids)), dtype=torch.long)
+    index = position = 0
+    while index < len(input_ids):
+        if input_ids[index] != image_token_id:
+            positions[:, index] = position
+            index, position = index + 1, position + 1
+            continue
+        if not remaining:
+            raise ValueError("the prompt has more picture tokens than its pictures fill")
+        rows, columns = (side // merge for side in remaining.pop(0))
+        cells = rows * columns
+        positions[0, index : index + cells] = position
+        positions[1, index : index + cells] = position + torch.arange(rows).repeat_interleave(columns)
+        positions[2, index : index + cells] = position + torch.arange(columns).repeat(rows)
+        index, position = index + cells, position + max(rows, columns)
+    if remaining:
+        raise ValueError("the prompt has fewer picture tokens than its pictures need")
+    return positions, position
+
+
+def multimodal_rope(positions: Tensor, inv_freq: Tensor, sections: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (N, D), fp32, of `positions` (3, N); frequency section i turns with axis i modulo 3."""
+    axes = torch.arange(len(sections), device=positions.device) % 3
+    axis_of = axes.repeat_interleave(torch.tensor(sections, device=positions.device))  # (D / 2,)
+    angles = positions.T[:, axis_of] * inv_freq  # (N, D / 2)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()

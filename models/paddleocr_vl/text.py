@@ -1,0 +1,68 @@
+"""The text decoder (ERNIE-4.5-0.3B): RMS norm, grouped-query attention with M-RoPE, SwiGLU.
+
+It sees a flat list of tokens, (N, hidden), and knows neither sequences nor the KV cache: the caller's `attend` does.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.paddleocr_vl.rope import apply_rotary, multimodal_rope
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, q (N, heads, D), k (N, kv_heads, D), v (N, kv_heads, D)) -> (N, heads, D)"""
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, hidden: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised in fp32; the result has the weight's dtype, whatever the residual stream has."""
+        return self.weight * F.rms_norm(x.float(), self.weight.shape, eps=self.eps).to(self.weight.dtype)
+
+
+class TextLayer(nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        hidden, self.head_dim = config.hidden_size, config.head_dim
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.input_layernorm = RMSNorm(hidden, config.rms_norm_eps)
+        self.qkv_proj = nn.Linear(hidden, (self.heads + 2 * self.kv_heads) * self.head_dim, bias=False)
+        self.o_proj = nn.Linear(self.heads * self.head_dim, hidden, bias=False)
+        self.post_attention_layernorm = RMSNorm(hidden, config.rms_norm_eps)
+        self.gate_up_proj = nn.Linear(hidden, 2 * config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, hidden, bias=False)
+
+    def forward(self, index: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+        """x: (N, hidden), cos and sin: (N, D)."""
+        qkv = self.qkv_proj(self.input_layernorm(x)).unflatten(-1, (-1, self.head_dim))
+        q, k, v = qkv.split((self.heads, self.kv_heads, self.kv_heads), dim=1)
+        attended = attend(index, apply_rotary(q, cos, sin), apply_rotary(k, cos, sin), v)
+        x = x + self.o_proj(attended.flatten(1))
+        gate, up = self.gate_up_proj(self.post_attention_layernorm(x)).chunk(2, dim=-1)
+        return x + self.down_proj(F.silu(gate) * up)
+
+
+class TextDecoder(nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.sections = tuple(config.rope_parameters["mrope_section"])
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        theta = float(config.rope_parameters["rope_theta"])
+        # Plain attribute, not a buffer: it must stay in fp32 when the module is cast.
+        self.inv_freq = 1.0 / theta ** (torch.arange(0, config.head_dim, 2).float() / config.head_dim)
+
+    def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """x: (N, hidden) embeddings, positions: (3, N) -> (N, hidden), normalised, in the weights' dtype."""
+        cos, sin = multimodal_rope(positions, self.inv_freq.to(positions.device), self.sections)
+        for index, layer in enumerate(self.layers):
+            x = layer(index, x, cos, sin, attend)
+        return self.norm(x)

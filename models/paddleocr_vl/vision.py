@@ -1,0 +1,93 @@
+"""The vision tower (SigLIP, native resolution) and the projector: pixels -> one feature per 28x28 pixels.
+
+Tokens of all pictures of a batch are packed one after another; only attention and positions know where one picture
+ends. The residual stream keeps the dtype it is given (fp32 for fp16 weights); the layers work in their weights' dtype.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.paddleocr_vl.attention import packed_attention
+from models.paddleocr_vl.rope import Grid, apply_rotary, axial_rope
+
+
+class VisionLayer(nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        hidden = config.hidden_size
+        self.heads = config.num_attention_heads
+        self.layer_norm1 = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.qkv_proj = nn.Linear(hidden, 3 * hidden)
+        self.out_proj = nn.Linear(hidden, hidden)
+        self.layer_norm2 = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.fc1 = nn.Linear(hidden, config.intermediate_size)
+        self.fc2 = nn.Linear(config.intermediate_size, hidden)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, lengths: Sequence[int]) -> Tensor:
+        """x: (N, hidden), cos and sin: (N, head_dim)."""
+        dtype = self.fc1.weight.dtype
+        q, k, v = self.qkv_proj(_norm(self.layer_norm1, x).to(dtype)).unflatten(-1, (3, self.heads, -1)).unbind(1)
+        q, k = apply_rotary(q, cos, sin), apply_rotary(k, cos, sin)
+        x = x + self.out_proj(packed_attention(q, k, v, lengths).flatten(1))
+        return x + self.fc2(F.gelu(self.fc1(_norm(self.layer_norm2, x).to(dtype)), approximate="tanh"))
+
+
+class VisionTower(nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.theta = float(config.rope_parameters["rope_theta"])
+        self.side = config.image_size // config.patch_size
+        self.patch_embedding = nn.Linear(config.num_channels * config.patch_size**2, config.hidden_size)
+        self.position_embedding = nn.Embedding(self.side**2, config.hidden_size)
+        self.layers = nn.ModuleList(VisionLayer(config) for _ in range(config.num_hidden_layers))
+        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, pixels: Tensor, grids: Sequence[Grid], residual_dtype: torch.dtype | None = None) -> Tensor:
+        """pixels: (N, channels, patch, patch), all patches of `grids` in raster order -> (N, hidden)."""
+        weight = self.patch_embedding.weight
+        x = self.patch_embedding(pixels.flatten(1).to(weight.dtype)) + self._positions(grids)
+        x = x.to(residual_dtype or weight.dtype)
+        cos, sin = axial_rope(grids, self.head_dim, self.theta, pixels.device)
+        lengths = [rows * columns for rows, columns in grids]
+        for layer in self.layers:
+            x = layer(x, cos, sin, lengths)
+        return _norm(self.post_layernorm, x).to(weight.dtype)
+
+    def _positions(self, grids: Sequence[Grid]) -> Tensor:
+        """The learned square grid of positions, resampled to each picture's grid: (N, hidden)."""
+        table = self.position_embedding.weight.float().T.view(1, -1, self.side, self.side)
+        resampled = {grid: F.interpolate(table, grid, mode="bilinear").flatten(2)[0].T for grid in set(grids)}
+        return torch.cat([resampled[grid] for grid in grids]).to(self.position_embedding.weight.dtype)
+
+
+class Projector(nn.Module):
+    """Merges each 2x2 block of patches into one decoder input."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.merge = config.vision_config.spatial_merge_size
+        wide = config.vision_config.hidden_size * self.merge**2
+        self.pre_norm = nn.LayerNorm(config.vision_config.hidden_size, eps=1e-5)  # fixed in the reference
+        self.linear_1 = nn.Linear(wide, wide)
+        self.linear_2 = nn.Linear(wide, config.text_config.hidden_size)
+
+    def forward(self, x: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """x: (N, vision hidden) -> (N / merge^2, text hidden)."""
+        x = self.pre_norm(x)
+        blocks = []
+        for (rows, columns), picture in zip(grids, x.split([r * c for r, c in grids]), strict=True):
+            picture = picture.view(rows // self.merge, self.merge, columns // self.merge, self.merge, -1)
+            blocks.append(picture.transpose(1, 2).flatten(2).flatten(0, 1))
+        return self.linear_2(F.gelu(self.linear_1(torch.cat(blocks))))
+
+
+def _norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Layer norm of a residual stream that may be wider than the norm's own weights."""
+    if x.dtype == norm.weight.dtype:
+        return norm(x)
+    return F.layer_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)

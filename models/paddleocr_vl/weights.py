@@ -1,0 +1,144 @@
+"""Reads a checkpoint's safetensors straight into the model's fused parameters, one tensor at a time.
+
+Two layouts are known. Both become one canonical name by a prefix table; each canonical name owns a slice of one of
+our parameters (q, k, v share `qkv_proj`; gate and up share `gate_up_proj`).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.paddleocr_vl.model import PaddleOCRVL
+
+# The layout that the hub's checkpoints have, and the one transformers 5 writes, each to our canonical prefix.
+HUB_LAYOUT = {"visual.vision_model.": "visual.", "mlp_AR.": "projector.", "lm_head.": "lm_head.", "model.": "text."}
+TRANSFORMERS_LAYOUT = {
+    "model.visual.vision_model.": "visual.",
+    "model.projector.": "projector.",
+    "model.language_model.": "text.",
+    "lm_head.": "lm_head.",
+}
+# Stored in the hub's files, used by no forward pass (transformers ignores them as well).
+UNUSED = ("visual.embeddings.packing_position_embedding", "visual.head.", "visual.embeddings.position_ids")
+
+
+class CheckpointError(ValueError):
+    """The files do not hold the model that their config describes; the message names the tensors."""
+
+
+def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dtype) -> PaddleOCRVL:
+    """The model of `folder` on `device`, ready for inference. Raises CheckpointError."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            model = PaddleOCRVL(config)
+    finally:
+        torch.set_default_dtype(default)
+    model.to_empty(device=device)
+    model.text.inv_freq = model.text.inv_freq.to(device)
+    fill(model, folder)
+    return model.requires_grad_(False).eval()
+
+
+def fill(model: PaddleOCRVL, folder: Path) -> None:
+    """Copy every tensor of `folder` into `model`; the output head is tied where the files have none."""
+    slices = parameter_slices(model)
+    missing = set(slices)
+    extra, misshapen = [], []
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for stored in tensors.keys():  # noqa: SIM118 - not a mapping
+                    name = canonical(stored)
+                    if name.startswith(UNUSED):
+                        continue
+                    if name not in slices:
+                        extra.append(stored)
+                        continue
+                    tensor = tensors.get_tensor(stored)
+                    if tensor.shape != slices[name].shape:
+                        misshapen.append(f"{stored} is {list(tensor.shape)}, not {list(slices[name].shape)}")
+                    else:
+                        with torch.no_grad():
+                            slices[name].copy_(tensor)
+                    missing.discard(name)
+        except SafetensorError as error:
+            raise CheckpointError(f"{file} is not a whole safetensors file: {error}") from error
+    if "lm_head.weight" in missing:
+        model.lm_head.weight = model.text.embed_tokens.weight
+        missing.remove("lm_head.weight")
+    problems = [("missing", sorted(missing)), ("unknown", sorted(extra)), ("misshapen", sorted(misshapen))]
+    if any(names for _, names in problems):
+        told = "; ".join(f"{len(names)} {kind}: {', '.join(names[:5])}" for kind, names in problems if names)
+        raise CheckpointError(f"The weights in {folder} do not fit its config.json. {told}")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint folder: those its index names, else the single one."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    else:
+        names = ["model.safetensors"]
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        raise CheckpointError(f"{folder} lacks {', '.join(absent)}")
+    return [folder / name for name in names]
+
+
+def canonical(stored: str) -> str:
+    """The canonical name of a stored tensor; an unknown name comes back as it is."""
+    for layout in (TRANSFORMERS_LAYOUT, HUB_LAYOUT):
+        for prefix, ours in layout.items():
+            if stored.startswith(prefix):
+                return ours + stored.removeprefix(prefix)
+    return stored
+
+
+def parameter_slices(model: PaddleOCRVL) -> dict[str, Tensor]:
+    """Canonical name -> the view of our parameter that holds it."""
+    vision, text = model.config.vision_config, model.config.text_config
+    heads = [text.num_attention_heads * text.head_dim] + 2 * [text.num_key_value_heads * text.head_dim]
+    fused = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+    modules = {
+        "visual.patch_embedding": "visual.embeddings.patch_embedding",
+        "visual.position_embedding": "visual.embeddings.position_embedding",
+    }
+    blocks = {"qkv_proj": "self_attn", "out_proj": "self_attn", "o_proj": "self_attn"}
+    blocks |= dict.fromkeys(("gate_up_proj", "down_proj", "fc1", "fc2"), "mlp")
+    slices: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        path, leaf = name.rsplit(".", 1)
+        parent, _, module = path.rpartition(".")
+        if module in blocks:
+            parent += f".{blocks[module]}"
+        if parent.startswith("visual.layers"):
+            parent = parent.replace("visual.layers", "visual.encoder.layers", 1)
+        if module in fused:
+            sizes = heads if name.startswith("text.") and module == "qkv_proj" else len(parameter) // len(fused[module])
+            for part, view in zip(fused[module], parameter.split(sizes), strict=True):
+                slices[f"{parent}.{part}.{leaf}"] = view
+        elif path == "visual.patch_embedding" and leaf == "weight":
+            shape = (len(parameter), vision.num_channels, vision.patch_size, vision.patch_size)
+            slices[f"{modules[path]}.{leaf}"] = parameter.view(shape)
+        else:
+            stored = modules.get(path, f"{parent}.{module}" if parent else module)
+            slices[f"{stored}.{leaf}"] = parameter
+    return slices
+
+
+def save_model(model: PaddleOCRVL, file: Path, dtype: torch.dtype) -> None:
+    """Write `model` as one safetensors file in the hub's layout."""
+    prefixes = {ours: stored for stored, ours in HUB_LAYOUT.items()}
+    tensors = {}
+    for name, view in parameter_slices(model).items():
+        ours = next(prefix for prefix in prefixes if name.startswith(prefix))
+        stored = prefixes[ours] + name.removeprefix(ours)
+        tensors[stored] = view.detach().to("cpu", dtype).contiguous().clone()
+    save_file(tensors, file, metadata={"format": "pt"})

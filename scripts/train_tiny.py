@@ -1,0 +1,307 @@
+#!/usr/bin/env python
+"""Trains and measures the embedded checkpoint, `models/tiny/`: a small PaddleOCR-VL that reads clean printed English.
+
+    scripts/train_tiny.py --minutes 110           train (goes on from the last save in build/tiny, if there is one)
+    scripts/train_tiny.py --eval                  character error rates of models/tiny on fresh pictures
+    scripts/train_tiny.py --eval --pictures DIR   the same on any folder of NAME.png with NAME.txt
+
+Next-token loss alone finds the alignment of text and picture only after days on a CPU. Two auxiliary losses, whose
+parts are thrown away afterwards, find it in minutes; the renderer knows where every character stands:
+
+- detection: every picture token tells which characters have their centre in each of its 16 bins;
+- guided attention (Tachibana et al. 2017, arXiv:1710.08969): one head looks at the cell of the character just read,
+  one head a layer later at the cell of the next one.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import queue
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from models.paddleocr_vl import prompts
+from models.paddleocr_vl.model import PaddleOCRVL
+from models.paddleocr_vl.processor import Processor
+from models.paddleocr_vl.rope import Grid, prompt_positions
+from models.paddleocr_vl.weights import load_model, save_model
+from scripts.render_text import (
+    ANSWER_CHARACTERS,
+    HELD_OUT_FONTS,
+    TRAINING_FONTS,
+    Layout,
+    Page,
+    choose_layout,
+    draw_page,
+    require_packages,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKPOINT = ROOT / "models" / "tiny"
+STATE = ROOT / "build" / "tiny" / "state.pt"
+CELL = 28  # pixels of one picture token
+BINS = (8, 2)  # columns and rows of detection bins in a cell
+BLANK = 0  # detection class of an empty bin; character i of ANSWER_CHARACTERS is class i + 1
+ENLARGED = 112_896  # the min_pixels that PaddleOCR's client sends
+TOKENS_PER_BATCH = 2400  # decoder tokens
+DETECTION_SHARE = 0.06  # of the training time goes to the vision tower alone
+PEAK_RATE, LAST_RATE, WARMUP_STEPS = 2e-3, 2e-5, 150
+SAVE_SECONDS = 120
+NO_CELL = -1
+OCR_MESSAGES = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompts.OCR}]}]
+
+
+@dataclass
+class Batch:
+    """Pictures of one size with their labels; T tokens of answer, C cells a picture."""
+
+    grid: Grid
+    pixels: np.ndarray  # (B, H, W, 3) uint8
+    answers: np.ndarray  # (B, T) int64, padded with the padding token
+    cells: np.ndarray  # (B, T) int64: the cell of each answer token's character
+    bins: np.ndarray  # (B, C, bins) int64: detection classes
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+def make_batch(rng: random.Random, processor: Processor, progress: float) -> Batch:
+    """Pictures of one random layout; they grow from short single lines to whole blocks over the first third."""
+    ripe = min(1.0, 3 * progress)
+    layout = choose_layout(rng, most_lines=1 + round(5 * ripe), most_width=int(160 + 290 * min(1.0, 2 * ripe)))
+    min_pixels = processor.min_pixels
+    if ripe > 0.3 and rng.random() < 0.15:  # some enlarged, up to what PaddleOCR's client asks for
+        area = layout.width * layout.height
+        min_pixels = ENLARGED if rng.random() < 0.6 else int(min(ENLARGED, area * 2 ** rng.uniform(0.5, 4)))
+    rows, columns = processor.grid(layout.width, layout.height, min_pixels=min_pixels)
+    height, width = rows * CELL // 2, columns * CELL // 2
+    count = max(4, min(64, TOKENS_PER_BATCH // (rows * columns // 4 + 40 * layout.lines)))
+    pages = [draw_page(rng, layout, TRAINING_FONTS, held_out=False) for _ in range(count)]
+    pixels = np.stack([np.asarray(page.image.resize((width, height), Image.Resampling.BICUBIC)) for page in pages])
+    answers = [processor.tokenizer.encode(page.text, add_special_tokens=False) for page in pages]
+    length = max(map(len, answers)) + 1
+    tokens = np.full((count, length), processor.pad_token_id)
+    cells = np.full((count, length), NO_CELL)
+    bins = np.full((count, rows * columns // 4, BINS[0] * BINS[1]), BLANK)
+    for i, (page, answer) in enumerate(zip(pages, answers, strict=True)):
+        tokens[i, : len(answer)] = answer
+        tokens[i, len(answer)] = processor.eos_token_id
+        cell, part = locate(page, layout, rows // 2, columns // 2)
+        cells[i, : len(cell)] = cell
+        cells[i, len(cell)] = cell[-1]
+        classes = np.array([ANSWER_CHARACTERS.find(c) + 1 if c.strip() else BLANK for c in page.text])
+        bins[i, cell[classes > 0], part[classes > 0]] = classes[classes > 0]
+    return Batch((rows, columns), pixels, tokens, cells, bins)
+
+
+def locate(page: Page, layout: Layout, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cell and detection bin in that cell of every character, in a grid of `rows` x `columns` cells."""
+    scale = np.array([columns / layout.width, rows / layout.height])
+    place = np.clip(page.centres * scale, 0, np.array([columns, rows]) - 1e-3)
+    column, row = place.astype(int).T
+    part = ((place % 1) * BINS).astype(int)
+    return row * columns + column, part[:, 1] * BINS[0] + part[:, 0]
+
+
+def produce(batches: Any, progress: Any, seed: int) -> None:
+    """A process of its own: keeps the queue full of batches."""
+    torch.set_num_threads(1)
+    processor = Processor(CHECKPOINT)
+    rng = random.Random(seed)
+    while True:
+        batches.put(make_batch(rng, processor, progress.value))
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+class Trainer:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.processor = Processor(CHECKPOINT)
+        self.model = PaddleOCRVL(self.processor.config).to(device)
+        self.model.text.inv_freq = self.model.text.inv_freq.to(device)
+        hidden = self.processor.config.text_config.hidden_size
+        self.detector = nn.Linear(hidden, BINS[0] * BINS[1] * (len(ANSWER_CHARACTERS) + 1)).to(device)
+        initialise(self.model)
+        named = [*self.model.named_parameters(), *self.detector.named_parameters()]
+        plain = [p for name, p in named if p.ndim < 2 or "embed" in name]
+        matrices = [p for name, p in named if p.ndim >= 2 and "embed" not in name]
+        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.99), fused=True)
+        self.step = self.pictures = 0
+        self.elapsed = 0.0
+
+    def rate(self, progress: float) -> float:
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return min(1.0, (self.step + 1) / WARMUP_STEPS) * (LAST_RATE + (PEAK_RATE - LAST_RATE) * cosine)
+
+    def train_step(self, batch: Batch, progress: float) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(progress)
+        losses = self.losses(batch, whole=progress > DETECTION_SHARE)
+        guidance = 0.3 * max(0.0, 1 - progress)
+        weights = {"text": 1.0, "detection": 1.0 if progress <= DETECTION_SHARE else guidance, "attention": guidance}
+        torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.pictures += len(batch.pixels)
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def losses(self, batch: Batch, *, whole: bool) -> dict[str, Tensor]:
+        count, (rows, columns) = len(batch.pixels), batch.grid
+        pixels = torch.from_numpy(batch.pixels).to(self.device).float().div(127.5).sub(1)
+        patches = pixels.view(count, rows, 14, columns, 14, 3).permute(0, 1, 3, 5, 2, 4).flatten(0, 2)
+        features = torch.stack(self.model.encode(patches, [batch.grid] * count))  # (B, C, hidden)
+        found = self.detector(features).unflatten(-1, (BINS[0] * BINS[1], -1))
+        weight = torch.ones(len(ANSWER_CHARACTERS) + 1, device=self.device)
+        weight[BLANK] = 0.1
+        bins = torch.from_numpy(batch.bins).to(self.device)
+        losses = {"detection": F.cross_entropy(found.flatten(0, 2), bins.flatten(), weight=weight)}
+        return losses | self.text_losses(batch, features) if whole else losses
+
+    def text_losses(self, batch: Batch, features: Tensor) -> dict[str, Tensor]:
+        count, cells = features.shape[:2]
+        prompt = self.processor.prompt_ids(OCR_MESSAGES, [batch.grid])
+        start = prompt.index(self.model.image_token_id)
+        answers = torch.from_numpy(batch.answers).to(self.device)
+        ids = torch.cat((torch.tensor(prompt, device=self.device).expand(count, -1), answers[:, :-1]), dim=1)
+        positions, following = prompt_positions(prompt, [batch.grid], self.model.image_token_id, 2)
+        answer_positions = torch.arange(following, following + answers.shape[1] - 1).expand(3, -1)
+        positions = torch.cat((positions, answer_positions), dim=1).to(self.device).repeat(1, count)
+        attention = TrainingAttention(count, len(prompt) - 1, range(start, start + cells))
+        x = self.model.embed(ids.flatten(), features.unbind())
+        hidden = self.model.decode(x, positions, attention).unflatten(0, (count, -1))
+        logits = self.model.logits(hidden[:, len(prompt) - 1 :])  # (B, T, vocabulary)
+        padding = self.processor.pad_token_id
+        text = F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=padding)
+        following_cells = torch.from_numpy(batch.cells).to(self.device)
+        read_cells = F.pad(following_cells[:, :-1], (1, 0), value=NO_CELL)  # row t has just read character t - 1
+        guided = attention.guidance(1, read_cells) + attention.guidance(2, following_cells)
+        return {"text": text, "attention": guided}
+
+    def save(self) -> None:
+        STATE.parent.mkdir(parents=True, exist_ok=True)
+        parts = {"model": self.model, "detector": self.detector, "optimizer": self.optimizer}
+        state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
+        state |= {"step": self.step, "pictures": self.pictures, "elapsed": self.elapsed}
+        torch.save(state, STATE.with_suffix(".new"))
+        STATE.with_suffix(".new").replace(STATE)
+
+    def resume(self) -> None:
+        state = torch.load(STATE, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.detector.load_state_dict(state["detector"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.pictures, self.elapsed = state["step"], state["pictures"], state["elapsed"]
+
+
+class TrainingAttention:
+    """Causal attention over whole equal-length sequences; keeps what the guided layers' heads look at."""
+
+    GUIDED_HEAD = {1: 0, 2: 2}  # layer -> query head
+
+    def __init__(self, count: int, first_row: int, picture: range) -> None:
+        self.count, self.first_row, self.picture = count, first_row, picture
+        self.seen: dict[int, Tensor] = {}  # layer -> (B, T, C) probabilities of the answer rows on the picture
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (x.unflatten(0, (self.count, -1)).transpose(1, 2) for x in (q, k, v))
+        group = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        if layer in self.GUIDED_HEAD:
+            head = self.GUIDED_HEAD[layer]
+            rows = q[:, head, self.first_row :] * q.shape[-1] ** -0.5
+            scores = rows @ k[:, head].transpose(1, 2)
+            future = torch.arange(k.shape[2], device=q.device) > torch.arange(
+                self.first_row, k.shape[2], device=q.device
+            ).unsqueeze(1)
+            scores = scores.masked_fill(future, float("-inf")).log_softmax(-1)
+            self.seen[layer] = scores[:, :, self.picture.start : self.picture.stop]
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(0, 1)
+
+    def guidance(self, layer: int, cells: Tensor) -> Tensor:
+        """Mean negative log probability of the right cell; cells: (B, T), NO_CELL where there is none."""
+        picked = self.seen[layer].gather(2, cells.clamp(min=0).unsqueeze(2)).squeeze(2)
+        known = cells != NO_CELL
+        return -(picked * known).sum() / known.sum()
+
+
+def initialise(model: PaddleOCRVL) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            continue
+        deep = name.endswith(("o_proj.weight", "down_proj.weight", "out_proj.weight", "fc2.weight"))
+        scale = 0.02 if "embed" in name else (0.4 if deep else 1.0) / math.sqrt(parameter.shape[1])
+        nn.init.normal_(parameter, std=scale)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+
+
+def train(minutes: float) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    trainer = Trainer(device)
+    if STATE.exists():
+        trainer.resume()
+        print(f"Going on from {trainer.step} steps, {trainer.elapsed / 60:.0f} minutes.")
+    context = multiprocessing.get_context("spawn")
+    batches, progress = context.Queue(maxsize=24), context.Value("d", trainer.elapsed / 60 / minutes)
+    workers = [
+        context.Process(target=produce, args=(batches, progress, random.randrange(1 << 30)), daemon=True)
+        for _ in range(1 if device.type == "cpu" else max(1, multiprocessing.cpu_count() - 2))
+    ]
+    for worker in workers:
+        worker.start()
+    smooth: dict[str, float] = {}
+    saved = last = time.monotonic()
+    with tqdm(total=100, bar_format="{percentage:.1f}% {elapsed}<{remaining} {postfix}", mininterval=10) as bar:
+        while trainer.elapsed < minutes * 60:
+            try:
+                batch = batches.get(timeout=60)
+            except queue.Empty:
+                raise SystemExit("The rendering process makes no pictures; its error stands above.") from None
+            for name, loss in trainer.train_step(batch, progress.value).items():
+                smooth[name] = 0.98 * smooth.get(name, loss) + 0.02 * loss
+            now = time.monotonic()
+            trainer.elapsed, last = trainer.elapsed + now - last, now
+            progress.value = trainer.elapsed / 60 / minutes
+            bar.n = min(100.0, 100 * progress.value)
+            losses = " ".join(f"{name} {loss:.3f}" for name, loss in smooth.items())
+            bar.set_postfix_str(f"step {trainer.step} pictures {trainer.pictures} {losses}")
+            if now - saved > SAVE_SECONDS:
+                trainer.save()
+                saved = now
+    for worker in workers:
+        worker.terminate()
+    trainer.save()
+    save_model(trainer.model, CHECKPOINT / "model.safetensors", torch.bfloat16)
+
+
+# --- evaluation -----------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=120, help="training time in all, earlier runs included")
+    arguments = parser.parse_args()
+    require_packages()
+    train(arguments.minutes)
+
+
+if __name__ == "__main__":
+    main()
