@@ -18,11 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/share/texmf/fonts"))
 WORD_LIST = Path("/usr/share/dict/american-english")
-PACKAGES = (
-    "wamerican fonts-dejavu-core fonts-liberation fonts-freefont-ttf fonts-roboto-unhinted fonts-roboto-slab "
-    "fonts-lato fonts-crosextra-carlito fonts-inter fonts-noto-core fonts-linuxlibertine fonts-lmodern "
-    "fonts-urw-base35 fonts-hack fonts-open-sans fonts-crosextra-caladea fonts-cantarell fonts-texgyre fonts-firacode"
-).split()
+PACKAGES = ["wamerican", "fonts-dejavu-core", "fonts-liberation", "fonts-freefont-ttf", "fonts-roboto-unhinted", "fonts-roboto-slab", "fonts-lato", "fonts-crosextra-carlito", "fonts-inter", "fonts-noto-core", "fonts-linuxlibertine", "fonts-lmodern", "fonts-urw-base35", "fonts-hack", "fonts-open-sans", "fonts-crosextra-caladea", "fonts-cantarell", "fonts-texgyre", "fonts-firacode"]
 
 BUILT_IN = "Pillow"  # the font that Pillow carries, there even on a bare machine
 TRAINING_FONTS = (
@@ -33,9 +29,7 @@ TRAINING_FONTS = (
     "NotoSans-Regular NotoSans-Bold NotoSerif-Regular LinLibertine_R LinBiolinum_R lmroman10-regular lmsans10-regular "
     "URWBookman-Light C059-Roman URWGothic-Book NimbusSansNarrow-Regular Hack-Regular"
 ).split()
-HELD_OUT_FONTS = (
-    "OpenSans-Regular OpenSans-Bold Caladea-Regular Cantarell-Regular texgyrepagella-regular FiraCode-Regular"
-).split()
+HELD_OUT_FONTS = ["OpenSans-Regular", "OpenSans-Bold", "Caladea-Regular", "Cantarell-Regular", "texgyrepagella-regular", "FiraCode-Regular"]
 
 ANSWER_CHARACTERS = "".join(map(chr, range(32, 127))) + "£€"
 
@@ -67,7 +61,9 @@ def require_packages() -> None:
         raise SystemExit(f"Fonts or words are missing ({', '.join(missing)}). Install them: sudo {' '.join(command)}")
     print("Installing fonts and words:", " ".join(PACKAGES), flush=True)
     subprocess.run(["apt-get", "update", "-q"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    )
     font_paths.cache_clear()
 
 
@@ -109,9 +105,9 @@ def words(held_out: bool) -> tuple[list[str], list[str]]:
 class Writer:
     """Endless mostly natural text: words, names, numbers, dates, prices, addresses; one string in twenty random."""
 
-    MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec January February March April June July August".split()
-    STREETS = "Street Road Avenue Lane Drive St. Rd. Ave. Blvd. Court Way".split()
-    LABELS = "Total Subtotal Tax Date Invoice No. Order Qty Price Amount Due Name Phone Email Item Page Ref".split()
+    MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "January", "February", "March", "April", "June", "July", "August"]
+    STREETS = ["Street", "Road", "Avenue", "Lane", "Drive", "St.", "Rd.", "Ave.", "Blvd.", "Court", "Way"]
+    LABELS = ["Total", "Subtotal", "Tax", "Date", "Invoice", "No.", "Order", "Qty", "Price", "Amount", "Due", "Name", "Phone", "Email", "Item", "Page", "Ref"]
 
     def __init__(self, rng: random.Random, *, held_out: bool) -> None:
         self.rng = rng
@@ -147,7 +143,9 @@ class Writer:
 
     def number(self) -> str:
         value = int(10 ** self.rng.uniform(0, 6))
-        return self.rng.choice([str(value), f"{value:,}", f"{value / 100:.2f}", f"{value % 1000 / 10:.1f}%", f"#{value}"])
+        return self.rng.choice(
+            [str(value), f"{value:,}", f"{value / 100:.2f}", f"{value % 1000 / 10:.1f}%", f"#{value}"]
+        )
 
     def date(self) -> str:
         rng = self.rng
@@ -159,7 +157,9 @@ class Writer:
 
     def price(self) -> str:
         value = 10 ** self.rng.uniform(0, 4)
-        return self.rng.choice([f"${value:,.2f}", f"${value:.2f}", f"£{value:.2f}", f"€{value:.2f}", f"{value:.2f} USD"])
+        return self.rng.choice(
+            [f"${value:,.2f}", f"${value:.2f}", f"£{value:.2f}", f"€{value:.2f}", f"{value:.2f} USD"]
+        )
 
     def address(self) -> str:
         rng = self.rng

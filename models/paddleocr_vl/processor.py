@@ -1,5 +1,6 @@
 """From messages and PIL pictures to model input, by the checkpoint's own tokenizer, template and image settings."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +9,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from transformers import AutoTokenizer, PaddleOCRVLConfig
+from transformers import AutoTokenizer, GenerationConfig, PaddleOCRVLConfig
 from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import (
     PaddleOCRVLImageProcessorPil,
     smart_resize,
 )
 
+from models.paddleocr_vl.prompts import PixelBounds, PromptError
 from models.paddleocr_vl.rope import Grid, prompt_positions
 
 Message = dict[str, Any]
 """{"role": "system" | "user" | "assistant", "content": [{"type": "text", "text": ...} | {"type": "image"}]}"""
-
-
-class PromptError(ValueError):
-    """The messages cannot become a prompt; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -40,52 +38,67 @@ class Processor:
         self.config: Any = PaddleOCRVLConfig.from_pretrained(folder)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.images = PaddleOCRVLImageProcessorPil.from_pretrained(folder)
-        self.min_pixels: int = self.images.size["shortest_edge"]
-        self.max_pixels: int = self.images.size["longest_edge"]
+        self.bounds = PixelBounds(self.images.size["shortest_edge"], self.images.size["longest_edge"])
         self.merge: int = self.images.merge_size
         self.image_token_id: int = self.config.image_token_id
-        self.eos_token_id: int = self.config.text_config.eos_token_id
+        self.eos_token_id: int = self.tokenizer.eos_token_id
+        self.eos_token_ids = self._eos_token_ids(folder)
+        self._control_tokens = [t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special]
         self.pad_token_id: int = self.config.text_config.pad_token_id
 
-    def prepare(self, messages: Sequence[Message], pictures: Sequence[Image.Image]) -> ModelInput:
+    def prepare(
+        self, messages: Sequence[Message], pictures: Sequence[Image.Image], bounds: PixelBounds | None = None
+    ) -> ModelInput:
         """The model input of `messages`, whose image parts stand for `pictures` in order. Raises PromptError."""
-        pixels, grids = self.pixels(pictures) if pictures else (None, [])
+        pixels, grids = self.pixels(pictures, bounds or self.bounds) if pictures else (None, [])
         input_ids = self.prompt_ids(messages, grids)
         positions, next_position = prompt_positions(input_ids, grids, self.image_token_id, self.merge)
         return ModelInput(input_ids, positions, next_position, pixels, grids)
 
     def prompt_ids(self, messages: Sequence[Message], grids: Sequence[Grid]) -> list[int]:
         """Token ids of the whole prompt, each picture's placeholder repeated once per cell of its grid."""
-        for message in messages:
-            for part in message["content"]:
-                self._refuse_control_tokens(part.get("text", ""))
+        for message in messages:  # the template joins the parts of a message: a token split over two is one again
+            self._refuse_control_tokens("".join(part.get("text", "") for part in message["content"]))
         text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        tokens = self.tokenizer.encode(text, add_special_tokens=False)
+        places = tokens.count(self.image_token_id)
+        if places != len(grids):
+            raise PromptError(f"the messages hold {places} picture places, but {len(grids)} pictures came with them")
         cells = iter(rows * columns // self.merge**2 for rows, columns in grids)
         ids: list[int] = []
-        for token in self.tokenizer.encode(text, add_special_tokens=False):
+        for token in tokens:
             ids.extend([token] * next(cells) if token == self.image_token_id else [token])
         return ids
 
-    def pixels(self, pictures: Sequence[Image.Image]) -> tuple[np.ndarray, list[Grid]]:
-        """Normalised patches (N, channels, patch, patch) fp32 and the grid of each picture."""
-        for picture in pictures:
-            self.grid(*picture.size)
-        features = self.images(images=[picture.convert("RGB") for picture in pictures], return_tensors="np")
-        return features["pixel_values"], [(int(rows), int(columns)) for _, rows, columns in features["image_grid_thw"]]
+    def pixels(self, pictures: Sequence[Image.Image], bounds: PixelBounds) -> tuple[np.ndarray, list[Grid]]:
+        """Normalised patches (N, channels, patch, patch) fp32 and the grid of each picture. Raises PromptError."""
+        grids = [self.grid(*picture.size, bounds) for picture in pictures]
+        features = self.images(
+            images=[picture.convert("RGB") for picture in pictures],
+            size={"shortest_edge": bounds.min_pixels, "longest_edge": bounds.max_pixels},
+            return_tensors="np",
+        )
+        return features["pixel_values"], grids
 
-    def grid(self, width: int, height: int, *, min_pixels: int | None = None) -> Grid:
+    def grid(self, width: int, height: int, bounds: PixelBounds) -> Grid:
         """Patches (rows, columns) that a picture of `width` x `height` pixels becomes. Raises PromptError."""
         patch = self.images.patch_size
         try:
-            rows, columns = smart_resize(
-                height, width, patch * self.merge, self.min_pixels if min_pixels is None else min_pixels, self.max_pixels
-            )
+            rows, columns = smart_resize(height, width, patch * self.merge, bounds.min_pixels, bounds.max_pixels)
         except ValueError as error:
             raise PromptError(f"a picture of {width} x {height} pixels cannot be read: {error}") from error
         return rows // patch, columns // patch
 
+    def _eos_token_ids(self, folder: Path) -> frozenset[int]:
+        """Tokens that end an answer: the tokenizer's, the config's, and what generation_config.json adds."""
+        named = [self.eos_token_id, self.config.text_config.eos_token_id]
+        if (folder / "generation_config.json").exists():
+            named.append(GenerationConfig.from_pretrained(folder).eos_token_id)
+        lists = [ids if isinstance(ids, list) else [ids] for ids in named if ids is not None]
+        return frozenset(itertools.chain.from_iterable(lists))
+
     def _refuse_control_tokens(self, text: str) -> None:
         """A control token in a text would be read as one: a forged picture place or an early end."""
-        for token in self.tokenizer.all_special_tokens:
+        for token in self._control_tokens:
             if token in text:
                 raise PromptError(f"the text holds {token!r}, a control token of the model; leave it out")

@@ -1,7 +1,10 @@
-"""The six task prompts that PaddleOCR-VL was trained on; any other text is out of its training.
+"""What a request can ask of the model, without torch: the official task prompts, the bounds on a picture's size.
 
-Source: the model card of PaddlePaddle/PaddleOCR-VL-1.5.
+PaddleOCR-VL was trained on exactly these six prompts (model card of PaddlePaddle/PaddleOCR-VL-1.5); any other text is
+out of its training.
 """
+
+from typing import NamedTuple
 
 OCR = "OCR:"
 TABLE = "Table Recognition:"
@@ -11,3 +14,14 @@ SPOTTING = "Spotting:"
 SEAL = "Seal Recognition:"
 
 OFFICIAL = (OCR, TABLE, FORMULA, CHART, SPOTTING, SEAL)
+
+
+class PixelBounds(NamedTuple):
+    """A picture is scaled to between these numbers of pixels before it is cut into patches."""
+
+    min_pixels: int
+    max_pixels: int
+
+
+class PromptError(ValueError):
+    """Messages that cannot become a prompt; the message says why."""

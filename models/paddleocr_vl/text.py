@@ -57,8 +57,9 @@ class TextDecoder(nn.Module):
         self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         theta = float(config.rope_parameters["rope_theta"])
-        # Plain attribute, not a buffer: it must stay in fp32 when the module is cast.
-        self.inv_freq = 1.0 / theta ** (torch.arange(0, config.head_dim, 2).float() / config.head_dim)
+        # A plain attribute in fp32, no buffer: it has to outlive casts and construction on the meta device.
+        exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device="cpu") / config.head_dim
+        self.inv_freq = 1.0 / theta**exponents
 
     def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """x: (N, hidden) embeddings, positions: (3, N) -> (N, hidden), normalised, in the weights' dtype."""

@@ -83,7 +83,10 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint folder: those its index names, else the single one."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index} is not an index of safetensors files: {error!r}") from error
     else:
         names = ["model.safetensors"]
     absent = [name for name in names if not (folder / name).is_file()]

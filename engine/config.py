@@ -1,0 +1,14 @@
+"""What an engine is told at start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    model: Path  # checkpoint folder
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
+    dtype: str = "auto"  # auto | float32 | bfloat16 | float16
+    max_model_len: int = 8192  # tokens of prompt and answer together
+    slots: int | None = None  # requests that run at once; None: as many as memory and device make sensible
+    max_waiting: int = 256  # requests that wait for a slot before more are turned away

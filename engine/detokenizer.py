@@ -1,0 +1,63 @@
+"""Tokens -> text that is safe to send: whole UTF-8 characters only, and nothing that may turn into a stop string."""
+
+from collections.abc import Sequence
+from typing import Any
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # what a decoder gives for bytes that are no character (yet)
+LONGEST_CHARACTER = 4  # bytes of UTF-8, each of which may be a token of its own
+
+
+class Detokenizer:
+    """Incremental decoding of one answer.
+
+    A few settled tokens stay in the decoded window, because a tokenizer's decoder may treat the first one specially.
+    """
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str] = (), *, skip_special_tokens: bool = True) -> None:
+        self.stopped = False
+        self._tokenizer = tokenizer
+        self._skip_special_tokens = skip_special_tokens
+        self._stop = tuple(stop)
+        self._tokens: list[int] = []
+        self._window = 0  # tokens before this one no longer matter
+        self._settled = 0  # the text of tokens before this one has left the window
+        self._held = ""  # text that may be the beginning of a stop string
+
+    def push(self, token: int) -> str:
+        """Text that is safe to send now; empty once `stopped`."""
+        self._tokens.append(token)
+        known, text = self._decode(self._window, self._settled), self._decode(self._window, len(self._tokens))
+        waiting = len(self._tokens) - self._settled
+        if text.endswith(REPLACEMENT) and waiting < LONGEST_CHARACTER:
+            return ""
+        self._window, self._settled = self._settled, len(self._tokens)
+        return self._check_stop(text[len(known) :])
+
+    def flush(self) -> str:
+        """What is left at the end of the answer, incomplete characters as U+FFFD."""
+        if self.stopped:
+            return ""
+        known, text = self._decode(self._window, self._settled), self._decode(self._window, len(self._tokens))
+        self._window = self._settled = len(self._tokens)
+        rest = self._check_stop(text[len(known) :])
+        rest, self._held = rest + self._held, ""
+        return rest
+
+    def _decode(self, start: int, stop: int) -> str:
+        text: str = self._tokenizer.decode(self._tokens[start:stop], skip_special_tokens=self._skip_special_tokens)
+        return text
+
+    def _check_stop(self, new: str) -> str:
+        text = self._held + new
+        found = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)]
+        keep = max((_overlap(text, stop) for stop in self._stop), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest beginning of `stop`, not all of it, that `text` ends with."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,0 +1,73 @@
+"""Which device, which dtype, how many slots: decided by what is there and what is measured, never by a name."""
+
+import logging
+import time
+from typing import Any
+
+import psutil
+import torch
+
+logger = logging.getLogger(__name__)
+
+LOWEST_CAPABILITY = (6, 0)  # Pascal: the oldest that PyTorch's cu126 builds carry
+BF16_CAPABILITY = (8, 0)  # Ampere: bf16 arithmetic in hardware
+MOST_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CLEARLY_FASTER = 1.2  # a narrower dtype must be this much faster to be worth its rounding
+MEMORY_SHARE = 0.6  # of the free GPU memory goes to the cache; the rest is for the vision tower and prefill
+
+
+class DeviceError(RuntimeError):
+    """The machine cannot do what was asked; the message says what it can."""
+
+
+def choose_device(requested: str) -> torch.device:
+    """The device that `requested` (auto, cpu, cuda, cuda:N) means here. Raises DeviceError."""
+    if requested == "auto":
+        requested = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(requested)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError(f"DEVICE is {requested}, but PyTorch {torch.__version__} sees no GPU; use auto or cpu.")
+        capability = torch.cuda.get_device_capability(device)
+        if capability < LOWEST_CAPABILITY:
+            name = torch.cuda.get_device_name(device)
+            raise DeviceError(f"{name} has compute capability {capability[0]}.{capability[1]}; 6.0 is the least.")
+    return device
+
+
+def choose_dtype(requested: str, device: torch.device, config: Any) -> torch.dtype:
+    """The dtype of weights and cache; `auto` measures where the better one is not certain."""
+    if requested != "auto":
+        return DTYPES[requested]
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= BF16_CAPABILITY:
+        return torch.bfloat16
+    narrow = torch.float16 if device.type == "cuda" else torch.bfloat16
+    wide_time, narrow_time = (_matmul_seconds(dtype, device, config) for dtype in (torch.float32, narrow))
+    logger.info("Matrix products of this model: fp32 %.2f ms, %s %.2f ms", wide_time * 1e3, narrow, narrow_time * 1e3)
+    return narrow if wide_time > CLEARLY_FASTER * narrow_time else torch.float32
+
+
+def _matmul_seconds(dtype: torch.dtype, device: torch.device, config: Any) -> float:
+    """Best of five runs of one decoder layer's widest product, for a prompt and for one token; inf if not finite."""
+    weight = torch.randn(2 * config.intermediate_size, config.hidden_size, device=device).to(dtype)
+    inputs = [torch.randn(rows, config.hidden_size, device=device).to(dtype) for rows in (256, 1)]
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        outputs = [x @ weight.T for x in inputs]
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds) if all(bool(output.isfinite().all()) for output in outputs) else float("inf")
+
+
+def plan_slots(device: torch.device, bytes_per_slot: int) -> int:
+    """Slots that fit beside the weights, which are loaded already. Raises DeviceError where not even one does."""
+    on_gpu = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
+    slots = min(MOST_SLOTS[device.type], int(free * MEMORY_SHARE) // bytes_per_slot)
+    if slots < 1:
+        need, have = bytes_per_slot / 2**20, free / 2**20
+        raise DeviceError(f"One cache slot needs {need:.0f} MiB, {have:.0f} MiB are free; lower MAX_MODEL_LEN.")
+    return slots

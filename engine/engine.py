@@ -1,0 +1,356 @@
+"""The engine: submit, abort, stats. Owns the one thread that touches the model, loading included.
+
+It knows nothing of HTTP. Requests come in through an inbox that the thread empties between steps; what comes back
+crosses to the caller's event loop once a step. torch and transformers are imported on the thread: that takes seconds,
+in which the server can already answer for its health.
+"""
+
+import asyncio
+import itertools
+import logging
+import math
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Sequence as List
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from PIL import Image
+
+from engine.config import EngineConfig
+from engine.detokenizer import Detokenizer
+from engine.errors import EngineError, EngineUnavailable, GenerationFailed, InvalidRequest, QueueFull
+from engine.request import FinishReason, SamplingParams, Sequence, TokenEvent
+from engine.scheduler import Scheduler
+from engine.slots import Slots
+from models.paddleocr_vl.prompts import OCR, PixelBounds, PromptError
+
+if TYPE_CHECKING:
+    from engine.model_runner import ModelRunner
+    from models.paddleocr_vl.processor import ModelInput, Processor
+
+logger = logging.getLogger(__name__)
+
+State = Literal["loading", "ready", "draining", "stopped", "failed", "dead"]
+"""failed: the model could not be loaded. dead: the thread broke afterwards."""
+
+PREPARE_THREADS = 2  # picture work beside the model's own threads
+RATE_WINDOW = 32  # finished requests that the service rate is measured over
+
+
+@dataclass(frozen=True)
+class Stats:
+    running: int
+    waiting: int
+    free_slots: int
+
+
+class Generation:
+    """One submitted request: an async stream of TokenEvents, closed by one whose `last` is true."""
+
+    def __init__(self, engine: "Engine", prompt_tokens: int, max_tokens: int) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.max_tokens = max_tokens
+        self._engine = engine
+        self._events: asyncio.Queue[TokenEvent] = asyncio.Queue()
+        self._sequence: Sequence | None = None
+
+    async def __aiter__(self) -> AsyncIterator[TokenEvent]:
+        """Events up to and with the last. Raises the EngineError that ended the request, if one did."""
+        while True:
+            event = await self._events.get()
+            if event.error is not None:
+                raise event.error
+            yield event
+            if event.last:
+                return
+
+    def abort(self) -> None:
+        """Give up: takes effect no later than the end of the step already launched. Harmless once finished."""
+        if self._sequence is not None:
+            self._engine.abort(self._sequence)
+
+
+class Engine:
+    def __init__(self, config: EngineConfig, on_failure: Callable[[BaseException], None] | None = None) -> None:
+        """`on_failure` is called on the engine's thread when the model cannot be loaded or the thread dies."""
+        self.config = config
+        self.state: State = "loading"
+        self.error: BaseException | None = None
+        self.processor: Processor | None = None
+        self.runner: ModelRunner | None = None
+        self._on_failure = on_failure
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._scheduler = Scheduler(Slots(0))
+        self._pending = 0  # submitted and not yet finished; changed under the lock
+        self._lock = threading.Lock()
+        self._finished_at: deque[float] = deque(maxlen=RATE_WINDOW)
+        self._ids = itertools.count()
+        self._prepare = ThreadPoolExecutor(PREPARE_THREADS, thread_name_prefix="prepare")
+        self._settled = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+
+    # --- called from any thread or loop ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait_until_settled(self, timeout: float | None = None) -> State:
+        """Block until the model is loaded or has failed to."""
+        self._settled.wait(timeout)
+        return self.state
+
+    @property
+    def device(self) -> str | None:
+        return str(self.runner.device) if self.runner else None
+
+    @property
+    def dtype(self) -> str | None:
+        return str(self.runner.dtype).removeprefix("torch.") if self.runner else None
+
+    def memory_used_mb(self) -> float:
+        """MiB; 0 until the model is loaded."""
+        return self.runner.memory_used_mb() if self.runner else 0.0
+
+    def stats(self) -> Stats:
+        scheduler = self._scheduler
+        return Stats(len(scheduler.running), len(scheduler.waiting), scheduler.slots.free)
+
+    async def submit(
+        self,
+        messages: List[dict[str, Any]],
+        pictures: List[Image.Image],
+        params: SamplingParams,
+        bounds: PixelBounds | None = None,
+    ) -> Generation:
+        """Queue one request; `bounds` overrule the checkpoint's own on picture sizes. Raises InvalidRequest, QueueFull, EngineUnavailable."""
+        self._require_ready()
+        self._admit()
+        try:
+            loop = asyncio.get_running_loop()
+            prompt = await loop.run_in_executor(self._prepare, self._prepare_prompt, messages, pictures, bounds)
+            return self._enqueue(prompt, params, loop)
+        except BaseException:
+            self._leave()
+            raise
+
+    def abort(self, sequence: Sequence) -> None:
+        self._inbox.put(lambda: self._finish(sequence, None))
+
+    def shutdown(self, grace: float) -> None:
+        """Take no more requests, let running ones finish for `grace` seconds, end the rest, stop the thread."""
+        if self.state in ("loading", "ready"):
+            self.state = "draining"
+        self._inbox.put(lambda: None)  # wakes an idle thread
+        self._thread.join(grace)
+        if self._thread.is_alive():
+            self._inbox.put(lambda: self._end_all(EngineUnavailable("the server is shutting down")))
+            self._thread.join(grace)
+        self._prepare.shutdown(wait=False)
+
+    # --- admission ---------------------------------------------------------------------------------------------------
+
+    def _require_ready(self) -> None:
+        reasons = {
+            "loading": "the model is still loading",
+            "draining": "the server is shutting down",
+            "stopped": "the server is shutting down",
+            "failed": f"the model could not be loaded: {self.error}",
+            "dead": f"the engine stopped working: {self.error}",
+        }
+        if self.state != "ready":
+            raise EngineUnavailable(reasons[self.state])
+
+    def _admit(self) -> None:
+        with self._lock:
+            waiting = self._pending - self._scheduler.slots.count
+            if waiting >= self.config.max_waiting:
+                raise QueueFull(waiting, self._retry_after(waiting))
+            self._pending += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._pending -= 1
+
+    def _retry_after(self, waiting: int) -> int:
+        """Seconds in which the queue empties at the rate of the last requests; 1 where none is known."""
+        finished = list(self._finished_at)
+        if len(finished) < 2:
+            return 1
+        rate = (len(finished) - 1) / max(1e-3, time.monotonic() - finished[0])
+        return max(1, math.ceil(waiting / rate))
+
+    def _prepare_prompt(
+        self, messages: List[dict[str, Any]], pictures: List[Image.Image], bounds: PixelBounds | None = None
+    ) -> "ModelInput":
+        assert self.processor is not None
+        try:
+            prompt = self.processor.prepare(messages, pictures, bounds)
+        except PromptError as error:
+            raise InvalidRequest(str(error), "messages") from error
+        length, limit = len(prompt.input_ids), self.config.max_model_len
+        if length >= limit:
+            raise InvalidRequest(
+                f"the prompt has {length} tokens, pictures included; this model's context is {limit} tokens and must "
+                "leave room for an answer: send fewer or smaller pictures, or less text",
+                "messages",
+            )
+        return prompt
+
+    def _enqueue(self, prompt: "ModelInput", params: SamplingParams, loop: asyncio.AbstractEventLoop) -> Generation:
+        assert self.processor is not None
+        room = self.config.max_model_len - len(prompt.input_ids)
+        max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
+        text = Detokenizer(self.processor.tokenizer, params.stop, skip_special_tokens=params.skip_special_tokens)
+        generation = Generation(self, len(prompt.input_ids), max_tokens)
+        deliver = generation._events.put_nowait
+        sequence = Sequence(next(self._ids), prompt, params, max_tokens, text, deliver, loop)
+        generation._sequence = sequence
+        self._require_ready()  # the thread may have gone while the prompt was made
+        self._inbox.put(lambda: self._scheduler.add(sequence))
+        if self.state in ("dead", "stopped"):  # went after the check: nobody will empty the inbox again
+            raise EngineUnavailable("the engine stopped working")
+        return generation
+
+    # --- on the engine's thread --------------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            self._load()
+        except BaseException as error:
+            self._fail("failed", error)
+            return
+        try:
+            while self._take_inbox():
+                self._step()
+            self.state = "stopped"
+        except BaseException as error:
+            self._fail("dead", error)
+
+    def _load(self) -> None:
+        started = time.monotonic()
+        from engine.model_runner import ModelRunner
+        from models.paddleocr_vl.processor import Processor
+
+        self.processor = Processor(self.config.model)
+        self.runner = ModelRunner(self.config, self.processor)
+        self._scheduler = Scheduler(Slots(self.runner.slots))
+        self._warm_up()
+        logger.info(
+            "Model %s ready in %.1f s: %s, %s, %d slots of %d tokens",
+            self.config.model,
+            time.monotonic() - started,
+            self.device,
+            self.dtype,
+            self.runner.slots,
+            self.config.max_model_len,
+        )
+        if self.state == "loading":
+            self.state = "ready"
+        self._settled.set()
+
+    def _warm_up(self) -> None:
+        """Answer one small request, picture included, so that readiness means that the model has worked."""
+        prompt = self._prepare_prompt(
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": OCR}]}],
+            [Image.new("RGB", (56, 28), "white")],
+        )
+        assert self.processor is not None
+        ends: list[TokenEvent] = []
+        text = Detokenizer(self.processor.tokenizer)
+        sequence = Sequence(-1, prompt, SamplingParams(), 2, text, ends.append, loop=None)
+        self._pending += 1
+        self._scheduler.add(sequence)
+        while not self._scheduler.idle:
+            self._step()
+        self._finished_at.clear()
+        if ends[-1].error is not None:
+            raise ends[-1].error
+
+    def _take_inbox(self) -> bool:
+        """Carry out what came in; waits while there is nothing to do. False: drained, the thread may end."""
+        while True:
+            try:
+                command = self._inbox.get(block=self._scheduler.idle and self.state == "ready")
+            except queue.Empty:
+                return not (self._scheduler.idle and self.state == "draining")
+            command()
+
+    def _step(self) -> None:
+        assert self.runner is not None
+        step = self._scheduler.schedule()
+        self._publish([(sequence, self._accept(sequence, outcome)) for sequence, outcome in self.runner.run(step)])
+
+    def _accept(self, sequence: Sequence, outcome: int | GenerationFailed) -> TokenEvent:
+        """Take a sequence's next token, or its failure, and say what came of it."""
+        assert self.processor is not None
+        if isinstance(outcome, GenerationFailed):
+            return self._end(sequence, "", None, outcome)
+        sequence.tokens.append(outcome)
+        if outcome in self.processor.eos_token_ids:
+            return self._end(sequence, sequence.text.flush(), "stop")
+        text = sequence.text.push(outcome)
+        if sequence.text.stopped:
+            return self._end(sequence, text, "stop")
+        if len(sequence.tokens) >= sequence.max_tokens:
+            return self._end(sequence, text + sequence.text.flush(), "length")
+        return TokenEvent(text, len(sequence.tokens))
+
+    def _end(
+        self, sequence: Sequence, text: str, reason: FinishReason | None, error: EngineError | None = None
+    ) -> TokenEvent:
+        self._forget(sequence)
+        self._finished_at.append(time.monotonic())
+        return TokenEvent(text, len(sequence.tokens), reason, error)
+
+    def _finish(self, sequence: Sequence, error: EngineError | None) -> None:
+        """End a sequence from outside a step, with an error event or, for an abort, without a word."""
+        if sequence not in self._scheduler.waiting and sequence not in self._scheduler.running:
+            return
+        self._forget(sequence)
+        if error is not None:
+            self._publish([(sequence, TokenEvent("", len(sequence.tokens), error=error))])
+
+    def _forget(self, sequence: Sequence) -> None:
+        self._scheduler.remove(sequence)
+        self._leave()
+
+    def _publish(self, events: List[tuple[Sequence, TokenEvent]]) -> None:
+        """Hand the events of one step over, in one call for each event loop."""
+        loops: dict[Any, list[tuple[Sequence, TokenEvent]]] = {}
+        for sequence, event in events:
+            loops.setdefault(sequence.loop, []).append((sequence, event))
+        for loop, batch in loops.items():
+            if loop is None:
+                _deliver(batch)
+                continue
+            try:
+                loop.call_soon_threadsafe(_deliver, batch)
+            except RuntimeError:  # the loop is closed: nobody is there to read
+                for sequence, event in batch:
+                    if not event.last:
+                        self._finish(sequence, None)
+
+    def _end_all(self, error: EngineError) -> None:
+        for sequence in [*self._scheduler.running, *self._scheduler.waiting]:
+            self._finish(sequence, error)
+
+    def _fail(self, state: State, error: BaseException) -> None:
+        """Tell everybody who waits, and whoever started the engine."""
+        logger.error("The engine's thread ended: %s", error, exc_info=error)
+        self.error, self.state = error, state
+        while not self._inbox.empty():  # submissions that no step has seen
+            self._inbox.get()()
+        self._end_all(EngineUnavailable(f"the engine stopped working: {error}"))
+        self._settled.set()
+        if self._on_failure is not None:
+            self._on_failure(error)
+
+
+def _deliver(events: List[tuple[Sequence, TokenEvent]]) -> None:
+    for sequence, event in events:
+        sequence.deliver(event)

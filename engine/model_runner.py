@@ -1,0 +1,99 @@
+"""A scheduled step -> tensors -> logits. The only place where the model and the cache meet."""
+
+import logging
+from collections.abc import Sequence as List
+
+import psutil
+import torch
+from torch import Tensor
+
+from engine.config import EngineConfig
+from engine.device import choose_device, choose_dtype, plan_slots
+from engine.errors import GenerationFailed
+from engine.kv_cache import KVCache, bytes_per_token
+from engine.request import Sequence
+from engine.sampler import NOT_FINITE, sample
+from engine.scheduler import Step
+from models.paddleocr_vl.attention import decode_attention, prefill_attention
+from models.paddleocr_vl.model import PaddleOCRVL
+from models.paddleocr_vl.processor import ModelInput, Processor
+from models.paddleocr_vl.weights import load_model
+
+logger = logging.getLogger(__name__)
+
+
+class ModelRunner:
+    def __init__(self, config: EngineConfig, processor: Processor) -> None:
+        """Loads the weights and takes the cache's memory. Raises CheckpointError, DeviceError."""
+        self.device = choose_device(config.device)
+        self.dtype = choose_dtype(config.dtype, self.device, processor.config.text_config)
+        self.model: PaddleOCRVL = load_model(config.model, processor.config, self.device, self.dtype)
+        text = processor.config.text_config
+        self.slots = config.slots or plan_slots(self.device, config.max_model_len * bytes_per_token(text, self.dtype))
+        self.cache = KVCache(text, self.slots, config.max_model_len, self.device, self.dtype)
+
+    def run(self, step: Step) -> list[tuple[Sequence, int | GenerationFailed]]:
+        """The next token, or the failure, of every sequence of a step."""
+        outcomes: list[tuple[Sequence, int | GenerationFailed]] = []
+        if step.prefill is not None:
+            try:
+                outcomes += self._sampled([step.prefill], self.prefill(step.prefill))
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                logger.warning("A prompt of %d tokens did not fit: %s", len(step.prefill.prompt.input_ids), error)
+                message = "the device ran out of memory while reading the prompt; send a smaller picture"
+                outcomes.append((step.prefill, GenerationFailed(message)))
+        if step.decode:
+            outcomes += self._sampled(step.decode, self.decode(step.decode))
+        return outcomes
+
+    def _sampled(self, sequences: List[Sequence], logits: Tensor) -> list[tuple[Sequence, int | GenerationFailed]]:
+        failure = "the model's output is not finite; try DTYPE=float32"
+        tokens = sample(logits, sequences)
+        return [
+            (s, GenerationFailed(failure) if t == NOT_FINITE else t) for s, t in zip(sequences, tokens, strict=True)
+        ]
+
+    def memory_used_mb(self) -> float:
+        """MiB that the model and its cache hold: of the GPU's memory, or this process's resident memory on a CPU."""
+        if self.device.type == "cuda":
+            used = torch.cuda.memory_allocated(self.device)
+        else:
+            used = psutil.Process().memory_info().rss
+        return round(used / 2**20, 1)
+
+    @torch.inference_mode()
+    def prefill(self, sequence: Sequence) -> Tensor:
+        """Read a whole prompt into its slot; logits of its last token, (1, vocabulary)."""
+        prompt, slot = sequence.prompt, sequence.slot
+        assert isinstance(prompt, ModelInput)
+        assert slot is not None
+        features: list[Tensor] = []
+        if prompt.pixels is not None:
+            features = self.model.encode(torch.from_numpy(prompt.pixels).to(self.device), prompt.grids)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return prefill_attention(q, *self.cache.write_prompt(layer, slot, k, v))
+
+        x = self.model.embed(torch.tensor(prompt.input_ids, device=self.device), features)
+        hidden = self.model.decode(x, prompt.positions.to(self.device), attend)
+        return self.model.logits(hidden[-1:])
+
+    @torch.inference_mode()
+    def decode(self, sequences: List[Sequence]) -> Tensor:
+        """Read the newest token of every sequence; logits (B, vocabulary)."""
+        slots = [sequence.slot for sequence in sequences]
+        lengths = [sequence.cached + 1 for sequence in sequences]  # with the token that this step reads
+        table = torch.tensor(
+            [[s.tokens[-1], s.position, slot, n - 1] for s, slot, n in zip(sequences, slots, lengths, strict=True)],
+            device=self.device,
+        )
+        tokens, positions, slot_index, at = table.unbind(1)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            self.cache.append(layer, slot_index, at, k, v)
+            views = [self.cache.read(layer, slot, n) for slot, n in zip(slots, lengths, strict=True)]
+            return decode_attention(q, [keys for keys, _ in views], [values for _, values in views])
+
+        hidden = self.model.decode(self.model.embed(tokens), positions.expand(3, -1), attend)
+        return self.model.logits(hidden)

@@ -1,0 +1,253 @@
+"""Checkpoint folders for tests: the real file formats and token ids, with random weights and made-up vocabulary.
+
+Real weights are not at hand where the tests run. What is true to them: config layouts, tensor names, tokenizer class,
+token ids, chat template, picture settings. What is not: dimensions, weights, the ordinary vocabulary.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from itertools import chain, product
+from math import prod, sqrt
+from pathlib import Path
+from shutil import copy
+from string import ascii_lowercase, digits
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
+
+Layout = Literal["hub", "transformers"]
+
+TINY = Path(__file__).resolve().parent.parent / "models" / "tiny"
+REAL_VOCABULARY = 103_424  # embedding rows; the ids behind the last token have none
+REAL_ENTRIES = 100_272  # ids before the first control token behind the ordinary pieces
+
+CONTROL_TOKENS = {
+    "<unk>": 0,
+    "<s>": 1,
+    "</s>": 2,
+    "<|end_of_sentence|>": 100_272,
+    "<|begin_of_sentence|>": 100_273,
+    "<|IMAGE_PLACEHOLDER|>": 100_295,
+    "<|IMAGE_START|>": 101_305,
+    "<|IMAGE_END|>": 101_306,
+    "<|VIDEO_PLACEHOLDER|>": 101_307,
+}
+LOCATION_TOKENS = {f"<|LOC_{place}|>": 100_297 + place for place in range(1001)}
+TABLE_TOKENS = dict(
+    zip(("<fcel>", "<ecel>", "<lcel>", "<ucel>", "<xcel>", "<nl>"), range(101_308, 101_314), strict=True)
+)
+
+ENGLISH = """the and of to in for that with this from Table Figure Total Invoice Number Date Amount Page Recognition
+    document text reading picture quick brown fox jumps over lazy dog table recognition formula chart spotting seal
+    Assistant User Formula Chart Spotting Seal OCR"""
+CHINESE = "文字 识别 表格 图像 中文 公式 印章 北京 中国 人民 共和国 发票 号码 日期 金额 合计 你好 世界 模型"
+ALPHABET = "▁\n\t" + "".join(
+    chr(code)
+    for first, last in (
+        (0x21, 0x7E),  # ASCII
+        (0xA1, 0x17F),  # Latin
+        (0x391, 0x3C9),  # Greek
+        (0x410, 0x44F),  # Cyrillic
+        (0x3001, 0x3011),  # CJK punctuation
+        (0x3041, 0x30FE),  # kana
+        (0x4E00, 0x9FA5),  # Chinese
+        (0xFF01, 0xFF5E),  # full width
+    )
+    for code in range(first, last + 1)
+)
+
+
+def write_checkpoint(
+    folder: Path,
+    layout: Layout = "hub",
+    tied: bool = False,
+    seed: int = 0,
+    real_tokenizer: bool = False,
+    min_pixels: int = 112_896,
+    max_pixels: int = 1_003_520,
+) -> Path:
+    """A whole small checkpoint in `folder`; `tied` leaves out the output head."""
+    write_settings(folder, layout, tied, real_tokenizer, min_pixels, max_pixels)
+    write_weights(folder, layout, tied, seed)
+    return folder
+
+
+def write_settings(
+    folder: Path,
+    layout: Layout = "hub",
+    tied: bool = False,
+    real_tokenizer: bool = False,
+    min_pixels: int = 112_896,
+    max_pixels: int = 1_003_520,
+) -> Path:
+    """Everything but the weights: config, tokenizer, chat template, picture settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = small_config(real_tokenizer)
+    if layout == "hub":
+        _write_json(folder / "config.json", config)
+    else:
+        nested: Any = PaddleOCRVLConfig(**config)
+        nested.tie_word_embeddings = nested.text_config.tie_word_embeddings = tied
+        nested.save_pretrained(folder)
+    settings = json.loads((TINY / "preprocessor_config.json").read_text())
+    settings |= {"min_pixels": min_pixels, "max_pixels": max_pixels}
+    _write_json(folder / "preprocessor_config.json", settings)
+    names = ["chat_template.jinja", "generation_config.json", "tokenizer_config.json"]
+    for name in names if real_tokenizer else [*names, "tokenizer.json"]:
+        copy(TINY / name, folder)
+    if real_tokenizer:
+        write_tokenizer(folder)
+    return folder
+
+
+def small_config(real_tokenizer: bool) -> dict[str, Any]:
+    """The hub's flat config: the embedded checkpoint's, with smaller and less even dimensions."""
+    config: dict[str, Any] = json.loads((TINY / "config.json").read_text())
+    config |= {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "rope_theta": 500_000,
+    }
+    config["rope_scaling"] |= {"mrope_section": [2, 3, 3]}
+    config["vision_config"] |= {
+        "hidden_size": 72,
+        "intermediate_size": 100,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,  # heads of 24: as with the real 72, no power of two
+        "image_size": 126,  # 9 x 9 positions
+    }
+    if real_tokenizer:
+        config |= {
+            "vocab_size": REAL_VOCABULARY,
+            "image_token_id": CONTROL_TOKENS["<|IMAGE_PLACEHOLDER|>"],
+            "video_token_id": CONTROL_TOKENS["<|VIDEO_PLACEHOLDER|>"],
+            "vision_start_token_id": CONTROL_TOKENS["<|IMAGE_START|>"],
+            "vision_end_token_id": CONTROL_TOKENS["<|IMAGE_END|>"],
+        }
+    return config
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+def write_weights(folder: Path, layout: Layout, tied: bool, seed: int) -> None:
+    """Random fp32 weights for the config in `folder`, under the layout's tensor names."""
+    config = PaddleOCRVLConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        model = PaddleOCRVLForConditionalGeneration(config)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {name: random_tensor(name, shape, generator) for name, shape in sorted(shapes.items())}
+    if tied:
+        del tensors["lm_head.weight"]
+    if layout == "hub":
+        tensors = {hub_name(name): tensor for name, tensor in tensors.items()} | unused_tensors(config, generator)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Values as large as trained ones, so that every tensor matters and the best logits stand apart."""
+    values = torch.randn(shape, generator=generator)
+    if name.endswith("bias"):
+        return 0.2 * values
+    if len(shape) == 1:  # a norm's scale
+        return 1 + 0.2 * values
+    if "embed_tokens" in name or "position_embedding" in name:
+        return values
+    gain = 3.0 if name == "lm_head.weight" else 1.0
+    return gain * values / sqrt(prod(shape[1:]))
+
+
+def hub_name(name: str) -> str:
+    """transformers' name of a tensor -> the name that the hub's checkpoints have."""
+    for ours, theirs in {
+        "model.visual.": "visual.",
+        "model.projector.": "mlp_AR.",
+        "model.language_model.": "model.",
+    }.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
+
+
+def unused_tensors(config: Any, generator: torch.Generator) -> dict[str, Tensor]:
+    """What the hub's files carry and no forward pass uses."""
+    hidden, wide = config.vision_config.hidden_size, config.vision_config.intermediate_size
+    shapes = {
+        "embeddings.packing_position_embedding.weight": (64, hidden),
+        "head.attention.in_proj_bias": (3 * hidden,),
+        "head.attention.in_proj_weight": (3 * hidden, hidden),
+        "head.attention.out_proj.bias": (hidden,),
+        "head.attention.out_proj.weight": (hidden, hidden),
+        "head.layernorm.bias": (hidden,),
+        "head.layernorm.weight": (hidden,),
+        "head.mlp.fc1.bias": (wide,),
+        "head.mlp.fc1.weight": (wide, hidden),
+        "head.mlp.fc2.bias": (hidden,),
+        "head.mlp.fc2.weight": (hidden, wide),
+        "head.probe": (1, 1, hidden),
+    }
+    return {f"visual.vision_model.{name}": torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+# --- tokenizer ------------------------------------------------------------------------------------------------------
+
+
+def write_tokenizer(folder: Path, entries: int = REAL_ENTRIES) -> None:
+    """A tokenizer of the real class and size: byte fallback, merges on words, control tokens at the real ids.
+
+    Merges stop at `entries` ids; the ids from there to the control tokens stay unused. The ids of the OTSL tokens
+    are not known to be the real ones.
+    """
+    (folder / "tokenizer.json").write_text(_tokenizer_json(entries), encoding="utf-8")
+    copy(TINY / "tokenizer_config.json", folder)
+
+
+@cache
+def _tokenizer_json(entries: int) -> str:
+    vocabulary = {token: CONTROL_TOKENS[token] for token in ("<unk>", "<s>", "</s>")}
+    for piece in chain((f"<0x{byte:02X}>" for byte in range(256)), ALPHABET):
+        vocabulary[piece] = len(vocabulary)
+    merges = []
+    for first, second in _merges():
+        if len(vocabulary) >= entries:
+            break
+        if first + second not in vocabulary:
+            vocabulary[first + second] = len(vocabulary)
+            merges.append((first, second))
+    added = CONTROL_TOKENS | LOCATION_TOKENS | TABLE_TOKENS
+    holes = set(range(len(vocabulary), max(added.values()))) - set(added.values())
+    vocabulary |= added | {f"<unused{hole}>": hole for hole in holes}
+    tokenizer = json.loads((TINY / "tokenizer.json").read_text(encoding="utf-8"))
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    tokenizer["added_tokens"] = [
+        {"id": added[token], "content": token, **flags, "special": token in CONTROL_TOKENS}
+        for token in sorted(added, key=added.__getitem__)
+    ]
+    tokenizer["model"] |= {"vocab": dict(sorted(vocabulary.items(), key=lambda item: item[1])), "merges": merges}
+    return json.dumps(tokenizer, ensure_ascii=False)
+
+
+def _merges() -> Iterator[tuple[str, str]]:
+    """Merges by rank: whole words, letter by letter, then pairs and triples that fill the vocabulary."""
+    english = ENGLISH.split()
+    for word in [*(f"▁{word}" for word in english), *(word for word in english if word[0].isupper()), *CHINESE.split()]:
+        yield from ((word[:length], word[length]) for length in range(1, len(word)))
+    for letters in (ascii_lowercase, digits):
+        yield from product(letters, letters)
+        yield from (("".join(pair), letter) for *pair, letter in product(letters, repeat=3))
+    chinese = [character for character in ALPHABET if "\u4e00" <= character <= "\u9fa5"]
+    for step in (31, 331, 3331, 13331):
+        yield from ((first, chinese[(index * step + 7) % len(chinese)]) for index, first in enumerate(chinese))
+
+
+def _write_json(file: Path, value: Any) -> None:
+    file.write_text(json.dumps(value, indent=2))

@@ -1,0 +1,111 @@
+"""Prompts, positions and pixels against transformers' own processor, and what the processor refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.paddleocr_vl.processor import Message, ModelInput, Processor
+from models.paddleocr_vl.prompts import PromptError
+from tests.checkpoints import write_settings
+from tests.parity.conftest import Pair, load_reference_processor, picture, prompt
+
+CONVERSATION: list[Message] = [
+    {"role": "system", "content": [{"type": "text", "text": "Read with care."}]},
+    *prompt(1, "OCR:"),
+    {"role": "assistant", "content": [{"type": "text", "text": "12.50 €"}]},
+    *prompt(2, "Compare the three.\nBriefly!"),
+]
+CASES = {
+    "one picture": (prompt(1), [(200, 90)]),
+    "two pictures": (prompt(2, "Table Recognition:"), [(60, 300), (28, 28)]),
+    "text only": (prompt(0, "Hello  you,\n\tthere"), []),
+    "conversation": (CONVERSATION, [(56, 84), (140, 28), (30, 30)]),
+}
+
+
+def both(pair: Pair, messages: list[Message], sizes: list[tuple[int, int]]) -> tuple[ModelInput, Any]:
+    """Our model input and the reference's for the same messages."""
+    pictures = [picture(*size, seed=seed) for seed, size in enumerate(sizes)]
+    left = iter(pictures)
+    theirs = [
+        message
+        | {
+            "content": [
+                part | {"image": next(left)} if part["type"] == "image" else part for part in message["content"]
+            ]
+        }
+        for message in messages
+    ]
+    reference = pair.reference_processor.apply_chat_template(
+        theirs, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    return pair.processor.prepare(messages, pictures), reference
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, pair: Pair) -> tuple[ModelInput, Any]:
+    return both(pair, *CASES[request.param])
+
+
+def test_prompt_ids(case: tuple[ModelInput, Any]) -> None:
+    ours, reference = case
+    assert ours.input_ids == reference["input_ids"][0].tolist()
+
+
+def test_positions(case: tuple[ModelInput, Any], pair: Pair) -> None:
+    ours, reference = case
+    positions, delta = pair.reference.model.get_rope_index(
+        reference["input_ids"],
+        mm_token_type_ids=reference["mm_token_type_ids"],
+        image_grid_thw=reference.get("image_grid_thw"),
+    )
+    assert torch.equal(ours.positions, positions[:, 0])
+    assert ours.next_position == len(ours.input_ids) + delta.item()
+
+
+def test_pixels_and_grids(case: tuple[ModelInput, Any]) -> None:
+    ours, reference = case
+    if ours.pixels is None:
+        assert "pixel_values" not in reference
+        assert ours.grids == []
+    else:
+        np.testing.assert_array_equal(ours.pixels, reference["pixel_values"].numpy())
+        assert [[1, *grid] for grid in ours.grids] == reference["image_grid_thw"].tolist()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+def test_pixels_of_other_picture_modes(pair: Pair, mode: str) -> None:
+    image = picture(84, 56).convert("L" if mode == "I;16" else "RGB").convert(mode)
+    ours, _ = pair.processor.pixels([image])
+    theirs = pair.reference_processor.image_processor(images=[image], return_tensors="np")["pixel_values"]
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 90), (28, 28), (300, 200), (1000, 1000), (4000, 3000), (2000, 11)])
+def test_grid_at_the_released_pixel_limits(tmp_path: Path, size: tuple[int, int]) -> None:
+    write_settings(tmp_path)
+    ours, reference = Processor(tmp_path), load_reference_processor(tmp_path)
+    image = Image.new("RGB", size)
+    theirs = reference.image_processor(images=[image], return_tensors="np")["image_grid_thw"]
+    assert [[1, *ours.grid(*size)]] == theirs.tolist()
+
+
+def test_grid_with_a_higher_minimum(pair: Pair) -> None:
+    rows, columns = pair.processor.grid(60, 60, min_pixels=112_896)
+    assert rows * columns * 14**2 >= 112_896
+
+
+@pytest.mark.parametrize("size", [(5700, 28), (28, 5700)])
+def test_extreme_aspect_ratio_is_refused(pair: Pair, size: tuple[int, int]) -> None:
+    with pytest.raises(PromptError, match=f"{size[0]} x {size[1]}"):
+        pair.processor.prepare(prompt(1), [Image.new("RGB", size)])
+
+
+@pytest.mark.parametrize(("places", "pictures"), [(0, 1), (1, 0), (2, 1), (1, 2)])
+def test_pictures_must_match_their_places(pair: Pair, places: int, pictures: int) -> None:
+    with pytest.raises(PromptError):
+        pair.processor.prepare(prompt(places), [picture(28, 28)] * pictures)

@@ -1,0 +1,83 @@
+"""Every attention function against the textbook formula with its full score matrix."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.paddleocr_vl import attention
+from models.paddleocr_vl.attention import chunked_attention, decode_attention, packed_attention, prefill_attention
+
+
+def naive(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+    """q (L, heads, D), k and v (S, kv_heads, D) -> (L, heads, D), one head after another."""
+    group = q.shape[1] // k.shape[1]
+    heads = []
+    for head in range(q.shape[1]):
+        scores = q[:, head] @ k[:, head // group].T / q.shape[2] ** 0.5
+        if causal:
+            scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), float("-inf"))
+        heads.append(scores.softmax(-1) @ v[:, head // group])
+    return torch.stack(heads, dim=1)
+
+
+def random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("lengths", [[1], [7], [5, 5, 5], [4, 9, 9, 4, 1], [3, 2, 3]])
+def test_packed_attention_stays_inside_each_picture(lengths: list[int]) -> None:
+    q, k, v = (random(sum(lengths), 3, 12, seed=seed) for seed in range(3))
+    parts = zip(*(torch.split(x, lengths) for x in (q, k, v)), strict=True)
+    expected = torch.cat([naive(*part, causal=False) for part in parts])
+    torch.testing.assert_close(packed_attention(q, k, v, lengths), expected)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("length", [1, 2, 33])
+def test_prefill_attention_is_causal(length: int, kv_heads: int) -> None:
+    q, k, v = random(length, 4, 16, seed=0), random(length, kv_heads, 16, seed=1), random(length, kv_heads, 16, seed=2)
+    expected = naive(q, k, v, causal=True)
+    torch.testing.assert_close(prefill_attention(q, k.transpose(0, 1), v.transpose(0, 1)), expected)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_decode_attention_reads_each_sequence_in_its_own_slot(kv_heads: int) -> None:
+    """The keys are views into a longer cache whose other positions hold garbage."""
+    cache_k, cache_v = (torch.full((3, kv_heads, 40, 16), float("nan")) for _ in range(2))
+    q, lengths = random(3, 4, 16, seed=0), [1, 17, 40]
+    expected = []
+    for row, length in enumerate(lengths):
+        cache_k[row, :, :length] = random(kv_heads, length, 16, seed=row + 1)
+        cache_v[row, :, :length] = random(kv_heads, length, 16, seed=row + 11)
+        k, v = cache_k[row, :, :length].transpose(0, 1), cache_v[row, :, :length].transpose(0, 1)
+        expected.append(naive(q[row : row + 1], k, v, causal=False))
+    keys = [cache_k[row, :, :length] for row, length in enumerate(lengths)]
+    values = [cache_v[row, :, :length] for row, length in enumerate(lengths)]
+    torch.testing.assert_close(decode_attention(q, keys, values), torch.cat(expected))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("scores", [1, 200, 1 << 24], ids=["one query", "some queries", "all queries"])
+def test_chunked_attention_does_not_depend_on_its_chunks(
+    monkeypatch: pytest.MonkeyPatch, scores: int, causal: bool
+) -> None:
+    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", scores)
+    q, k, v = (random(1, 3, 21, 12, seed=seed) for seed in range(3))
+    expected = naive(*(x[0].transpose(0, 1) for x in (q, k, v)), causal=causal)
+    torch.testing.assert_close(chunked_attention(q, k, v, causal=causal)[0].transpose(0, 1), expected)
+
+
+def test_chunked_attention_of_a_batch() -> None:
+    q, k, v = (random(2, 3, 9, 12, seed=seed) for seed in range(3))
+    output = chunked_attention(q, k, v, causal=True)
+    for row in range(2):
+        expected = naive(*(x[row].transpose(0, 1) for x in (q, k, v)), causal=True)
+        torch.testing.assert_close(output[row].transpose(0, 1), expected)
+
+
+def test_chunked_attention_keeps_the_dtype() -> None:
+    q, k, v = (random(1, 2, 5, 8, seed=seed).half() for seed in range(3))
+    output = chunked_attention(q, k, v, causal=False)
+    assert output.dtype == torch.float16
+    expected = naive(*(x[0].transpose(0, 1).float() for x in (q, k, v)), causal=False)
+    torch.testing.assert_close(output[0].transpose(0, 1).float(), expected, atol=2e-3, rtol=2e-3)

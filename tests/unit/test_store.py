@@ -1,0 +1,235 @@
+"""Checkpoints in a real BentoML store of their own."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import bentoml
+import numpy as np
+import pytest
+from bentoml._internal.models import ModelStore
+from safetensors.numpy import save_file
+
+from models import store as model_store
+from models.store import (
+    EMBEDDED,
+    Description,
+    IncompleteCheckpointError,
+    NotACheckpointError,
+    StoreError,
+    describe,
+    embedded_tag,
+    import_embedded,
+    import_folder,
+    is_stored,
+    put,
+)
+
+CALLS = ("create", "get", "delete", "list")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`bentoml.models` over a store of this test: BentoML reads BENTOML_HOME once a process, too early for a test."""
+    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
+    home = tmp_path / "home" / "models"
+    home.mkdir(parents=True)
+    calls = {name: partial(getattr(bentoml.models, name), _model_store=ModelStore(home)) for name in CALLS}
+    return SimpleNamespace(**calls, BentoMLException=bentoml.exceptions.BentoMLException, home=home)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A checkpoint folder: the embedded one's files beside two small tensors."""
+    folder = tmp_path / "My Checkpoint"
+    shutil.copytree(EMBEDDED, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    save_file({"a": np.zeros((2, 3), np.float16), "b": np.zeros(4, np.float32)}, folder / "model.safetensors")
+    return folder
+
+
+def stored_names(store: Any, tag: str) -> set[str]:
+    return set(os.listdir(store.get(tag).path)) - {"model.yaml"}
+
+
+def test_a_folder_is_stored_whole_under_its_name_and_content(store: Any, folder: Path) -> None:
+    tag = import_folder(store, folder)
+    assert tag.startswith("my-checkpoint:")
+    assert stored_names(store, tag) == {path.name for path in folder.iterdir()}
+    stored = Path(store.get(tag).path_of("model.safetensors"))
+    assert not stored.is_symlink()
+    assert stored.read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def test_metadata_tell_source_size_dtype_and_digests(store: Any, folder: Path) -> None:
+    info = store.get(put(store, describe(folder, source="someone/model", revision="abc"))).info
+    assert info.labels == {"source": "someone/model", "revision": "abc", "dtype": "float16+float32"}
+    assert info.metadata["parameters"] == 10
+    assert set(info.metadata["files"]) == {path.name for path in folder.iterdir()}
+    assert all(len(digest) == 64 for digest in info.metadata["files"].values())
+
+
+def test_a_given_tag_is_used(store: Any, folder: Path) -> None:
+    assert import_folder(store, folder, "ours:v1") == "ours:v1"
+    assert store.get("ours:v1").info.metadata["parameters"] == 10
+
+
+def test_code_and_pickles_stay_outside(store: Any, folder: Path) -> None:
+    for name in ("modeling.py", "pytorch_model.bin", "optimizer.pkl", "other.safetensors"):
+        (folder / name).write_bytes(b"no")
+    names = stored_names(store, import_folder(store, folder))
+    assert "model.safetensors" in names
+    assert not names & {"modeling.py", "pytorch_model.bin", "optimizer.pkl", "other.safetensors"}
+
+
+def test_the_same_folder_again_changes_nothing(store: Any, folder: Path) -> None:
+    tag = import_folder(store, folder)
+    created = store.get(tag).creation_time
+    assert import_folder(store, folder) == tag
+    assert store.get(tag).creation_time == created
+    assert len(store.list()) == 1
+
+
+def test_other_content_gets_another_tag(folder: Path) -> None:
+    before = describe(folder).tag
+    (folder / "generation_config.json").write_text("{}")
+    assert describe(folder).tag != before
+
+
+def test_another_version_with_the_same_beginning_is_not_taken_for_it(store: Any, folder: Path) -> None:
+    import_folder(store, folder, "ours:1-longer")
+    assert not is_stored(store, describe(folder, tag="ours:1"))
+
+
+def test_many_at_once_store_one_model(store: Any, folder: Path) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        tags = set(pool.map(lambda _: import_folder(store, folder), range(6)))
+    assert [str(model.tag) for model in store.list()] == list(tags)
+
+
+def test_a_process_that_was_first_is_waited_for(store: Any, folder: Path) -> None:
+    description = describe(folder)
+    # What BentoML leaves visible while another process copies: the model's folder, and nothing in it yet.
+    half = store.home / description.tag.replace(":", "/")
+    half.mkdir(parents=True)
+    aside = store.home.parent / "aside"
+    aside.mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(put, store, description)
+        elsewhere = {name: partial(getattr(bentoml.models, name), _model_store=ModelStore(aside)) for name in CALLS}
+        model_store._create(SimpleNamespace(**elsewhere), description)
+        shutil.copytree(aside / description.tag.replace(":", "/"), half, dirs_exist_ok=True)
+        assert waiting.result() == description.tag
+    assert is_stored(store, description)
+
+
+def test_what_an_interrupted_import_left_is_replaced(store: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_store, "SETTLING_SECONDS", 0.2)
+    tag = import_folder(store, folder)
+    stored = Path(store.get(tag).path_of("model.safetensors"))
+    stored.write_bytes(stored.read_bytes()[:20])
+    assert import_folder(store, folder) == tag
+    assert stored.read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def test_a_name_that_bentoml_refuses_is_a_named_error(folder: Path) -> None:
+    with pytest.raises(StoreError, match=r"Tag 'Ours!:1' is not valid\. Use name:version"):
+        describe(folder, tag="Ours!:1")
+
+
+def test_another_name_keeps_the_version() -> None:
+    assert Description("old:1.5-abc", {}, {}, ()).named("new").tag == "new:1.5-abc"
+
+
+Damage = Callable[[Path], Any]
+NOT_CHECKPOINTS: dict[str, tuple[Damage, str]] = {
+    "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+    "config that is no JSON": (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
+    "another model": (
+        lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
+        r"model_type 'llama'\. Not 'paddleocr_vl'",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", NOT_CHECKPOINTS)
+def test_something_else_is_refused_by_name(folder: Path, damage: str) -> None:
+    inflict, message = NOT_CHECKPOINTS[damage]
+    inflict(folder)
+    with pytest.raises(NotACheckpointError, match=message):
+        describe(folder)
+
+
+def index(*names: str) -> str:
+    return json.dumps({"weight_map": {f"tensor.{name}": name for name in names}})
+
+
+INCOMPLETE: dict[str, tuple[Damage, str]] = {
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "lacks model.safetensors"),
+    "weights cut short": (
+        lambda folder: os.truncate(folder / "model.safetensors", 100),
+        "model.safetensors is not a whole safetensors file",
+    ),
+    "a part that the index names": (
+        lambda folder: (folder / "model.safetensors.index.json").write_text(index("model-2.safetensors")),
+        "lacks model-2.safetensors",
+    ),
+    "a tensor that the index names": (
+        lambda folder: (folder / "model.safetensors.index.json").write_text(index("model.safetensors")),
+        "lacks tensors that .* names: tensor.model.safetensors",
+    ),
+    "an index that points elsewhere": (
+        lambda folder: (folder / "model.safetensors.index.json").write_text(index("../model.safetensors")),
+        r"names '\.\./model\.safetensors'",
+    ),
+    "an index without its map": (
+        lambda folder: (folder / "model.safetensors.index.json").write_text("[]"),
+        "has no weight_map",
+    ),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "lacks tokenizer.json"),
+    "no image settings": (
+        lambda folder: (folder / "preprocessor_config.json").unlink(),
+        "lacks preprocessor_config.json or processor_config.json",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", INCOMPLETE)
+def test_a_missing_part_is_named(folder: Path, damage: str) -> None:
+    inflict, message = INCOMPLETE[damage]
+    inflict(folder)
+    with pytest.raises(IncompleteCheckpointError, match=message):
+        describe(folder)
+
+
+def test_parts_named_by_an_index_are_all_stored(store: Any, folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "part-1.safetensors")
+    save_file({"c": np.zeros(5, np.float16)}, folder / "part-2.safetensors")
+    named = {"a": "part-1.safetensors", "b": "part-1.safetensors", "c": "part-2.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
+    model = store.get(import_folder(store, folder))
+    assert {"part-1.safetensors", "part-2.safetensors"} < stored_names(store, str(model.tag))
+    assert model.info.metadata["parameters"] == 15
+
+
+def test_the_embedded_checkpoint_is_tagged_by_its_weights(
+    store: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_store, "EMBEDDED", folder)
+    digest = describe(folder).metadata["files"]["model.safetensors"]
+    assert import_embedded(store) == embedded_tag() == f"paddleocr-vl-tiny:{digest[:8]}"
+    assert store.get(embedded_tag()).info.labels["source"] == "embedded"
+
+
+def test_a_missing_embedded_checkpoint_is_named_with_what_makes_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_store, "EMBEDDED", folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(IncompleteCheckpointError, match=r"train_tiny\.py"):
+        embedded_tag()
