@@ -112,6 +112,13 @@ class Engine:
     def dtype(self) -> str | None:
         return str(self.runner.dtype).removeprefix("torch.") if self.runner else None
 
+    @property
+    def bounds(self) -> PixelBounds:
+        """The checkpoint's own bounds on picture sizes. Raises EngineUnavailable until it is loaded."""
+        self._require_ready()
+        assert self.processor is not None
+        return self.processor.bounds
+
     def memory_used_mb(self) -> float:
         """MiB; 0 until the model is loaded."""
         return self.runner.memory_used_mb() if self.runner else 0.0
@@ -127,7 +134,10 @@ class Engine:
         params: SamplingParams,
         bounds: PixelBounds | None = None,
     ) -> Generation:
-        """Queue one request; `bounds` overrule the checkpoint's own on picture sizes. Raises InvalidRequest, QueueFull, EngineUnavailable."""
+        """Queue one request; `bounds` overrule the checkpoint's own on picture sizes.
+
+        Raises InvalidRequest, QueueFull, EngineUnavailable.
+        """
         self._require_ready()
         self._admit()
         try:

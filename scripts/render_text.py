@@ -18,7 +18,27 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/share/texmf/fonts"))
 WORD_LIST = Path("/usr/share/dict/american-english")
-PACKAGES = ["wamerican", "fonts-dejavu-core", "fonts-liberation", "fonts-freefont-ttf", "fonts-roboto-unhinted", "fonts-roboto-slab", "fonts-lato", "fonts-crosextra-carlito", "fonts-inter", "fonts-noto-core", "fonts-linuxlibertine", "fonts-lmodern", "fonts-urw-base35", "fonts-hack", "fonts-open-sans", "fonts-crosextra-caladea", "fonts-cantarell", "fonts-texgyre", "fonts-firacode"]
+PACKAGES = [
+    "wamerican",
+    "fonts-dejavu-core",
+    "fonts-liberation",
+    "fonts-freefont-ttf",
+    "fonts-roboto-unhinted",
+    "fonts-roboto-slab",
+    "fonts-lato",
+    "fonts-crosextra-carlito",
+    "fonts-inter",
+    "fonts-noto-core",
+    "fonts-linuxlibertine",
+    "fonts-lmodern",
+    "fonts-urw-base35",
+    "fonts-hack",
+    "fonts-open-sans",
+    "fonts-crosextra-caladea",
+    "fonts-cantarell",
+    "fonts-texgyre",
+    "fonts-firacode",
+]
 
 BUILT_IN = "Pillow"  # the font that Pillow carries, there even on a bare machine
 TRAINING_FONTS = (
@@ -29,7 +49,14 @@ TRAINING_FONTS = (
     "NotoSans-Regular NotoSans-Bold NotoSerif-Regular LinLibertine_R LinBiolinum_R lmroman10-regular lmsans10-regular "
     "URWBookman-Light C059-Roman URWGothic-Book NimbusSansNarrow-Regular Hack-Regular"
 ).split()
-HELD_OUT_FONTS = ["OpenSans-Regular", "OpenSans-Bold", "Caladea-Regular", "Cantarell-Regular", "texgyrepagella-regular", "FiraCode-Regular"]
+HELD_OUT_FONTS = [
+    "OpenSans-Regular",
+    "OpenSans-Bold",
+    "Caladea-Regular",
+    "Cantarell-Regular",
+    "texgyrepagella-regular",
+    "FiraCode-Regular",
+]
 
 ANSWER_CHARACTERS = "".join(map(chr, range(32, 127))) + "£€"
 
@@ -105,9 +132,47 @@ def words(held_out: bool) -> tuple[list[str], list[str]]:
 class Writer:
     """Endless mostly natural text: words, names, numbers, dates, prices, addresses; one string in twenty random."""
 
-    MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "January", "February", "March", "April", "June", "July", "August"]
+    MONTHS = [
+        "Jan",
+        "Feb",
+        "Mar",
+        "Apr",
+        "May",
+        "Jun",
+        "Jul",
+        "Aug",
+        "Sep",
+        "Oct",
+        "Nov",
+        "Dec",
+        "January",
+        "February",
+        "March",
+        "April",
+        "June",
+        "July",
+        "August",
+    ]
     STREETS = ["Street", "Road", "Avenue", "Lane", "Drive", "St.", "Rd.", "Ave.", "Blvd.", "Court", "Way"]
-    LABELS = ["Total", "Subtotal", "Tax", "Date", "Invoice", "No.", "Order", "Qty", "Price", "Amount", "Due", "Name", "Phone", "Email", "Item", "Page", "Ref"]
+    LABELS = [
+        "Total",
+        "Subtotal",
+        "Tax",
+        "Date",
+        "Invoice",
+        "No.",
+        "Order",
+        "Qty",
+        "Price",
+        "Amount",
+        "Due",
+        "Name",
+        "Phone",
+        "Email",
+        "Item",
+        "Page",
+        "Ref",
+    ]
 
     def __init__(self, rng: random.Random, *, held_out: bool) -> None:
         self.rng = rng

@@ -50,7 +50,7 @@ class Processor:
         self, messages: Sequence[Message], pictures: Sequence[Image.Image], bounds: PixelBounds | None = None
     ) -> ModelInput:
         """The model input of `messages`, whose image parts stand for `pictures` in order. Raises PromptError."""
-        pixels, grids = self.pixels(pictures, bounds or self.bounds) if pictures else (None, [])
+        pixels, grids = self.pixels(pictures, bounds) if pictures else (None, [])
         input_ids = self.prompt_ids(messages, grids)
         positions, next_position = prompt_positions(input_ids, grids, self.image_token_id, self.merge)
         return ModelInput(input_ids, positions, next_position, pixels, grids)
@@ -70,8 +70,11 @@ class Processor:
             ids.extend([token] * next(cells) if token == self.image_token_id else [token])
         return ids
 
-    def pixels(self, pictures: Sequence[Image.Image], bounds: PixelBounds) -> tuple[np.ndarray, list[Grid]]:
+    def pixels(
+        self, pictures: Sequence[Image.Image], bounds: PixelBounds | None = None
+    ) -> tuple[np.ndarray, list[Grid]]:
         """Normalised patches (N, channels, patch, patch) fp32 and the grid of each picture. Raises PromptError."""
+        bounds = bounds or self.bounds
         grids = [self.grid(*picture.size, bounds) for picture in pictures]
         features = self.images(
             images=[picture.convert("RGB") for picture in pictures],
@@ -80,9 +83,9 @@ class Processor:
         )
         return features["pixel_values"], grids
 
-    def grid(self, width: int, height: int, bounds: PixelBounds) -> Grid:
+    def grid(self, width: int, height: int, bounds: PixelBounds | None = None) -> Grid:
         """Patches (rows, columns) that a picture of `width` x `height` pixels becomes. Raises PromptError."""
-        patch = self.images.patch_size
+        bounds, patch = bounds or self.bounds, self.images.patch_size
         try:
             rows, columns = smart_resize(height, width, patch * self.merge, bounds.min_pixels, bounds.max_pixels)
         except ValueError as error:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from models.paddleocr_vl.processor import Message, ModelInput, Processor
-from models.paddleocr_vl.prompts import PromptError
+from models.paddleocr_vl.prompts import PixelBounds, PromptError
 from tests.checkpoints import write_settings
 from tests.parity.conftest import Pair, load_reference_processor, picture, prompt
 
@@ -95,7 +95,7 @@ def test_grid_at_the_released_pixel_limits(tmp_path: Path, size: tuple[int, int]
 
 
 def test_grid_with_a_higher_minimum(pair: Pair) -> None:
-    rows, columns = pair.processor.grid(60, 60, min_pixels=112_896)
+    rows, columns = pair.processor.grid(60, 60, PixelBounds(112_896, 1_003_520))
     assert rows * columns * 14**2 >= 112_896
 
 

@@ -1,0 +1,54 @@
+"""The environment -> one frozen, validated Settings. A bad value is named with what would be right."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from api.image_loading import Limits
+from engine.config import EngineConfig
+
+
+class SettingsError(SystemExit):
+    """A setting has a value that cannot be; ends the process with the message."""
+
+
+def _is_device(value: str) -> str:
+    name, _, index = value.partition(":")
+    if value not in ("auto", "cpu") and not (name == "cuda" and (index.isdigit() or value == "cuda")):
+        raise ValueError("use auto, cpu, cuda or cuda:N")
+    return value
+
+
+class Settings(BaseModel):
+    """Each field is an environment variable of the same name in capitals."""
+
+    model_config = ConfigDict(frozen=True)
+
+    device: Annotated[str, AfterValidator(_is_device)] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_model_len: int = Field(8192, ge=64, le=131072)  # tokens of prompt and answer together
+    slots: int | None = Field(None, ge=1, le=1024)  # requests that run at once; unset: by memory
+    max_waiting: int = Field(256, ge=0)  # requests that wait beyond those
+    max_image_bytes: int = Field(20 * 2**20, ge=1)
+    max_image_pixels: int = Field(50_000_000, ge=1)
+    max_images: int = Field(16, ge=1)  # in one request
+    drain_seconds: float = Field(30.0, ge=0)  # for running requests to finish at shutdown
+
+    def limits(self) -> Limits:
+        return Limits(self.max_image_bytes, self.max_image_pixels, self.max_images)
+
+    def engine_config(self, model: Path) -> EngineConfig:
+        return EngineConfig(model, self.device, self.dtype, self.max_model_len, self.slots, self.max_waiting)
+
+
+def load_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises SettingsError."""
+    values = {name: environment[name.upper()] for name in Settings.model_fields if environment.get(name.upper())}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name, said = str(fault["loc"][0]).upper(), fault["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"Setting {name} has value {fault['input']!r}. {said}.") from None
