@@ -84,7 +84,7 @@ class PaddleOCRVLService:
     async def __is_alive__(self) -> bool:
         return self.engine.state not in ("failed", "dead")
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def drain(self) -> None:
         self.engine.shutdown(settings.drain_seconds)
 

@@ -28,13 +28,13 @@ class Settings(BaseModel):
 
     device: Annotated[str, AfterValidator(_is_device)] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    max_model_len: int = Field(8192, ge=64, le=131072)  # tokens of prompt and answer together
-    slots: int | None = Field(None, ge=1, le=1024)  # requests that run at once; unset: by memory
-    max_waiting: int = Field(256, ge=0)  # requests that wait beyond those
-    max_image_bytes: int = Field(20 * 2**20, ge=1)
-    max_image_pixels: int = Field(50_000_000, ge=1)
-    max_images: int = Field(16, ge=1)  # in one request
-    drain_seconds: float = Field(30.0, ge=0)  # for running requests to finish at shutdown
+    max_model_len: int = Field(default=8192, ge=64, le=131072)  # tokens of prompt and answer together
+    slots: int | None = Field(default=None, ge=1, le=1024)  # requests that run at once; unset: by memory
+    max_waiting: int = Field(default=256, ge=0)  # requests that wait beyond those
+    max_image_bytes: int = Field(default=20 * 2**20, ge=1)
+    max_image_pixels: int = Field(default=50_000_000, ge=1)
+    max_images: int = Field(default=16, ge=1)  # in one request
+    drain_seconds: float = Field(default=30.0, ge=0)  # for running requests to finish at shutdown
 
     def limits(self) -> Limits:
         return Limits(self.max_image_bytes, self.max_image_pixels, self.max_images)

@@ -9,16 +9,18 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.chat import answer, check_model
 from api.errors import ApiError, invalid
 from api.image_loading import Limits
-from api.schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList
+from api.schema import ChatCompletion, ChatRequest, Health, ModelCard, ModelList, Status
 from engine.engine import Engine
 
 logger = logging.getLogger(__name__)
 
-STATUS = {"ready": "healthy", "loading": "loading", "draining": "draining"}  # any other state is unhealthy
+# Any other state of the engine is unhealthy.
+STATUS: dict[str, Status] = {"ready": "healthy", "loading": "loading", "draining": "draining"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ def create_app() -> FastAPI:
     async def chat_completions(body: ChatRequest, request: Request) -> ChatCompletion | Response:
         return await answer(body, request, serving().engine, serving().model, serving().limits)
 
+    # BentoML would answer paths that nobody knows in plain text.
+    @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    def unknown(request: Request) -> Response:
+        known = any(route.matches(request.scope)[0] is Match.PARTIAL for route in app.routes)
+        raise HTTPException(405 if known else 404)
+
     return app
 
 
@@ -114,8 +122,9 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         message = f"There is no {request.url.path}. POST /v1/chat/completions, GET /v1/models and GET /health are here."
         return ApiError(404, message, code="not_found").response()
-    headers = dict(error.headers) if error.headers else None
-    return ApiError(error.status_code, str(error.detail), headers=headers).response()
+    if error.status_code == 405:
+        return ApiError(405, f"{request.url.path} does not take {request.method}").response()
+    return ApiError(error.status_code, str(error.detail)).response()
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> Response:

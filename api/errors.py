@@ -22,7 +22,9 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.error = {"message": message, "type": type_, "param": param, "code": code}
+        error = {"message": message, "type": type_, "param": param, "code": code}
+        # What a request holds may come back in the message; half a surrogate pair cannot be sent.
+        self.error = {name: text and text.encode(errors="replace").decode() for name, text in error.items()}
         self.headers = headers
 
     @property

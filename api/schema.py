@@ -2,10 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MAX_STOP_STRINGS = 16
 MAX_SEED = 2**63 - 1
+
+
+def _is_unicode(text: str) -> str:
+    """JSON can spell half of a surrogate pair, which is no character and cannot be encoded."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("the text holds half of a surrogate pair")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_is_unicode)]
 
 
 class RequestModel(BaseModel):
@@ -17,11 +27,11 @@ class RequestModel(BaseModel):
 
 class TextPart(RequestModel):
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ImageUrl(RequestModel):
-    url: str
+    url: Text
 
 
 class ImagePart(RequestModel):
@@ -55,20 +65,20 @@ class StreamOptions(RequestModel):
 class PictureOptions(RequestModel):
     """`mm_processor_kwargs`, as PaddleOCR's client and vLLM name it."""
 
-    min_pixels: int | None = Field(None, ge=1)
-    max_pixels: int | None = Field(None, ge=1)
+    min_pixels: int | None = Field(default=None, ge=1)
+    max_pixels: int | None = Field(default=None, ge=1)
 
 
 class ChatRequest(RequestModel):
     messages: list[Message] = Field(min_length=1)
-    model: str | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, ge=0, le=1)
-    top_k: int | None = Field(None, ge=-1)
-    seed: int | None = Field(None, ge=-MAX_SEED - 1, le=MAX_SEED)
-    stop: list[str] = Field(default=[], max_length=MAX_STOP_STRINGS)
+    model: Text | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    top_k: int | None = Field(default=None, ge=-1)
+    seed: int | None = Field(default=None, ge=-MAX_SEED - 1, le=MAX_SEED)
+    stop: list[Text] = Field(default=[], max_length=MAX_STOP_STRINGS)
     stream: bool = False
     stream_options: StreamOptions | None = None
     skip_special_tokens: bool = True
@@ -173,8 +183,11 @@ class ModelList(BaseModel):
     data: list[ModelCard]
 
 
+Status = Literal["healthy", "loading", "draining", "unhealthy"]
+
+
 class Health(BaseModel):
-    status: Literal["healthy", "loading", "draining", "unhealthy"]
+    status: Status
     model_loaded: bool
     model: str
     device: str | None

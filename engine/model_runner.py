@@ -82,7 +82,7 @@ class ModelRunner:
     @torch.inference_mode()
     def decode(self, sequences: List[Sequence]) -> Tensor:
         """Read the newest token of every sequence; logits (B, vocabulary)."""
-        slots = [sequence.slot for sequence in sequences]
+        slots = [sequence.slot for sequence in sequences if sequence.slot is not None]
         lengths = [sequence.cached + 1 for sequence in sequences]  # with the token that this step reads
         table = torch.tensor(
             [[s.tokens[-1], s.position, slot, n - 1] for s, slot, n in zip(sequences, slots, lengths, strict=True)],

@@ -1,3 +1,4 @@
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """Draws the sample document that the examples and the tests read: scripts/create_test_image.py [OUT]
 
 In the font that Pillow carries and at the size of print that the embedded checkpoint was trained on, so that the

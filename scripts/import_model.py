@@ -1,3 +1,4 @@
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """Puts a PaddleOCR-VL checkpoint into BentoML's model store: scripts/import_model.py SOURCE
 
 SOURCE is `tiny` (the embedded checkpoint), a local folder, or a hub id like PaddlePaddle/PaddleOCR-VL-1.5. The tag

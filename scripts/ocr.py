@@ -1,3 +1,4 @@
+#!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """Reads local pictures with a running server: scripts/ocr.py FILE...
 
 The text streams to the terminal, or with `-o DIR` goes to one NAME.md for each picture. From the environment:

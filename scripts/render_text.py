@@ -1,7 +1,7 @@
 """Pictures of printed English with known text: what the embedded checkpoint is trained and measured on.
 
-Words and fonts come from the system (Debian packages below). Words are split by hash, so that training and
-evaluation share none; whole font families are held out of training.
+Words and fonts come from the system (Debian packages below). Words are split by hash, so that training and evaluation
+share none; whole font families are held out of training.
 """
 
 import hashlib
@@ -123,56 +123,32 @@ def edges(font: ImageFont.FreeTypeFont, text: str) -> np.ndarray:
 
 @lru_cache
 def words(held_out: bool) -> tuple[list[str], list[str]]:
-    """Common words and proper names; one in ten, by hash, belongs to the held-out half."""
+    """Words and proper names, either those of training or those held out of it."""
     lines = [word for word in WORD_LIST.read_text().split() if word.isascii() and word.isalpha() and len(word) <= 12]
-    ours = [word for word in lines if (hashlib.sha1(word.lower().encode()).digest()[0] % 10 == 0) == held_out]
+    ours = [word for word in lines if is_held_out(word) == held_out]
     return [word for word in ours if word.islower()], [word for word in ours if word.istitle() and len(word) > 2]
+
+
+def is_held_out(word: str) -> bool:
+    """One word in a hundred, in whatever case: where two hashes agree."""
+    digests = (hashlib.new(name, word.lower().encode(), usedforsecurity=False).digest() for name in ("sha1", "sha256"))
+    return all(digest[0] % 10 == 0 for digest in digests)
+
+
+# What documents hold besides words; training and evaluation share these.
+MONTHS = """
+    Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec January February March April June July August
+""".split()
+STREETS = """
+    Street Road Avenue Lane Drive St. Rd. Ave. Blvd. Court Way
+""".split()
+LABELS = """
+    Total Subtotal Tax Date Invoice No. Order Qty Price Amount Due Name Phone Email Item Page Ref
+""".split()
 
 
 class Writer:
     """Endless mostly natural text: words, names, numbers, dates, prices, addresses; one string in twenty random."""
-
-    MONTHS = [
-        "Jan",
-        "Feb",
-        "Mar",
-        "Apr",
-        "May",
-        "Jun",
-        "Jul",
-        "Aug",
-        "Sep",
-        "Oct",
-        "Nov",
-        "Dec",
-        "January",
-        "February",
-        "March",
-        "April",
-        "June",
-        "July",
-        "August",
-    ]
-    STREETS = ["Street", "Road", "Avenue", "Lane", "Drive", "St.", "Rd.", "Ave.", "Blvd.", "Court", "Way"]
-    LABELS = [
-        "Total",
-        "Subtotal",
-        "Tax",
-        "Date",
-        "Invoice",
-        "No.",
-        "Order",
-        "Qty",
-        "Price",
-        "Amount",
-        "Due",
-        "Name",
-        "Phone",
-        "Email",
-        "Item",
-        "Page",
-        "Ref",
-    ]
 
     def __init__(self, rng: random.Random, *, held_out: bool) -> None:
         self.rng = rng
@@ -215,7 +191,7 @@ class Writer:
     def date(self) -> str:
         rng = self.rng
         day, month, year = rng.randint(1, 28), rng.randint(1, 12), rng.randint(1950, 2039)
-        named = rng.choice(self.MONTHS)
+        named = rng.choice(MONTHS)
         clock = f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}"
         forms = [f"{day:02}/{month:02}/{year}", f"{year}-{month:02}-{day:02}", f"{named} {day}, {year}"]
         return rng.choice([*forms, f"{day} {named} {year}", f"{day:02}.{month:02}.{year}", clock])
@@ -228,12 +204,12 @@ class Writer:
 
     def address(self) -> str:
         rng = self.rng
-        street = f"{rng.randint(1, 9999)} {rng.choice(self.names)} {rng.choice(self.STREETS)}"
+        street = f"{rng.randint(1, 9999)} {rng.choice(self.names)} {rng.choice(STREETS)}"
         return rng.choice([street, f"{street}, {rng.choice(self.names)} {rng.randint(10000, 99999)}"])
 
     def labelled(self) -> str:
         value = self.rng.choice([self.price, self.number, self.date, self.name, self.word])()
-        return f"{self.rng.choice(self.LABELS)}{self.rng.choice([':', ':', '', ' -'])} {value}"
+        return f"{self.rng.choice(LABELS)}{self.rng.choice([':', ':', '', ' -'])} {value}"
 
     def code(self) -> str:
         rng = self.rng

@@ -44,7 +44,7 @@ class Processor:
         self.eos_token_id: int = self.tokenizer.eos_token_id
         self.eos_token_ids = self._eos_token_ids(folder)
         self._control_tokens = [t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special]
-        self.pad_token_id: int = self.config.text_config.pad_token_id
+        self.pad_token_id: int = self.tokenizer.pad_token_id
 
     def prepare(
         self, messages: Sequence[Message], pictures: Sequence[Image.Image], bounds: PixelBounds | None = None
