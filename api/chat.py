@@ -34,7 +34,6 @@ from modes.choose import Turn, choose
 
 FAMILY = re.compile(r"paddleocr-?vl", re.IGNORECASE)  # any PaddleOCR-VL name is answered by whichever is loaded
 DISCONNECT_POLL = 0.1  # seconds
-LARGEST_PIXELS = 2_822_400  # the most that any release's own settings allow (v1)
 
 
 async def answer(
@@ -189,6 +188,4 @@ def bounds(body: ChatRequest, own: PixelBounds) -> PixelBounds:
     most = asked.max_pixels or max(own.max_pixels, least)
     if least > most:
         raise invalid(f"min_pixels {least} is over max_pixels {most}", "mm_processor_kwargs.min_pixels")
-    if most > LARGEST_PIXELS:
-        raise invalid(f"{most} pixels are over {LARGEST_PIXELS}, the most this server takes", "mm_processor_kwargs")
     return PixelBounds(least, most)

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 MAX_STOP_STRINGS = 16
 MAX_SEED = 2**63 - 1
+LARGEST_PIXELS = 2_822_400  # the most that any release's own settings allow a picture (v1)
 
 
 def _is_unicode(text: str) -> str:
@@ -65,8 +66,8 @@ class StreamOptions(RequestModel):
 class PictureOptions(RequestModel):
     """`mm_processor_kwargs`, as PaddleOCR's client and vLLM name it."""
 
-    min_pixels: int | None = Field(default=None, ge=1)
-    max_pixels: int | None = Field(default=None, ge=1)
+    min_pixels: int | None = Field(default=None, ge=1, le=LARGEST_PIXELS)
+    max_pixels: int | None = Field(default=None, ge=1, le=LARGEST_PIXELS)
 
 
 class ChatRequest(RequestModel):
@@ -109,11 +110,12 @@ class ChatRequest(RequestModel):
             raise ValueError("a stop string must have at least one character")
         return stop
 
-    @model_validator(mode="after")
-    def _options_need_a_stream(self) -> "ChatRequest":
-        if self.stream_options is not None and not self.stream:
+    @field_validator("stream_options")
+    @classmethod
+    def _options_need_a_stream(cls, options: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
+        if not info.data.get("stream"):
             raise ValueError("stream_options needs stream: true")
-        return self
+        return options
 
 
 # --- responses --------------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ class Detokenizer:
 
     def push(self, token: int) -> str:
         """Text that is safe to send now; empty once `stopped`."""
+        if self.stopped:
+            return ""
         self._tokens.append(token)
         known, text = self._decode(self._window, self._settled), self._decode(self._window, len(self._tokens))
         waiting = len(self._tokens) - self._settled

@@ -1,0 +1,42 @@
+"""The API over a real engine, in this process."""
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from api.app import Serving, create_app
+from api.image_loading import Limits
+from engine.engine import Engine
+
+MODEL = "tests/random"
+
+
+@pytest.fixture(scope="session")
+def client(engine: Engine) -> Iterator[TestClient]:
+    with client_of(engine) as client:
+        yield client
+
+
+def client_of(engine: Engine) -> TestClient:
+    app = create_app()
+    app.state.serving = Serving(engine, MODEL, Limits(max_images=3))
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def data_uri(image: Image.Image, format_: str = "PNG") -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format_)
+    return f"data:image/{format_.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def picture_part(image: Image.Image) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": data_uri(image)}}
+
+
+def chat(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "test"}], "max_tokens": 3} | fields

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from engine.config import EngineConfig
+from engine.engine import Engine
+from tests.conftest import running_engine
+from tests.http.conftest import MODEL, chat, client_of
+
+HEALTH_KEYS = ["status", "model_loaded", "model", "device", "dtype", "memory_used_mb"]
+
+
+def test_health_tells_what_is_served(client: TestClient) -> None:
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert list(body) == HEALTH_KEYS
+    assert body | {"memory_used_mb": 0} == {
+        "status": "healthy",
+        "model_loaded": True,
+        "model": MODEL,
+        "device": "cpu",
+        "dtype": "float32",
+        "memory_used_mb": 0,
+    }
+    assert body["memory_used_mb"] > 0
+
+
+def test_health_answers_503_with_the_same_keys_before_the_model_is_loaded(checkpoint: Path) -> None:
+    answer = client_of(Engine(EngineConfig(checkpoint))).get("/health")
+    assert answer.status_code == 503
+    assert list(answer.json()) == HEALTH_KEYS
+    assert answer.json()["status"] == "loading"
+    assert answer.json()["model_loaded"] is False
+
+
+def test_a_request_before_the_model_is_loaded_is_503(checkpoint: Path) -> None:
+    answer = client_of(Engine(EngineConfig(checkpoint))).post("/v1/chat/completions", json=chat())
+    assert answer.status_code == 503
+    assert "still loading" in answer.json()["error"]["message"]
+
+
+def test_health_answers_503_once_the_engine_died(checkpoint: Path) -> None:
+    with running_engine(checkpoint) as engine:
+        client = client_of(engine)
+        assert engine.runner is not None
+        engine.runner.cache = None  # type: ignore[assignment]  # the next step breaks on it
+        assert client.post("/v1/chat/completions", json=chat()).status_code == 503
+        answer = client.get("/health")
+        assert answer.status_code == 503
+        assert answer.json()["status"] == "unhealthy"
+
+
+def test_the_list_of_models_names_the_one_that_answers(client: TestClient) -> None:
+    body = client.get("/v1/models").json()
+    assert body["object"] == "list"
+    assert [card["id"] for card in body["data"]] == [MODEL]
+    assert body["data"][0]["max_model_len"] == 512
+
+
+@pytest.mark.parametrize("name", [MODEL, "PaddlePaddle/PaddleOCR-VL", "PaddleOCR-VL-1.6-0.9B"])
+def test_any_name_of_the_family_finds_the_model(client: TestClient, name: str) -> None:
+    assert client.get(f"/v1/models/{name}").json()["id"] == MODEL
+    assert client.post("/v1/chat/completions", json=chat(model=name)).json()["model"] == MODEL
+
+
+def test_another_model_is_404_and_hears_what_is_served(client: TestClient) -> None:
+    for answer in (client.get("/v1/models/gpt-4"), client.post("/v1/chat/completions", json=chat(model="gpt-4"))):
+        assert answer.status_code == 404
+        error = answer.json()["error"]
+        assert (error["code"], error["param"]) == ("model_not_found", "model")
+        assert MODEL in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/v2", 404), ("GET", "/v1/chat/completions", 405), ("PUT", "/health", 405)]
+)
+def test_what_is_not_there_is_an_error_in_the_envelope(client: TestClient, method: str, path: str, status: int) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}

@@ -1,0 +1,217 @@
+"""The engine as its callers see it, on a small random checkpoint."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from engine.engine import Engine, Generation
+from engine.errors import EngineUnavailable, GenerationFailed, InvalidRequest, QueueFull
+from engine.request import SamplingParams, TokenEvent
+from tests.conftest import running_engine
+from tests.parity.conftest import picture, prompt
+
+
+async def submit(engine: Engine, pictures: Sequence[Image.Image] = (), **params: Any) -> Generation:
+    return await engine.submit(prompt(len(pictures)), list(pictures), SamplingParams(**params))
+
+
+async def collect(generation: Generation) -> list[TokenEvent]:
+    return [event async for event in generation]
+
+
+def answer(engine: Engine, **params: Any) -> list[TokenEvent]:
+    async def run() -> list[TokenEvent]:
+        return await collect(await submit(engine, **params))
+
+    return asyncio.run(run())
+
+
+def test_max_tokens_ends_an_answer_with_length(engine: Engine) -> None:
+    events = answer(engine, max_tokens=7)
+    assert events[-1].finish_reason == "length"
+    assert events[-1].completion_tokens == 7
+
+
+def test_every_step_is_one_event(engine: Engine) -> None:
+    assert [event.completion_tokens for event in answer(engine, max_tokens=5)] == [1, 2, 3, 4, 5]
+
+
+def test_max_tokens_is_clamped_to_the_context(checkpoint: Path) -> None:
+    with running_engine(checkpoint, max_model_len=64) as engine:
+
+        async def run() -> tuple[int, list[TokenEvent]]:
+            generation = await submit(engine, max_tokens=10_000)
+            return generation.prompt_tokens, await collect(generation)
+
+        prompt_tokens, events = asyncio.run(run())
+        assert prompt_tokens + events[-1].completion_tokens == 64
+        assert events[-1].finish_reason == "length"
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_its_numbers(checkpoint: Path) -> None:
+    refusal = pytest.raises(InvalidRequest, match=r"has \d{3} tokens.* context is 64 tokens")
+    with running_engine(checkpoint, max_model_len=64) as engine, refusal:
+        asyncio.run(submit(engine, [picture(560, 560)]))
+
+
+def test_a_stop_string_ends_an_answer(engine: Engine) -> None:
+    text = "".join(event.text for event in answer(engine, max_tokens=40))
+    stop = text[5:8]
+    events = answer(engine, max_tokens=40, stop=(stop,))
+    assert "".join(event.text for event in events) == text[: text.index(stop)]
+    assert events[-1].finish_reason == "stop"
+
+
+def test_a_seed_makes_sampling_repeatable(engine: Engine) -> None:
+    def text(seed: int) -> str:
+        return "".join(event.text for event in answer(engine, max_tokens=20, temperature=1.5, seed=seed))
+
+    assert text(1) == text(1)
+    assert text(1) != text(2)
+
+
+def test_all_events_come_although_there_are_more_requests_than_slots(engine: Engine) -> None:
+    async def run() -> list[list[TokenEvent]]:
+        generations = [await submit(engine, max_tokens=3 + number) for number in range(12)]
+        return await asyncio.gather(*map(collect, generations))
+
+    assert [events[-1].completion_tokens for events in asyncio.run(run())] == list(range(3, 15))
+
+
+def test_an_abort_takes_effect_by_the_end_of_the_launched_step(engine: Engine) -> None:
+    async def run() -> tuple[int, int]:
+        leaving = await submit(engine, max_tokens=300)
+        async for event in leaving:
+            if event.completion_tokens == 2:
+                break
+        leaving.abort()
+        # The inbox is emptied in order: this one starts after the abort was carried out.
+        await collect(await submit(engine, max_tokens=20))
+        assert leaving._sequence is not None
+        return len(leaving._sequence.tokens), leaving._events.qsize()
+
+    tokens, unread = asyncio.run(run())
+    assert tokens < 20  # the other request alone made twenty steps
+    assert unread == tokens - 2
+    assert engine.stats().free_slots == 4
+
+
+def test_an_aborted_request_that_waits_never_runs(checkpoint: Path) -> None:
+    with running_engine(checkpoint, slots=1) as engine:
+
+        async def run() -> int:
+            running = await submit(engine, max_tokens=30)
+            waiting = await submit(engine, max_tokens=30)
+            waiting.abort()
+            await collect(running)
+            await collect(await submit(engine, max_tokens=1))
+            assert waiting._sequence is not None
+            return len(waiting._sequence.tokens)
+
+        assert asyncio.run(run()) == 0
+
+
+def test_an_abort_after_the_end_is_harmless(engine: Engine) -> None:
+    async def run() -> None:
+        generation = await submit(engine, max_tokens=2)
+        await collect(generation)
+        generation.abort()
+        await collect(await submit(engine, max_tokens=2))
+
+    asyncio.run(run())
+    assert engine.stats().free_slots == 4
+
+
+def test_a_full_queue_turns_requests_away_and_says_when_to_come_back(checkpoint: Path) -> None:
+    with running_engine(checkpoint, slots=1, max_waiting=1) as engine:
+
+        async def run() -> int:
+            accepted = [await submit(engine, max_tokens=100) for _ in range(2)]
+            with pytest.raises(QueueFull) as refused:
+                await submit(engine)
+            for generation in accepted:
+                generation.abort()
+            return refused.value.retry_after
+
+        assert asyncio.run(run()) >= 1
+
+
+def test_a_refused_prompt_leaves_its_place_in_the_queue(checkpoint: Path) -> None:
+    with running_engine(checkpoint, slots=1, max_waiting=0, max_model_len=64) as engine:
+        for _ in range(3):
+            with pytest.raises(InvalidRequest):
+                asyncio.run(submit(engine, [picture(560, 560)]))
+        assert answer(engine, max_tokens=2)
+
+
+def test_when_the_thread_dies_every_waiting_caller_gets_an_error(checkpoint: Path) -> None:
+    with running_engine(checkpoint, slots=1) as engine:
+
+        async def run() -> list[Any]:
+            generations = [await submit(engine, max_tokens=400) for _ in range(3)]
+            assert engine.runner is not None
+            engine.runner.cache = None  # type: ignore[assignment]  # the next step breaks on it
+            return await asyncio.gather(*map(collect, generations), return_exceptions=True)
+
+        assert [type(outcome) for outcome in asyncio.run(run())] == [EngineUnavailable] * 3
+        assert engine.state == "dead"
+        with pytest.raises(EngineUnavailable, match="stopped working"):
+            asyncio.run(submit(engine))
+
+
+def test_output_that_is_not_finite_fails_the_request_and_not_the_engine(checkpoint: Path) -> None:
+    with running_engine(checkpoint) as engine:
+        assert engine.runner is not None
+        head = engine.runner.model.lm_head.weight
+        whole = head.clone()
+        head.fill_(torch.nan)
+        with pytest.raises(GenerationFailed, match="not finite"):
+            answer(engine)
+        head.copy_(whole)
+        assert answer(engine, max_tokens=2)[-1].finish_reason == "length"
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_told_to_the_owner(tmp_path: Path) -> None:
+    from engine.config import EngineConfig
+
+    told: list[BaseException] = []
+    engine = Engine(EngineConfig(tmp_path), on_failure=told.append)
+    engine.start()
+    assert engine.wait_until_settled(60) == "failed"
+    engine.shutdown(grace=5)
+    assert told == [engine.error]
+
+
+def test_shutdown_lets_running_requests_finish_and_takes_no_more(checkpoint: Path) -> None:
+    with running_engine(checkpoint) as engine:
+
+        async def run() -> TokenEvent:
+            generation = await submit(engine, max_tokens=30)
+            stopping = asyncio.create_task(asyncio.to_thread(engine.shutdown, 20))
+            while engine.state == "ready":  # noqa: ASYNC110 - set by another thread
+                await asyncio.sleep(0)
+            with pytest.raises(EngineUnavailable, match="shutting down"):
+                await submit(engine)
+            last = (await collect(generation))[-1]
+            await stopping
+            return last
+
+        assert asyncio.run(run()).completion_tokens == 30
+        assert engine.state == "stopped"
+
+
+def test_shutdown_ends_what_outlasts_the_grace_with_an_error(checkpoint: Path) -> None:
+    with running_engine(checkpoint, max_model_len=4096) as engine:
+
+        async def run() -> None:
+            generation = await submit(engine)
+            await asyncio.to_thread(engine.shutdown, 0.01)
+            await collect(generation)
+
+        with pytest.raises(EngineUnavailable, match="shutting down"):
+            asyncio.run(run())
