@@ -1,0 +1,133 @@
+"""The main job: real clients, a real server, a real picture, the embedded checkpoint."""
+
+import base64
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import requests
+from openai.types.chat import ChatCompletionChunk
+
+from tests.e2e.conftest import ROOT, Server
+
+PICTURE = ROOT / "tests" / "data" / "test_document.png"
+TEXT = PICTURE.with_suffix(".txt").read_text()
+URI = f"data:image/png;base64,{base64.b64encode(PICTURE.read_bytes()).decode()}"
+MODEL = "PaddlePaddle/PaddleOCR-VL"
+IMAGE_PART: Any = {"type": "image_url", "image_url": {"url": URI}}
+
+
+def messages(prompt: str = "OCR:") -> list[Any]:
+    return [{"role": "user", "content": [{"type": "text", "text": prompt}, IMAGE_PART]}]
+
+
+def stream(server: Server, **options: Any) -> list[ChatCompletionChunk]:
+    return list(server.client().chat.completions.create(model=MODEL, messages=messages(), stream=True, **options))
+
+
+def test_the_setup_guides_client_prints_the_words_in_the_picture(server: Server) -> None:
+    image_b64 = base64.b64encode(PICTURE.read_bytes()).decode()
+    response = requests.post(
+        f"{server.url}/v1/chat/completions",
+        json={
+            "model": "PaddlePaddle/PaddleOCR-VL",
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "Extract all text from this image as markdown"},
+                        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image_b64}"}},
+                    ],
+                }
+            ],
+            "max_tokens": 2048,
+        },
+        timeout=60,
+    )
+    assert response.json()["choices"][0]["message"]["content"].split() == TEXT.split()
+
+
+def test_openais_client_reads_the_picture(server: Server) -> None:
+    completion = server.client().chat.completions.create(model=MODEL, messages=messages())
+    assert completion.choices[0].message.content == TEXT
+    assert completion.choices[0].finish_reason == "stop"
+    assert completion.model == "paddleocr-vl-tiny"
+    assert completion.usage is not None
+    assert completion.usage.completion_tokens == len(TEXT) + 1  # one a character, and the end
+
+
+def test_openais_client_streams_the_text(server: Server) -> None:
+    chunks = stream(server, stream_options={"include_usage": True})
+    deltas = [chunk.choices[0].delta for chunk in chunks[:-1]]
+    assert deltas[0].role == "assistant"
+    assert "".join(delta.content or "" for delta in deltas) == TEXT
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert chunks[-1].usage is not None
+
+
+def test_paddleocrs_client_gets_the_raw_text_of_an_official_prompt(server: Server) -> None:
+    """What paddleocr 3.7 sends with vl_rec_backend="vllm-server"."""
+    body = {
+        "model": "PaddleOCR-VL-1.6-0.9B",
+        "messages": [{"role": "user", "content": [IMAGE_PART, {"type": "text", "text": "OCR:"}]}],
+        "max_completion_tokens": 4096,
+        "temperature": 0,
+        "skip_special_tokens": True,
+        "mm_processor_kwargs": {"min_pixels": 112896, "max_pixels": 1003520},
+    }
+    headers = {"authorization": "Bearer null"}
+    answer = requests.post(f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=60).json()
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["choices"][0]["message"]["content"].count("\n") == TEXT.count("\n")
+    assert answer["usage"]["prompt_tokens"] > 112896 // 28**2
+
+
+def test_text_alone_is_answered(server: Server) -> None:
+    completion = server.client().chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": "test"}], max_tokens=5
+    )
+    assert completion.usage is not None
+    assert completion.usage.completion_tokens <= 5
+
+
+def test_more_requests_than_slots_are_all_read(server: Server) -> None:
+    def read(_: int) -> str | None:
+        completion = server.client().chat.completions.create(model=MODEL, messages=messages())
+        return completion.choices[0].message.content
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(read, range(12))) == [TEXT] * 12
+
+
+def test_models_are_listed_and_retrieved(server: Server) -> None:
+    client = server.client()
+    assert [model.id for model in client.models.list()] == ["paddleocr-vl-tiny"]
+    assert client.models.retrieve("paddleocr-vl-tiny").owned_by == "paddleocr"
+
+
+def test_errors_have_openais_classes(server: Server) -> None:
+    client = server.client()
+    with pytest.raises(openai.NotFoundError, match="paddleocr-vl-tiny"):
+        client.chat.completions.create(model="gpt-4", messages=messages())
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model=MODEL, messages=messages(), temperature=3)
+    assert refused.value.param == "temperature"
+
+
+def test_health_tells_of_the_embedded_checkpoint(server: Server) -> None:
+    body = requests.get(f"{server.url}/health", timeout=10).json()
+    assert (body["status"], body["model_loaded"], body["model"]) == ("healthy", True, "paddleocr-vl-tiny")
+
+
+def test_the_local_file_client_prints_and_writes_the_text(server: Server, tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/ocr.py", str(PICTURE)]
+    environment = os.environ | {"VLLM_URL": server.url}
+    printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == TEXT
+    subprocess.run([*command, "-o", str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, check=True)
+    assert (tmp_path / "test_document.md").read_text().strip() == TEXT

@@ -1,0 +1,64 @@
+"""Clients that leave, over a real socket: a generation ends with the one who asked for it."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from engine.engine import Engine
+from tests.conftest import running_engine
+from tests.http.conftest import chat, client_of
+
+SECONDS = 10  # for the engine to notice; the answers below would take far longer
+
+
+@pytest.fixture(scope="module")
+def slow_engine(checkpoint: Path) -> Iterator[Engine]:
+    """Its random model hardly ever ends an answer by itself, and the context is long."""
+    with running_engine(checkpoint, max_model_len=60_000, slots=1) as engine:
+        yield engine
+
+
+@contextmanager
+def served(engine: Engine) -> Iterator[str]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(client_of(engine).app, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def wait_for(engine: Engine, *, running: int) -> None:
+    end = time.monotonic() + SECONDS
+    while engine.stats().running != running:
+        assert time.monotonic() < end, engine.stats()
+        time.sleep(0.01)
+
+
+def test_a_reader_who_closes_a_stream_frees_the_slot(slow_engine: Engine) -> None:
+    request = chat(stream=True, max_tokens=None)
+    with served(slow_engine) as url:
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=request, timeout=SECONDS) as answer:
+            next(answer.iter_bytes())
+            wait_for(slow_engine, running=1)
+        wait_for(slow_engine, running=0)
+    assert slow_engine.stats().free_slots == 1
+
+
+def test_a_client_that_gives_up_on_a_whole_answer_frees_the_slot(slow_engine: Engine) -> None:
+    with served(slow_engine) as url:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{url}/v1/chat/completions", json=chat(max_tokens=None), timeout=0.5)
+        wait_for(slow_engine, running=0)
+    assert slow_engine.stats().free_slots == 1
