@@ -52,9 +52,8 @@ class Stats:
 class Generation:
     """One submitted request: an async stream of TokenEvents, closed by one whose `last` is true."""
 
-    def __init__(self, engine: "Engine", prompt_tokens: int, max_tokens: int) -> None:
+    def __init__(self, engine: "Engine", prompt_tokens: int) -> None:
         self.prompt_tokens = prompt_tokens
-        self.max_tokens = max_tokens
         self._engine = engine
         self._events: asyncio.Queue[TokenEvent] = asyncio.Queue()
         self._sequence: Sequence | None = None
@@ -216,7 +215,7 @@ class Engine:
         room = self.config.max_model_len - len(prompt.input_ids)
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
         text = Detokenizer(self.processor.tokenizer, params.stop, skip_special_tokens=params.skip_special_tokens)
-        generation = Generation(self, len(prompt.input_ids), max_tokens)
+        generation = Generation(self, len(prompt.input_ids))
         deliver = generation._events.put_nowait
         sequence = Sequence(next(self._ids), prompt, params, max_tokens, text, deliver, loop)
         generation._sequence = sequence
@@ -247,6 +246,11 @@ class Engine:
         from models.paddleocr_vl.processor import Processor
 
         self.processor = Processor(self.config.model)
+        longest = self.processor.config.text_config.max_position_embeddings
+        if self.config.max_model_len > longest:
+            raise ValueError(
+                f"MAX_MODEL_LEN is {self.config.max_model_len}; this checkpoint's positions end at {longest}"
+            )
         self.runner = ModelRunner(self.config, self.processor)
         self._scheduler = Scheduler(Slots(self.runner.slots))
         self._warm_up()

@@ -1,6 +1,7 @@
 """From messages and PIL pictures to model input, by the checkpoint's own tokenizer, template and image settings."""
 
 import itertools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import (
 
 from models.paddleocr_vl.prompts import PixelBounds, PromptError
 from models.paddleocr_vl.rope import Grid, prompt_positions
+
+# It warns at every load of `mrope_section`, which its own PaddleOCR-VL reads from just there.
+logging.getLogger("transformers.modeling_rope_utils").setLevel(logging.ERROR)
 
 Message = dict[str, Any]
 """{"role": "system" | "user" | "assistant", "content": [{"type": "text", "text": ...} | {"type": "image"}]}"""

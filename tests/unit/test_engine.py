@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.config import EngineConfig
 from engine.engine import Engine, Generation
 from engine.errors import EngineUnavailable, GenerationFailed, InvalidRequest, QueueFull
 from engine.request import SamplingParams, TokenEvent
@@ -177,14 +178,19 @@ def test_output_that_is_not_finite_fails_the_request_and_not_the_engine(checkpoi
 
 
 def test_a_checkpoint_that_cannot_be_loaded_is_told_to_the_owner(tmp_path: Path) -> None:
-    from engine.config import EngineConfig
-
     told: list[BaseException] = []
     engine = Engine(EngineConfig(tmp_path), on_failure=told.append)
     engine.start()
     assert engine.wait_until_settled(60) == "failed"
     engine.shutdown(grace=5)
     assert told == [engine.error]
+
+
+def test_a_context_longer_than_the_checkpoints_positions_is_refused(checkpoint: Path) -> None:
+    engine = Engine(EngineConfig(checkpoint, max_model_len=200_000, slots=1))
+    engine.start()
+    assert engine.wait_until_settled(60) == "failed"
+    assert "positions end at" in str(engine.error)
 
 
 def test_shutdown_lets_running_requests_finish_and_takes_no_more(checkpoint: Path) -> None:
