@@ -1,5 +1,7 @@
 """Clients that leave, over a real socket: a generation ends with the one who asked for it."""
 
+import json
+import shutil
 import socket
 import threading
 import time
@@ -19,9 +21,13 @@ SECONDS = 10  # for the engine to notice; the answers below would take far longe
 
 
 @pytest.fixture(scope="module")
-def slow_engine(checkpoint: Path) -> Iterator[Engine]:
+def slow_engine(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """Its answers never end by themselves, and the context is long."""
-    with running_engine(checkpoint, max_model_len=60_000, slots=1) as engine:
+    folder = tmp_path_factory.mktemp("slow") / "checkpoint"
+    shutil.copytree(checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": 100_000}
+    (folder / "config.json").write_text(json.dumps(config))
+    with running_engine(folder, max_model_len=60_000, slots=1) as engine:
         assert engine.processor is not None
         engine.processor.eos_token_ids = frozenset()
         yield engine
