@@ -1,9 +1,12 @@
 """Tokens -> text that is safe to send: whole UTF-8 characters only, and nothing that may turn into a stop string."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # what a decoder gives for bytes that are no character (yet)
+BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")  # how SentencePiece spells a byte, and the start of a word:
+WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 LONGEST_CHARACTER = 4  # bytes of UTF-8, each of which may be a token of its own
 
 
@@ -13,8 +16,12 @@ class Detokenizer:
     A few settled tokens stay in the decoded window, because a tokenizer's decoder may treat the first one specially.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = (), *, skip_special_tokens: bool = True) -> None:
-        self.stopped = False
+    def __init__(
+        self, tokenizer: Any, stop: Sequence[str] = (), *, skip_special_tokens: bool = True, min_tokens: int = 0
+    ) -> None:
+        """Stop strings are looked for in the text of the tokens after the first `min_tokens`."""
+        self.stopped: str | None = None  # the stop string that ended the answer
+        self._min_tokens = min_tokens
         self._tokenizer = tokenizer
         self._skip_special_tokens = skip_special_tokens
         self._stop = tuple(stop)
@@ -50,14 +57,24 @@ class Detokenizer:
         return text
 
     def _check_stop(self, new: str) -> str:
+        if len(self._tokens) <= self._min_tokens:
+            return new
         text = self._held + new
-        found = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        found = [(at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
-            self.stopped, self._held = True, ""
-            return text[: min(found)]
+            at, self.stopped = min(found, key=lambda place: place[0])
+            self._held = ""
+            return text[:at]
         keep = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
+
+
+def token_bytes(tokenizer: Any, token: int) -> bytes:
+    """What one token contributes to the text, in UTF-8; part of a character where bytes are tokens of their own."""
+    spelled = str(tokenizer.convert_ids_to_tokens(token) or "")
+    byte = BYTE_TOKEN.fullmatch(spelled)
+    return bytes([int(byte[1], 16)]) if byte else spelled.replace(WORD_START, " ").encode()
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from collections.abc import Sequence as List
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 
 from engine.config import EngineConfig
-from engine.detokenizer import Detokenizer
+from engine.detokenizer import Detokenizer, token_bytes
 from engine.errors import EngineError, EngineUnavailable, GenerationFailed, InvalidRequest, QueueFull
-from engine.request import FinishReason, SamplingParams, Sequence, TokenEvent
+from engine.request import REPETITION, SamplingParams, Sequence, Token, TokenEvent
 from engine.scheduler import Scheduler
 from engine.slots import Slots
 from models.paddleocr_vl.prompts import OCR, PixelBounds, PromptError
 
 if TYPE_CHECKING:
     from engine.model_runner import ModelRunner
+    from engine.structured import Grammar, Structures
     from models.paddleocr_vl.processor import ModelInput, Processor
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Engine:
         self.error: BaseException | None = None
         self.processor: Processor | None = None
         self.runner: ModelRunner | None = None
+        self.structures: Structures | None = None
         self._on_failure = on_failure
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._scheduler = Scheduler(Slots(0))
@@ -118,6 +120,23 @@ class Engine:
         assert self.processor is not None
         return self.processor.bounds
 
+    @property
+    def defaults(self) -> SamplingParams:
+        """What the checkpoint's generation_config says for a request that says nothing. Raises EngineUnavailable."""
+        self._require_ready()
+        assert self.processor is not None
+        own = self.processor.generation
+        penalty = own.repetition_penalty or 1.0
+        if not own.do_sample:
+            return SamplingParams(repetition_penalty=penalty)
+        return SamplingParams(
+            temperature=1.0 if own.temperature is None else own.temperature,
+            top_p=1.0 if own.top_p is None else own.top_p,
+            top_k=own.top_k or 0,
+            min_p=own.min_p or 0.0,
+            repetition_penalty=penalty,
+        )
+
     def memory_used_mb(self) -> float:
         """MiB; 0 until the model is loaded."""
         return self.runner.memory_used_mb() if self.runner else 0.0
@@ -131,21 +150,71 @@ class Engine:
         messages: List[dict[str, Any]],
         pictures: List[Image.Image],
         params: SamplingParams,
-        bounds: PixelBounds | None = None,
+        bounds: List[PixelBounds] | None = None,
     ) -> Generation:
-        """Queue one request; `bounds` overrule the checkpoint's own on picture sizes.
+        """Queue one request; `bounds` of each picture overrule the checkpoint's own.
 
         Raises InvalidRequest, QueueFull, EngineUnavailable.
         """
+        return (await self.submit_all(messages, pictures, [params], bounds))[0]
+
+    async def submit_all(
+        self,
+        messages: List[dict[str, Any]],
+        pictures: List[Image.Image],
+        params: List[SamplingParams],
+        bounds: List[PixelBounds] | None = None,
+    ) -> list[Generation]:
+        """Queue one prompt, made once, for several answers: all of them or, with an exception as `submit`, none."""
         self._require_ready()
-        self._admit()
+        self._admit(len(params))
+        waiting = len(params)  # admitted and not yet in the hands of the engine's thread
+        generations: list[Generation] = []
         try:
             loop = asyncio.get_running_loop()
             prompt = await loop.run_in_executor(self._prepare, self._prepare_prompt, messages, pictures, bounds)
-            return self._enqueue(prompt, params, loop)
+            grammars = await loop.run_in_executor(self._prepare, self._compile, params)
+            for own, grammar in zip(params, grammars, strict=True):
+                generations.append(self._enqueue(prompt, own, grammar, loop))
+                waiting -= 1
         except BaseException:
-            self._leave()
+            for generation in generations:
+                generation.abort()
+            self._leave(waiting)
             raise
+        return generations
+
+    async def tokenize(
+        self,
+        messages: List[dict[str, Any]],
+        pictures: List[Image.Image],
+        bounds: List[PixelBounds] | None = None,
+    ) -> list[int]:
+        """The prompt that `submit` would make of them, placeholders of pictures included. Raises as `submit`."""
+        self._require_ready()
+        loop = asyncio.get_running_loop()
+        prompt = await loop.run_in_executor(self._prepare, self._prepare_prompt, messages, pictures, bounds)
+        return prompt.input_ids
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a bare text. Raises EngineUnavailable."""
+        self._require_ready()
+        assert self.processor is not None
+        ids: list[int] = self.processor.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token contributes to the text, in UTF-8; empty for one that the tokenizer does not know."""
+        assert self.processor is not None
+        return token_bytes(self.processor.tokenizer, token)
+
+    def decode(self, tokens: List[int]) -> str:
+        """The text of token ids, control tokens included. Raises EngineUnavailable, InvalidRequest."""
+        self._require_ready()
+        assert self.processor is not None
+        self._check_ids(tokens, "tokens")
+        text: str = self.processor.tokenizer.decode(list(tokens), skip_special_tokens=False)
+        return text
 
     def abort(self, sequence: Sequence) -> None:
         self._inbox.put(lambda: self._finish(sequence, None))
@@ -160,6 +229,8 @@ class Engine:
             self._inbox.put(lambda: self._end_all(EngineUnavailable("the server is shutting down")))
             self._thread.join(grace)
         self._prepare.shutdown(wait=False)
+        if self.structures is not None:
+            self.structures.shutdown()
 
     # --- admission ---------------------------------------------------------------------------------------------------
 
@@ -174,16 +245,19 @@ class Engine:
         if self.state != "ready":
             raise EngineUnavailable(reasons[self.state])
 
-    def _admit(self) -> None:
+    def _admit(self, count: int) -> None:
         with self._lock:
-            waiting = self._pending - self._scheduler.slots.count
-            if waiting >= self.config.max_waiting:
-                raise QueueFull(waiting, self._retry_after(waiting))
-            self._pending += 1
+            slots = self._scheduler.slots.count
+            if count > slots + self.config.max_waiting:
+                raise InvalidRequest(f"n is {count}; this server takes {slots + self.config.max_waiting} at once", "n")
+            waiting = self._pending - slots
+            if waiting + count > self.config.max_waiting:
+                raise QueueFull(max(0, waiting), self._retry_after(waiting))
+            self._pending += count
 
-    def _leave(self) -> None:
+    def _leave(self, count: int = 1) -> None:
         with self._lock:
-            self._pending -= 1
+            self._pending -= count
 
     def _retry_after(self, waiting: int) -> int:
         """Seconds in which the queue empties at the rate of the last requests; 1 where none is known."""
@@ -194,7 +268,7 @@ class Engine:
         return max(1, math.ceil(waiting / rate))
 
     def _prepare_prompt(
-        self, messages: List[dict[str, Any]], pictures: List[Image.Image], bounds: PixelBounds | None = None
+        self, messages: List[dict[str, Any]], pictures: List[Image.Image], bounds: List[PixelBounds] | None = None
     ) -> "ModelInput":
         assert self.processor is not None
         try:
@@ -210,14 +284,36 @@ class Engine:
             )
         return prompt
 
-    def _enqueue(self, prompt: "ModelInput", params: SamplingParams, loop: asyncio.AbstractEventLoop) -> Generation:
+    def _compile(self, params: List[SamplingParams]) -> "list[Grammar | None]":
+        """The grammar of each answer, where it must follow one. Raises InvalidRequest."""
+        assert self.structures is not None
+        for own in params:
+            self._check_ids(own.logit_bias, "logit_bias")
+        return [self.structures.compile(own.structure) if own.structure else None for own in params]
+
+    def _check_ids(self, ids: Iterable[int], param: str) -> None:
+        assert self.processor is not None
+        size = self.processor.config.text_config.vocab_size
+        wrong = next((token for token in ids if not 0 <= token < size), None)
+        if wrong is not None:
+            raise InvalidRequest(f"{param} names the token {wrong}; this model's are 0 to {size - 1}", param)
+
+    def _enqueue(
+        self, prompt: "ModelInput", params: SamplingParams, grammar: "Grammar | None", loop: asyncio.AbstractEventLoop
+    ) -> Generation:
         assert self.processor is not None
         room = self.config.max_model_len - len(prompt.input_ids)
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
-        text = Detokenizer(self.processor.tokenizer, params.stop, skip_special_tokens=params.skip_special_tokens)
+        text = Detokenizer(
+            self.processor.tokenizer,
+            params.stop,
+            skip_special_tokens=params.skip_special_tokens,
+            min_tokens=params.min_tokens,
+        )
+        ends = self.processor.eos_token_ids
         generation = Generation(self, len(prompt.input_ids))
         deliver = generation._events.put_nowait
-        sequence = Sequence(next(self._ids), prompt, params, max_tokens, text, deliver, loop)
+        sequence = Sequence(next(self._ids), prompt, params, max_tokens, text, ends, deliver, loop, grammar)
         generation._sequence = sequence
         self._require_ready()  # the thread may have gone while the prompt was made
         self._inbox.put(lambda: self._scheduler.add(sequence))
@@ -243,6 +339,7 @@ class Engine:
     def _load(self) -> None:
         started = time.monotonic()
         from engine.model_runner import ModelRunner
+        from engine.structured import Structures
         from models.paddleocr_vl.processor import Processor
 
         self.processor = Processor(self.config.model)
@@ -252,6 +349,8 @@ class Engine:
                 f"MAX_MODEL_LEN is {self.config.max_model_len}; this checkpoint's positions end at {longest}"
             )
         self.runner = ModelRunner(self.config, self.processor)
+        vocabulary = self.processor.config.text_config.vocab_size
+        self.structures = Structures(self.processor.tokenizer, vocabulary, self.processor.eos_token_ids)
         self._scheduler = Scheduler(Slots(self.runner.slots))
         self._warm_up()
         logger.info(
@@ -274,16 +373,17 @@ class Engine:
             [Image.new("RGB", (56, 28), "white")],
         )
         assert self.processor is not None
-        ends: list[TokenEvent] = []
+        events: list[TokenEvent] = []
         text = Detokenizer(self.processor.tokenizer)
-        sequence = Sequence(-1, prompt, SamplingParams(), 2, text, ends.append, loop=None)
+        ends = self.processor.eos_token_ids
+        sequence = Sequence(-1, prompt, SamplingParams(), 2, text, ends, events.append, loop=None)
         self._pending += 1
         self._scheduler.add(sequence)
         while not self._scheduler.idle:
             self._step()
         self._finished_at.clear()
-        if ends[-1].error is not None:
-            raise ends[-1].error
+        if events[-1].error is not None:
+            raise events[-1].error
 
     def _take_inbox(self) -> bool:
         """Carry out what came in; waits while there is nothing to do. False: drained, the thread may end."""
@@ -299,27 +399,45 @@ class Engine:
         step = self._scheduler.schedule()
         self._publish([(sequence, self._accept(sequence, outcome)) for sequence, outcome in self.runner.run(step)])
 
-    def _accept(self, sequence: Sequence, outcome: int | GenerationFailed) -> TokenEvent:
+    def _accept(self, sequence: Sequence, outcome: Token | GenerationFailed) -> TokenEvent:
         """Take a sequence's next token, or its failure, and say what came of it."""
-        assert self.processor is not None
         if isinstance(outcome, GenerationFailed):
-            return self._end(sequence, "", None, outcome)
-        sequence.tokens.append(outcome)
-        if outcome in self.processor.eos_token_ids:
-            return self._end(sequence, sequence.text.flush(), "stop")
-        text = sequence.text.push(outcome)
-        if sequence.text.stopped:
-            return self._end(sequence, text, "stop")
+            return self._end(sequence, "", error=outcome)
+        sequence.tokens.append(outcome.id)
+        if outcome.id in sequence.end_tokens and not sequence.params.ignore_eos:
+            return self._end(sequence, sequence.text.flush(), outcome, end_token=True, finish_reason="stop")
+        try:
+            if sequence.grammar is not None:
+                sequence.grammar.accept(outcome.id)
+        except GenerationFailed as error:
+            return self._end(sequence, "", outcome, error=error)
+        text = sequence.text.push(outcome.id)
+        stop = sequence.text.stopped
+        if stop is not None:
+            return self._end(sequence, text, outcome, finish_reason="stop", stop_reason=stop)
+        if (keep := self._looped(sequence, text)) is not None:
+            rest = sequence.text.flush()
+            loop: dict[str, Any] = {"finish_reason": "length", "stop_reason": REPETITION, "keep_chars": keep}
+            return self._end(sequence, text + rest, outcome, **loop)
+        if sequence.grammar is not None and sequence.grammar.finished:
+            return self._end(sequence, text + sequence.text.flush(), outcome, finish_reason="stop")
         if len(sequence.tokens) >= sequence.max_tokens:
-            return self._end(sequence, text + sequence.text.flush(), "length")
-        return TokenEvent(text, len(sequence.tokens))
+            return self._end(sequence, text + sequence.text.flush(), outcome, finish_reason="length")
+        return TokenEvent(text, len(sequence.tokens), outcome)
 
-    def _end(
-        self, sequence: Sequence, text: str, reason: FinishReason | None, error: EngineError | None = None
-    ) -> TokenEvent:
+    def _looped(self, sequence: Sequence, text: str) -> int | None:
+        """Characters of the answer before its repeats, once it goes round in circles."""
+        if sequence.repetition is None:
+            return None
+        before = sequence.text_lengths[-1] if sequence.text_lengths else 0
+        sequence.text_lengths.append(before + len(text))
+        kept = sequence.repetition.push(sequence.tokens[-1])
+        return None if kept is None else sequence.text_lengths[kept - 1]
+
+    def _end(self, sequence: Sequence, text: str, token: Token | None = None, **outcome: Any) -> TokenEvent:
         self._forget(sequence)
         self._finished_at.append(time.monotonic())
-        return TokenEvent(text, len(sequence.tokens), reason, error)
+        return TokenEvent(text, len(sequence.tokens), token, **outcome)
 
     def _finish(self, sequence: Sequence, error: EngineError | None) -> None:
         """End a sequence from outside a step, with an error event or, for an abort, without a word."""

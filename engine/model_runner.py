@@ -11,8 +11,8 @@ from engine.config import EngineConfig
 from engine.device import choose_device, choose_dtype, plan_slots
 from engine.errors import GenerationFailed
 from engine.kv_cache import KVCache, bytes_per_token
-from engine.request import Sequence
-from engine.sampler import NOT_FINITE, sample
+from engine.request import Sequence, Token
+from engine.sampler import sample
 from engine.scheduler import Step
 from models.paddleocr_vl.attention import decode_attention, prefill_attention
 from models.paddleocr_vl.model import PaddleOCRVL
@@ -32,9 +32,12 @@ class ModelRunner:
         self.slots = config.slots or plan_slots(self.device, config.max_model_len * bytes_per_token(text, self.dtype))
         self.cache = KVCache(text, self.slots, config.max_model_len, self.device, self.dtype)
 
-    def run(self, step: Step) -> list[tuple[Sequence, int | GenerationFailed]]:
+    def run(self, step: Step) -> list[tuple[Sequence, Token | GenerationFailed]]:
         """The next token, or the failure, of every sequence of a step."""
-        outcomes: list[tuple[Sequence, int | GenerationFailed]] = []
+        outcomes: list[tuple[Sequence, Token | GenerationFailed]] = []
+        for sequence in (*step.decode, *([step.prefill] if step.prefill else [])):
+            if sequence.grammar is not None:
+                sequence.grammar.begin_mask()
         if step.prefill is not None:
             try:
                 outcomes += self._sampled([step.prefill], self.prefill(step.prefill))
@@ -47,12 +50,10 @@ class ModelRunner:
             outcomes += self._sampled(step.decode, self.decode(step.decode))
         return outcomes
 
-    def _sampled(self, sequences: List[Sequence], logits: Tensor) -> list[tuple[Sequence, int | GenerationFailed]]:
+    def _sampled(self, sequences: List[Sequence], logits: Tensor) -> list[tuple[Sequence, Token | GenerationFailed]]:
         failure = "the model's output is not finite; try DTYPE=float32"
         tokens = sample(logits, sequences)
-        return [
-            (s, GenerationFailed(failure) if t == NOT_FINITE else t) for s, t in zip(sequences, tokens, strict=True)
-        ]
+        return [(s, token or GenerationFailed(failure)) for s, token in zip(sequences, tokens, strict=True)]
 
     def memory_used_mb(self) -> float:
         """MiB that the model and its cache hold: of the GPU's memory, or this process's resident memory on a CPU."""

@@ -1,13 +1,25 @@
 """One request: what was asked (SamplingParams), its state (Sequence), and all that leaves the thread (TokenEvent)."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from engine.errors import EngineError
+from engine.repetition import RepetitionDetector, RepetitionLimits
 
 FinishReason = Literal["stop", "length"]
+LEAST_TEMPERATURE = 1e-5  # below it logits overflow when divided; vLLM draws the same line
+REPETITION = "repetition"  # the stop_reason of an answer that fell into a loop
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What an answer must look like; compiled by `structured.Structures`."""
+
+    kind: Literal["json_schema", "regex", "choice", "grammar"]
+    definition: str  # the schema or a list of choices as JSON, the regular expression, or Lark or GBNF text
+    param: str  # the field of the request that holds it, for the error
 
 
 @dataclass(frozen=True)
@@ -16,13 +28,36 @@ class SamplingParams:
     temperature: float = 0.0  # 0: greedy
     top_p: float = 1.0  # 0: greedy, as PaddleOCR's clients mean it
     top_k: int = 0  # 0: all tokens
+    min_p: float = 0.0  # least probability, as a share of the likeliest token's
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0  # over the prompt too
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # token id -> added to its logit
+    top_logprobs: int = 0  # likeliest tokens to tell of at each place
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    min_tokens: int = 0  # before which neither the end token nor a stop string ends the answer
     skip_special_tokens: bool = True
+    structure: Structure | None = None
+    repetition: RepetitionLimits | None = None  # None: loops run on
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0 or self.top_p == 0 or self.top_k == 1
+        return self.temperature < LEAST_TEMPERATURE or self.top_p == 0 or self.top_k == 1
+
+    @property
+    def penalised(self) -> bool:
+        return self.presence_penalty != 0 or self.frequency_penalty != 0 or self.repetition_penalty != 1
+
+
+@dataclass(frozen=True)
+class Token:
+    """One sampled token. Log probabilities (natural) are the model's own, before anything a request adds to logits."""
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()  # the likeliest ids with theirs, the likeliest first
 
 
 @dataclass(frozen=True)
@@ -31,7 +66,11 @@ class TokenEvent:
 
     text: str
     completion_tokens: int  # so far, the end token included
+    token: Token | None = None  # None: the event ends the request from outside
+    end_token: bool = False  # `token` says that the answer is over and has no part in its text
     finish_reason: FinishReason | None = None
+    stop_reason: str | None = None  # the stop string that was met, or REPETITION
+    keep_chars: int | None = None  # of the answer's text, where the rest repeats what stands before
     error: EngineError | None = None
 
     @property
@@ -52,11 +91,24 @@ class Prompt(Protocol):
 class Text(Protocol):
     """Turns tokens into safe text; `detokenizer.Detokenizer`."""
 
-    stopped: bool
+    stopped: str | None
 
     def push(self, token: int) -> str: ...
 
     def flush(self) -> str: ...
+
+
+class Grammar(Protocol):
+    """The place of one answer in its structure; `structured.Grammar`."""
+
+    @property
+    def finished(self) -> bool: ...
+
+    def begin_mask(self) -> None: ...
+
+    def mask(self) -> Any: ...
+
+    def accept(self, token: int) -> None: ...
 
 
 @dataclass(eq=False)
@@ -68,13 +120,17 @@ class Sequence:
     params: SamplingParams
     max_tokens: int  # clamped to what the context leaves
     text: Text
+    end_tokens: frozenset[int]
     deliver: Callable[[TokenEvent], None]  # called on the receiver's event loop
     loop: object  # the receiver's event loop
+    grammar: Grammar | None = None
     slot: int | None = None
     tokens: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.params.seed)
+        self.repetition = RepetitionDetector(self.params.repetition) if self.params.repetition else None
+        self.text_lengths: list[int] = []  # characters of text handed out by the time of each token
 
     @property
     def cached(self) -> int:

@@ -49,7 +49,7 @@ def evaluate(checkpoint: Path) -> dict[str, float | int]:
             page = draw_page(rng, choose_layout(rng), fonts, held_out=True)
             samples.append((page.image, page.text))
         assert engine.processor is not None
-        bounds = PixelBounds(ENLARGED, engine.bounds.max_pixels) if kind == "enlarged" else None
+        bounds = [PixelBounds(ENLARGED, engine.bounds.max_pixels)] if kind == "enlarged" else None
         result[f"cer_{kind}"] = report(kind, read(engine, samples, bounds))
     assert engine.runner is not None
     result["pictures"] = sum(PICTURES.values())
@@ -88,7 +88,7 @@ def report(name: str, readings: Sequence[Reading]) -> float:
     return cer(readings)
 
 
-def read(engine: Engine, samples: Sequence[Sample], bounds: PixelBounds | None) -> list[Reading]:
+def read(engine: Engine, samples: Sequence[Sample], bounds: list[PixelBounds] | None) -> list[Reading]:
     async def one(image: Image.Image, text: str, bar: "tqdm[None]") -> Reading:
         content = [{"type": "image"}, {"type": "text", "text": OCR}]
         params = SamplingParams(max_tokens=MAX_TOKENS)

@@ -46,14 +46,18 @@ class Processor:
         self.merge: int = self.images.merge_size
         self.image_token_id: int = self.config.image_token_id
         self.eos_token_id: int = self.tokenizer.eos_token_id
-        self.eos_token_ids = self._eos_token_ids(folder)
+        self.generation = self._generation_config(folder)
+        self.eos_token_ids = self._eos_token_ids()
         self._control_tokens = [t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special]
         self.pad_token_id: int = self.tokenizer.pad_token_id
 
     def prepare(
-        self, messages: Sequence[Message], pictures: Sequence[Image.Image], bounds: PixelBounds | None = None
+        self, messages: Sequence[Message], pictures: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
     ) -> ModelInput:
-        """The model input of `messages`, whose image parts stand for `pictures` in order. Raises PromptError."""
+        """The model input of `messages`, whose image parts stand for `pictures` in order. Raises PromptError.
+
+        `bounds`: of each picture, where they are not the checkpoint's own.
+        """
         pixels, grids = self.pixels(pictures, bounds) if pictures else (None, [])
         input_ids = self.prompt_ids(messages, grids)
         positions, next_position = prompt_positions(input_ids, grids, self.image_token_id, self.merge)
@@ -75,17 +79,19 @@ class Processor:
         return ids
 
     def pixels(
-        self, pictures: Sequence[Image.Image], bounds: PixelBounds | None = None
+        self, pictures: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
     ) -> tuple[np.ndarray, list[Grid]]:
         """Normalised patches (N, channels, patch, patch) fp32 and the grid of each picture. Raises PromptError."""
-        bounds = bounds or self.bounds
-        grids = [self.grid(*picture.size, bounds) for picture in pictures]
-        features = self.images(
-            images=[picture.convert("RGB") for picture in pictures],
-            size={"shortest_edge": bounds.min_pixels, "longest_edge": bounds.max_pixels},
-            return_tensors="np",
-        )
-        return features["pixel_values"], grids
+        bounds = bounds or [self.bounds] * len(pictures)
+        grids = [self.grid(*picture.size, own) for picture, own in zip(pictures, bounds, strict=True)]
+        patches = [self._patches(picture, own) for picture, own in zip(pictures, bounds, strict=True)]
+        return np.concatenate(patches), grids
+
+    def _patches(self, picture: Image.Image, bounds: PixelBounds) -> np.ndarray:
+        size = {"shortest_edge": bounds.min_pixels, "longest_edge": bounds.max_pixels}
+        features = self.images(images=[picture.convert("RGB")], size=size, return_tensors="np")
+        patches: np.ndarray = features["pixel_values"]
+        return patches
 
     def grid(self, width: int, height: int, bounds: PixelBounds | None = None) -> Grid:
         """Patches (rows, columns) that a picture of `width` x `height` pixels becomes. Raises PromptError."""
@@ -96,11 +102,14 @@ class Processor:
             raise PromptError(f"a picture of {width} x {height} pixels cannot be read: {error}") from error
         return rows // patch, columns // patch
 
-    def _eos_token_ids(self, folder: Path) -> frozenset[int]:
+    def _generation_config(self, folder: Path) -> Any:
+        """How the checkpoint is meant to be sampled; transformers' defaults where it does not say."""
+        exists = (folder / "generation_config.json").exists()
+        return GenerationConfig.from_pretrained(folder) if exists else GenerationConfig()  # type: ignore[no-untyped-call]
+
+    def _eos_token_ids(self) -> frozenset[int]:
         """Tokens that end an answer: the tokenizer's, the config's, and what generation_config.json adds."""
-        named = [self.eos_token_id, self.config.text_config.eos_token_id]
-        if (folder / "generation_config.json").exists():
-            named.append(GenerationConfig.from_pretrained(folder).eos_token_id)
+        named = [self.eos_token_id, self.config.text_config.eos_token_id, self.generation.eos_token_id]
         lists = [ids if isinstance(ids, list) else [ids] for ids in named if ids is not None]
         return frozenset(itertools.chain.from_iterable(lists))
 

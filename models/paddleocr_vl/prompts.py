@@ -13,8 +13,6 @@ CHART = "Chart Recognition:"
 SPOTTING = "Spotting:"
 SEAL = "Seal Recognition:"
 
-OFFICIAL = (OCR, TABLE, FORMULA, CHART, SPOTTING, SEAL)
-
 
 class PixelBounds(NamedTuple):
     """A picture is scaled to between these numbers of pixels before it is cut into patches."""

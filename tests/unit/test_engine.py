@@ -1,8 +1,10 @@
 """The engine as its callers see it, on a small random checkpoint."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -221,3 +223,32 @@ def test_shutdown_ends_what_outlasts_the_grace_with_an_error(checkpoint: Path) -
 
         with pytest.raises(EngineUnavailable, match="shutting down"):
             asyncio.run(run())
+
+
+def test_the_checkpoints_generation_config_gives_the_defaults(checkpoint: Path, tmp_path: Path) -> None:
+    folder = copytree(checkpoint, tmp_path / "sampling")
+    settings = {"do_sample": True, "temperature": 0.7, "top_k": 5, "repetition_penalty": 1.1}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    with running_engine(folder) as engine:
+        assert engine.defaults == SamplingParams(temperature=0.7, top_k=5, repetition_penalty=1.1)
+
+
+def test_without_one_the_defaults_are_greedy(engine: Engine) -> None:
+    assert engine.defaults == SamplingParams()
+
+
+def test_several_answers_to_one_prompt_are_taken_together_or_not_at_all(checkpoint: Path) -> None:
+    with running_engine(checkpoint, slots=1, max_waiting=1) as engine:
+
+        async def run() -> None:
+            params = [SamplingParams(max_tokens=2)] * 2
+            for generation in await engine.submit_all(prompt(0), [], params):
+                assert (await collect(generation))[-1].finish_reason == "length"
+            running = await submit(engine)
+            with pytest.raises(QueueFull):
+                await engine.submit_all(prompt(0), [], params)
+            running.abort()
+            with pytest.raises(InvalidRequest, match="n is 3"):
+                await engine.submit_all(prompt(0), [], [SamplingParams()] * 3)
+
+        asyncio.run(run())

@@ -1,27 +1,40 @@
 import math
 from collections import Counter
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import pytest
 import torch
 
-from engine.request import SamplingParams, Sequence
-from engine.sampler import NOT_FINITE, sample
-from tests.unit.test_scheduler import BarePrompt, NoText, ignore
+from engine.request import SamplingParams
+from engine.request import Sequence as Row
+from engine.sampler import sample
+from tests.unit.test_scheduler import END, BarePrompt, NoText, ignore
 
 LOGITS = torch.tensor([[0.0, 3.0, 2.0, 1.0]])
 
 
-def sequence(**params: float | int | None) -> Sequence:
-    sampling = SamplingParams(**params)  # type: ignore[arg-type]
-    return Sequence(0, BarePrompt([1], 1), sampling, 10, NoText(), ignore, loop=None)
+def sequence(tokens: Sequence[int] = (), grammar: Any = None, **params: Any) -> Row:
+    sampling = SamplingParams(**params)
+    one = Row(0, BarePrompt([1], 1), sampling, 10, NoText(), END, ignore, loop=None, grammar=grammar)
+    one.tokens += tokens
+    return one
 
 
-def drawn(count: int, **params: float | int | None) -> Counter[int]:
+def chosen(logits: torch.Tensor, rows: Sequence[Row]) -> list[int | None]:
+    return [None if token is None else token.id for token in sample(logits, rows)]
+
+
+def drawn(count: int, **params: Any) -> Counter[int | None]:
     one = sequence(**params)
-    return Counter(sample(LOGITS, [one])[0] for _ in range(count))
+    return Counter(chosen(LOGITS, [one])[0] for _ in range(count))
 
 
-def test_temperature_zero_takes_the_best() -> None:
-    assert drawn(5, temperature=0) == {1: 5}
+@pytest.mark.parametrize("temperature", [0, 1e-300, 1e-6])
+def test_temperature_zero_or_next_to_it_takes_the_best(temperature: float) -> None:
+    assert drawn(5, temperature=temperature) == {1: 5}
 
 
 def test_top_p_zero_takes_the_best() -> None:
@@ -52,16 +65,57 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
 
 def test_a_seed_repeats_its_draws() -> None:
     one, other = sequence(temperature=1.0, seed=7), sequence(temperature=1.0, seed=7)
-    assert [sample(LOGITS, [one]) for _ in range(20)] == [sample(LOGITS, [other]) for _ in range(20)]
+    assert [chosen(LOGITS, [one]) for _ in range(20)] == [chosen(LOGITS, [other]) for _ in range(20)]
 
 
 def test_a_seeded_answer_does_not_depend_on_its_neighbours() -> None:
     alone, beside, neighbour = (sequence(temperature=1.0, seed=seed) for seed in (7, 7, 8))
     for _ in range(20):
-        assert sample(LOGITS, [alone])[0] == sample(LOGITS.repeat(2, 1), [neighbour, beside])[1]
+        assert chosen(LOGITS, [alone])[0] == chosen(LOGITS.repeat(2, 1), [neighbour, beside])[1]
 
 
 def test_logits_that_are_not_finite_are_reported_for_their_row_only() -> None:
     logits = torch.cat((LOGITS, torch.full((1, 4), math.nan), LOGITS))
     sequences = [sequence(), sequence(), sequence(temperature=1.0, top_k=1)]
-    assert sample(logits, sequences) == [1, NOT_FINITE, 1]
+    assert chosen(logits, sequences) == [1, None, 1]
+
+
+def test_min_p_drops_what_is_unlikely_beside_the_likeliest() -> None:
+    # 0.24 is 0.37 of 0.64, and 0.09 is 0.13 of it.
+    assert set(drawn(500, temperature=1, min_p=0.2, seed=1)) == {1, 2}
+    assert set(drawn(500, temperature=1, min_p=0.5, seed=1)) == {1}
+
+
+def test_a_bias_is_added_to_its_token() -> None:
+    assert chosen(LOGITS, [sequence(logit_bias={0: 5.0})]) == [0]
+    assert chosen(LOGITS, [sequence(logit_bias={1: -2.0})]) == [2]
+
+
+def test_the_end_waits_for_min_tokens() -> None:
+    assert chosen(LOGITS, [sequence(logit_bias={2: 9.0}, min_tokens=1)]) == [1]
+    assert chosen(LOGITS, [sequence([1], logit_bias={2: 9.0}, min_tokens=1)]) == [2]
+
+
+def test_presence_is_penalised_once_and_frequency_each_time() -> None:
+    assert chosen(LOGITS, [sequence([1], presence_penalty=1.1)]) == [2]
+    assert chosen(LOGITS, [sequence([1, 1, 1], presence_penalty=0.9)]) == [1]
+    assert chosen(LOGITS, [sequence([1, 1, 1], frequency_penalty=0.4)]) == [2]
+    assert chosen(LOGITS, [sequence([1, 1], frequency_penalty=0.4)]) == [1]
+
+
+def test_the_repetition_penalty_counts_the_prompt_too() -> None:
+    assert chosen(LOGITS, [sequence(repetition_penalty=2.0)]) == [2]  # the prompt is token 1: 3 becomes 1.5
+
+
+def test_a_mask_leaves_only_its_tokens() -> None:
+    grammar = SimpleNamespace(mask=lambda: np.array([True, False, False, True]))
+    assert chosen(LOGITS, [sequence(grammar=grammar)]) == [3]
+
+
+def test_log_probabilities_are_the_models_own() -> None:
+    (token,) = sample(LOGITS, [sequence(logit_bias={0: 5.0}, temperature=0.5, top_k=1, top_logprobs=2)])
+    own = LOGITS[0].log_softmax(0).tolist()
+    assert token is not None
+    assert token.logprob == pytest.approx(own[0])
+    assert [candidate for candidate, _ in token.top] == [1, 2]
+    assert [logprob for _, logprob in token.top] == pytest.approx(own[1:3])

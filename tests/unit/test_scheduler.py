@@ -6,6 +6,8 @@ from engine.request import SamplingParams, Sequence, TokenEvent
 from engine.scheduler import Scheduler
 from engine.slots import Slots
 
+END = frozenset({2})
+
 
 @dataclass(frozen=True)
 class BarePrompt:
@@ -14,7 +16,7 @@ class BarePrompt:
 
 
 class NoText:
-    stopped = False
+    stopped: str | None = None
 
     def push(self, _token: int) -> str:
         return ""
@@ -28,7 +30,7 @@ def ignore(_event: TokenEvent) -> None:
 
 
 def sequence(number: int) -> Sequence:
-    return Sequence(number, BarePrompt([1, 2, 3], 3), SamplingParams(), 10, NoText(), ignore, loop=None)
+    return Sequence(number, BarePrompt([1, 2, 3], 3), SamplingParams(), 10, NoText(), END, ignore, loop=None)
 
 
 def scheduler_with(count: int, slots: int) -> tuple[Scheduler, list[Sequence]]:

@@ -1,0 +1,86 @@
+"""JSON schema, regular expression, choice or grammar -> the tokens that may come next, by llguidance.
+
+Masks are computed on a thread of their own while the model computes the logits that they are for.
+"""
+
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import llguidance.hf
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer, grammar_from
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+
+from engine.errors import GenerationFailed, InvalidRequest
+from engine.request import Structure
+
+
+class Structures:
+    """Compiles structures for one tokenizer."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int, end_tokens: frozenset[int]) -> None:
+        """`vocabulary`: rows of the model's logits, which may be more than the tokenizer knows."""
+        self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, vocabulary, eos_token=sorted(end_tokens))
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="grammar")
+
+    def compile(self, structure: Structure) -> "Grammar":
+        """A fresh place at the beginning of `structure`. Raises InvalidRequest with the compiler's reason."""
+        try:
+            grammar = _as_llguidance(structure)
+            fault = LLMatcher.validate_grammar(grammar, self._tokenizer)
+        except ValueError as error:
+            fault = str(error)
+        if fault:
+            reason = " ".join(fault.split())
+            raise InvalidRequest(f"{structure.param} cannot be used: {reason}", structure.param)
+        return Grammar(LLMatcher(self._tokenizer, grammar), self._tokenizer, self._pool)
+
+    def shutdown(self) -> None:
+        self._pool.shutdown(wait=False)
+
+
+def _as_llguidance(structure: Structure) -> str:
+    """The structure in llguidance's own notation. Raises ValueError."""
+    if structure.kind == "json_schema":
+        # With free whitespace between JSON's parts, a model could write blanks until its tokens run out.
+        return LLMatcher.grammar_from_json_schema(structure.definition, defaults={"whitespace_flexible": False})
+    if structure.kind == "regex":
+        return LLMatcher.grammar_from_regex(structure.definition)
+    if structure.kind == "choice":
+        choices = json.loads(structure.definition)
+        return LLMatcher.grammar_from_lark("start: " + " | ".join(json.dumps(choice) for choice in choices))
+    return grammar_from("grammar", structure.definition)
+
+
+class Grammar:
+    """How far one answer has come in its structure."""
+
+    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, pool: ThreadPoolExecutor) -> None:
+        self._matcher = matcher
+        self._pool = pool
+        self._vocabulary: int = tokenizer.vocab_size
+        self._bits = allocate_token_bitmask(1, self._vocabulary)
+        self._filled: Future[None] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more can follow."""
+        return bool(self._matcher.is_stopped())
+
+    def begin_mask(self) -> None:
+        """Start computing the mask of the next token."""
+        self._filled = self._pool.submit(fill_next_token_bitmask, self._matcher, self._bits)
+
+    def mask(self) -> np.ndarray:
+        """Which tokens may come next, (vocabulary,) bool; waits for what `begin_mask` started."""
+        assert self._filled is not None
+        self._filled.result()
+        bits = np.unpackbits(self._bits.view(np.uint8)[0], count=self._vocabulary, bitorder="little")
+        return bits.astype(bool)
+
+    def accept(self, token: int) -> None:
+        """Go on by one token. Raises GenerationFailed."""
+        if not self._matcher.consume_token(token):
+            reason = self._matcher.get_error() or "the token does not fit"
+            raise GenerationFailed(f"the answer left its structure: {reason}")

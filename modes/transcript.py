@@ -1,0 +1,77 @@
+"""The text of an answer as it grows, with what the model thought of each piece of it."""
+
+import bisect
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """A token and the characters that it stands for; the end token has none."""
+
+    start: int
+    end: int
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """A line or word with its confidence."""
+
+    start: int
+    end: int
+    confidence: float
+
+
+class Transcript:
+    def __init__(self) -> None:
+        self.text = ""
+        self.spans: list[Span] = []
+        self._held: list[float] = []  # of tokens whose text has not come yet
+
+    def add(self, text: str, logprob: float | None) -> None:
+        """New text and the token that brought it. Text without a token (a page separator) has no probability."""
+        start = len(self.text)
+        self.text += text
+        if logprob is not None:
+            self._held.append(logprob)
+        if text:
+            self._settle(start)
+
+    def end(self) -> None:
+        """Tokens that brought no text count for the whole only."""
+        self._settle(len(self.text))
+
+    def _settle(self, start: int) -> None:
+        self.spans += [Span(start, len(self.text), logprob) for logprob in self._held]
+        self._held.clear()
+
+    def cut(self, length: int) -> None:
+        """Forget what stands after `length` characters."""
+        self.text = self.text[:length]
+        self.spans = [Span(start, min(end, length), logprob) for start, end, logprob in self.spans if start < length]
+
+    @property
+    def confidence(self) -> float | None:
+        """Geometric mean of the probabilities of all tokens; None where there is none."""
+        return _confidence(self.spans)
+
+    def lines(self) -> Iterator[Part]:
+        return self._parts(re.compile(r"[^\n]+"), 0, len(self.text))
+
+    def words(self, line: Part) -> Iterator[Part]:
+        return self._parts(re.compile(r"\S+"), line.start, line.end)
+
+    def _parts(self, pattern: re.Pattern[str], start: int, end: int) -> Iterator[Part]:
+        for found in pattern.finditer(self.text, start, end):
+            first = bisect.bisect_right(self.spans, found.start(), key=lambda span: span.end)
+            own = self.spans[first : bisect.bisect_left(self.spans, found.end(), key=lambda span: span.start)]
+            confidence = _confidence(own)
+            if confidence is not None and found.group().strip():
+                yield Part(found.start(), found.end(), confidence)
+
+
+def _confidence(spans: Sequence[Span]) -> float | None:
+    return math.exp(math.fsum(span.logprob for span in spans) / len(spans)) if spans else None
