@@ -14,7 +14,8 @@ import bentoml
 import psutil
 from pydantic import BaseModel
 
-from api.app import Serving, create_app
+from api.app import create_app
+from api.serving import Serving
 from engine.engine import Engine
 from models.store import EMBEDDED_NAME, import_embedded
 from settings import load_settings
@@ -56,7 +57,7 @@ def end_server_when_told() -> None:
 
 settings = load_settings(os.environ)
 tag = chosen_tag(bentoml.use_arguments(Arguments))
-app = create_app()
+app = create_app(settings.max_request_bytes)
 end_server_when_told()
 
 
@@ -75,7 +76,15 @@ class PaddleOCRVLService:
         if name == EMBEDDED_NAME:
             logger.warning("Serving the embedded checkpoint, %s: it reads small clean English print only.", name)
         self.engine = Engine(settings.engine_config(Path(self.checkpoint.path)), on_failure=self._on_failure)
-        app.state.serving = Serving(self.engine, name, settings.limits())
+        app.state.serving = Serving(
+            self.engine,
+            name,
+            settings.limits(),
+            revision(self.checkpoint),
+            settings.served_model_names,
+            settings.strict_model_names,
+            settings.strict_fields,
+        )
         self.engine.start()
 
     async def __is_ready__(self) -> bool:
@@ -101,3 +110,8 @@ def served_name(model: bentoml.Model) -> str:
     """What clients see: the hub id that the model came from, else its name in the store."""
     metadata = model.info.metadata
     return str(metadata["source"]) if metadata.get("revision") else model.tag.name
+
+
+def revision(model: bentoml.Model) -> str:
+    """Which version of the model it is: the hub's revision, else the store's version."""
+    return str(model.info.metadata.get("revision") or model.tag.version)

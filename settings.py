@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from api.fetching import FetchLimits
 from api.image_loading import Limits
 from engine.config import EngineConfig
 
@@ -21,6 +22,13 @@ def _is_device(value: str) -> str:
     return value
 
 
+def _split(value: Any) -> Any:
+    return [name for part in value.split(",") if (name := part.strip())] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
 class Settings(BaseModel):
     """Each field is an environment variable of the same name in capitals."""
 
@@ -31,13 +39,25 @@ class Settings(BaseModel):
     max_model_len: int = Field(default=8192, ge=64, le=131072)  # tokens of prompt and answer together
     slots: int | None = Field(default=None, ge=1, le=1024)  # requests that run at once; unset: by memory
     max_waiting: int = Field(default=256, ge=0)  # requests that wait beyond those
-    max_image_bytes: int = Field(default=20 * 2**20, ge=1)
+    served_model_names: Names = ()  # names besides the checkpoint's own
+    strict_model_names: bool = False  # no other PaddleOCR-VL name is answered
+    strict_fields: bool = False  # a field that the server does not know is an error
+    max_request_bytes: int = Field(default=128 * 2**20, ge=1)
+    max_image_bytes: int = Field(default=20 * 2**20, ge=1)  # of a picture or document
     max_image_pixels: int = Field(default=50_000_000, ge=1)
-    max_images: int = Field(default=16, ge=1)  # in one request
+    max_images: int = Field(default=16, ge=1)  # pictures and documents in one request
+    max_pages: int = Field(default=64, ge=1)  # of one document
+    fetch_seconds: float = Field(default=20.0, gt=0)  # for a picture given by its address
+    max_redirects: int = Field(default=3, ge=0)
+    allowed_hosts: Names = ()  # that may have private addresses; *.example.org for all of a domain
+    media_folder: Path | None = None  # whose files may be named by file:// addresses
     drain_seconds: float = Field(default=30.0, ge=0)  # for running requests to finish at shutdown
 
     def limits(self) -> Limits:
-        return Limits(self.max_image_bytes, self.max_image_pixels, self.max_images)
+        fetching = FetchLimits(
+            self.max_image_bytes, self.fetch_seconds, self.max_redirects, self.allowed_hosts, self.media_folder
+        )
+        return Limits(self.max_image_bytes, self.max_image_pixels, self.max_images, self.max_pages, fetching)
 
     def engine_config(self, model: Path) -> EngineConfig:
         return EngineConfig(model, self.device, self.dtype, self.max_model_len, self.slots, self.max_waiting)

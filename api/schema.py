@@ -1,10 +1,26 @@
-"""Requests and responses, in OpenAI's shapes. Every field that is accepted works; the rest is refused by name."""
+"""Requests and responses, in OpenAI's and vLLM's shapes.
 
+Every declared field works or is refused by name; a field that nobody declared is accepted and reported (`ignored`).
+"""
+
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+MAX_CHOICES = 16
 MAX_STOP_STRINGS = 16
+MAX_TOP_LOGPROBS = 20
+MAX_TEXT_TO_TOKENIZE = 2**20  # characters
 MAX_SEED = 2**63 - 1
 LARGEST_PIXELS = 2_822_400  # the most that any release's own settings allow a picture (v1)
 
@@ -16,11 +32,33 @@ def _is_unicode(text: str) -> str:
     return text
 
 
+def _refuse(value: Any) -> None:
+    """Empty values ask for nothing."""
+    if value not in (None, False, "", [], {}):
+        raise ValueError("not supported here; leave it out")
+
+
+def _one_is_a_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 Text = Annotated[str, AfterValidator(_is_unicode)]
+Refused = Annotated[Any, AfterValidator(_refuse), WithJsonSchema({"type": "null", "description": "not supported"})]
 
 
 class RequestModel(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")
+
+
+def ignored(value: Any, path: str = "") -> Iterator[str]:
+    """Names of the fields that no model declares, such as `messages.name`."""
+    if isinstance(value, RequestModel):
+        yield from (path + name for name in value.model_extra or {})
+        for name in type(value).model_fields:
+            yield from ignored(getattr(value, name), f"{path}{name}.")
+    elif isinstance(value, list):
+        for item in value:
+            yield from ignored(item, path)
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -33,19 +71,33 @@ class TextPart(RequestModel):
 
 class ImageUrl(RequestModel):
     url: Text
+    detail: Literal["low", "high", "auto"] = "auto"
 
 
 class ImagePart(RequestModel):
     type: Literal["image_url"]
-    image_url: ImageUrl
+    image_url: Annotated[ImageUrl, BeforeValidator(lambda value: {"url": value} if isinstance(value, str) else value)]
 
 
-Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+class File(RequestModel):
+    file_data: Text
+    filename: Text | None = None
+    file_id: Refused = None
+
+
+class FilePart(RequestModel):
+    type: Literal["file"]
+    file: File
+
+
+Part = Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type")]
 
 
 class Message(RequestModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: list[Part]
+    tool_calls: Refused = None
+    audio: Refused = None
 
     @field_validator("content", mode="before")
     @classmethod
@@ -54,13 +106,14 @@ class Message(RequestModel):
 
     @model_validator(mode="after")
     def _pictures_come_from_users(self) -> "Message":
-        if self.role != "user" and any(isinstance(part, ImagePart) for part in self.content):
-            raise ValueError(f"a {self.role} message cannot hold a picture; put it into a user message")
+        if self.role != "user" and any(not isinstance(part, TextPart) for part in self.content):
+            raise ValueError(f"a {self.role} message cannot hold a picture or file; put it into a user message")
         return self
 
 
 class StreamOptions(RequestModel):
     include_usage: bool = False
+    continuous_usage_stats: bool = False
 
 
 class PictureOptions(RequestModel):
@@ -68,6 +121,52 @@ class PictureOptions(RequestModel):
 
     min_pixels: int | None = Field(default=None, ge=1, le=LARGEST_PIXELS)
     max_pixels: int | None = Field(default=None, ge=1, le=LARGEST_PIXELS)
+
+
+class JsonSchema(RequestModel):
+    name: Text | None = None
+    description: Text | None = None
+    strict: bool | None = None  # the schema is always held to
+    schema_: dict[str, Any] = Field(default={"type": "object"}, alias="schema")
+
+
+class TextFormat(RequestModel):
+    type: Literal["text"]
+
+
+class JsonObjectFormat(RequestModel):
+    type: Literal["json_object"]
+
+
+class JsonSchemaFormat(RequestModel):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
+Choices = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(min_length=1)]
+
+
+class StructuredOutputs(RequestModel):
+    """vLLM's way to ask for a structure; its older `guided_*` fields mean the same."""
+
+    json_: dict[str, Any] | Text | None = Field(default=None, alias="json")
+    json_object: bool | None = None
+    regex: Text | None = None
+    choice: Choices | None = None
+    grammar: Text | None = None
+
+
+class RepetitionDetection(RequestModel):
+    """When an answer counts as a loop and is ended; names as vLLM has them."""
+
+    max_pattern_size: int = Field(default=64, ge=1, le=1024)  # tokens
+    min_pattern_size: int = Field(default=1, ge=1)  # tokens
+    min_count: int | None = Field(default=None, ge=2)  # copies in a row; the default depends on the mode
+
+
+class OcrOptions(RequestModel):
+    words: bool = False  # confidence line by line and word by word
 
 
 class ChatRequest(RequestModel):
@@ -78,19 +177,55 @@ class ChatRequest(RequestModel):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     top_k: int | None = Field(default=None, ge=-1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    n: int = Field(default=1, ge=1, le=MAX_CHOICES)
+    stop: Annotated[
+        list[Annotated[Text, Field(min_length=1)]], Field(max_length=MAX_STOP_STRINGS), BeforeValidator(_one_is_a_list)
+    ] = []
     seed: int | None = Field(default=None, ge=-MAX_SEED - 1, le=MAX_SEED)
-    stop: list[Text] = Field(default=[], max_length=MAX_STOP_STRINGS)
+    presence_penalty: float = Field(default=0, ge=-2, le=2)
+    frequency_penalty: float = Field(default=0, ge=-2, le=2)
+    repetition_penalty: float | None = Field(default=None, ge=0.01, le=10)
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = {}
+    logprobs: bool = False
+    top_logprobs: int = Field(default=0, ge=0, le=MAX_TOP_LOGPROBS)
+    ignore_eos: bool = False
+    min_tokens: int = Field(default=0, ge=0)
+    skip_special_tokens: bool = True
     stream: bool = False
     stream_options: StreamOptions | None = None
-    skip_special_tokens: bool = True
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: dict[str, Any] | Text | None = None
+    guided_regex: Text | None = None
+    guided_choice: Choices | None = None
+    guided_grammar: Text | None = None
     mm_processor_kwargs: PictureOptions = PictureOptions()
-    # These are taken only at the value that changes nothing, which some clients send.
-    n: Literal[1, None] = None
-    frequency_penalty: Literal[0, None] = None
-    presence_penalty: Literal[0, None] = None
-    repetition_penalty: Literal[1, None] = None
-    logprobs: Literal[False, None] = None
-    store: Literal[False, None] = None
+    repetition_detection: RepetitionDetection | Literal[False] = RepetitionDetection()
+    ocr: OcrOptions = OcrOptions()
+    user: Text | None = None  # these two go into the log's line on the request
+    metadata: dict[Text, Text] | None = None
+    # Taken at the values that ask for nothing.
+    store: Literal[False] = False
+    modalities: list[Literal["text"]] = ["text"]
+    tool_choice: Literal["none", "auto"] = "none"
+    tools: Refused = None
+    functions: Refused = None
+    function_call: Refused = None
+    audio: Refused = None
+    prediction: Refused = None
+    web_search_options: Refused = None
+    # vLLM's, which would change the answer.
+    use_beam_search: Refused = None
+    stop_token_ids: Refused = None
+    include_stop_str_in_output: Refused = None
+    bad_words: Refused = None
+    allowed_token_ids: Refused = None
+    prompt_logprobs: Refused = None
+    truncate_prompt_tokens: Refused = None
+    echo: Refused = None
+    continue_final_message: Refused = None
+    chat_template: Refused = None
 
     @model_validator(mode="before")
     @classmethod
@@ -98,24 +233,20 @@ class ChatRequest(RequestModel):
         """A client that sends null for a field means its default, as at OpenAI."""
         return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
 
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _one_stop_is_a_list(cls, stop: Any) -> Any:
-        return [stop] if isinstance(stop, str) else stop
 
-    @field_validator("stop")
-    @classmethod
-    def _stops_are_not_empty(cls, stop: list[str]) -> list[str]:
-        if "" in stop:
-            raise ValueError("a stop string must have at least one character")
-        return stop
+class TokenizeRequest(RequestModel):
+    """As vLLM has it: a bare `prompt`, or `messages` as the chat route would send them to the model."""
 
-    @field_validator("stream_options")
-    @classmethod
-    def _options_need_a_stream(cls, options: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
-        if not info.data.get("stream"):
-            raise ValueError("stream_options needs stream: true")
-        return options
+    model: Text | None = None
+    prompt: Annotated[Text, Field(max_length=MAX_TEXT_TO_TOKENIZE)] | None = None
+    messages: list[Message] | None = Field(default=None, min_length=1)
+    mm_processor_kwargs: PictureOptions = PictureOptions()
+    return_token_strs: bool = False
+
+
+class DetokenizeRequest(RequestModel):
+    model: Text | None = None
+    tokens: list[int] = Field(max_length=MAX_TEXT_TO_TOKENIZE)
 
 
 # --- responses --------------------------------------------------------------------------------------------------------
@@ -123,10 +254,48 @@ class ChatRequest(RequestModel):
 FinishReason = Literal["stop", "length"]
 
 
+class PromptTokensDetails(BaseModel):
+    cached_tokens: int = 0  # no picture or prompt is kept from one request to the next
+
+
 class Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
+
+
+class TopLogprob(BaseModel):
+    token: str
+    logprob: float  # natural logarithm
+    bytes: list[int]  # of the token's UTF-8, which may be part of a character
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob] = []
+
+
+class Logprobs(BaseModel):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class OcrWord(BaseModel):
+    text: str
+    confidence: float  # geometric mean of the probabilities of its tokens
+
+
+class OcrLine(OcrWord):
+    words: list[OcrWord]
+
+
+class OcrReport(BaseModel):
+    """What OCR clients want to know and OpenAI's shape has no place for."""
+
+    mode: str
+    confidence: float | None  # geometric mean of the probabilities of all tokens
+    lines: list[OcrLine] | None = None  # if asked for
+    keep_chars: int | None = None  # of a streamed answer whose rest repeats what stands before
 
 
 class AnswerMessage(BaseModel):
@@ -136,10 +305,12 @@ class AnswerMessage(BaseModel):
 
 
 class Choice(BaseModel):
-    index: int = 0
+    index: int
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: Logprobs | None = None
     finish_reason: FinishReason
+    stop_reason: str | None = None  # the stop string that was met, or "repetition"
+    ocr: OcrReport
 
 
 class ChatCompletion(BaseModel):
@@ -147,6 +318,7 @@ class ChatCompletion(BaseModel):
     object: Literal["chat.completion"] = "chat.completion"
     created: int  # Unix seconds
     model: str
+    system_fingerprint: str
     choices: list[Choice]
     usage: Usage
 
@@ -157,10 +329,12 @@ class Delta(BaseModel):
 
 
 class ChunkChoice(BaseModel):
-    index: int = 0
+    index: int
     delta: Delta
-    logprobs: None = None
+    logprobs: Logprobs | None = None
     finish_reason: FinishReason | None = None
+    stop_reason: str | None = None
+    ocr: OcrReport | None = None
 
 
 class ChatCompletionChunk(BaseModel):
@@ -168,8 +342,20 @@ class ChatCompletionChunk(BaseModel):
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     created: int  # Unix seconds
     model: str
+    system_fingerprint: str
     choices: list[ChunkChoice]
     usage: Usage | None = None
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    error: ErrorDetail
 
 
 class ModelCard(BaseModel):
@@ -177,12 +363,28 @@ class ModelCard(BaseModel):
     object: Literal["model"] = "model"
     created: int  # Unix seconds: when this server started
     owned_by: str = "paddleocr"
+    root: str  # the checkpoint that answers under this name
     max_model_len: int  # tokens of prompt and answer together, as vLLM gives it
 
 
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
     data: list[ModelCard]
+
+
+class TokenizeResponse(BaseModel):
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class DetokenizeResponse(BaseModel):
+    prompt: str
+
+
+class Version(BaseModel):
+    version: str
 
 
 Status = Literal["healthy", "loading", "draining", "unhealthy"]

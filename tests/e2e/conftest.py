@@ -62,7 +62,8 @@ def stop(server: Server) -> int:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """With no model chosen and an empty model store."""
-    server = start(tmp_path_factory.mktemp("server"), SLOTS="4")
+    options = {"SLOTS": "4", "SERVED_MODEL_NAMES": "our-ocr", "ALLOWED_HOSTS": "localhost"}
+    server = start(tmp_path_factory.mktemp("server"), **options)
     try:
         server.wait_until_ready()
         yield server

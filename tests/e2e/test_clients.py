@@ -1,17 +1,25 @@
 """The main job: real clients, a real server, a real picture, the embedded checkpoint."""
 
+import asyncio
 import base64
+import io
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
 import requests
 from openai.types.chat import ChatCompletionChunk
+from PIL import Image
+from pydantic import BaseModel
 from rapidfuzz.distance import Levenshtein
 
 from tests.e2e.conftest import ROOT, Server
@@ -97,6 +105,103 @@ def test_paddleocrs_client_gets_the_raw_text_of_an_official_prompt(server: Serve
     assert answer["usage"]["prompt_tokens"] > 112896 // 28**2
 
 
+def test_openais_async_client_reads_and_streams(server: Server) -> None:
+    async def read() -> tuple[str | None, str]:
+        options: dict[str, Any] = {"model": MODEL, "messages": messages()}
+        async with openai.AsyncOpenAI(
+            base_url=f"{server.url}/v1", api_key="null", timeout=60, _strict_response_validation=True
+        ) as client:
+            whole = await client.chat.completions.create(**options)
+            chunks = [chunk async for chunk in await client.chat.completions.create(stream=True, **options)]
+        return whole.choices[0].message.content, "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+    whole, streamed = asyncio.run(read())
+    assert_read(whole)
+    assert streamed == whole
+
+
+def test_openais_client_takes_several_answers_with_logprobs(server: Server) -> None:
+    completion = server.client().chat.completions.create(
+        model=MODEL, messages=messages(), n=2, logprobs=True, top_logprobs=2, temperature=0.1, seed=1
+    )
+    assert [choice.index for choice in completion.choices] == [0, 1]
+    for choice in completion.choices:
+        assert choice.logprobs is not None
+        entries = choice.logprobs.content or []
+        assert "".join(entry.token for entry in entries) == choice.message.content
+        assert all(len(entry.top_logprobs) == 2 for entry in entries)
+
+
+def test_openais_client_gets_the_schema_it_asks_for(server: Server) -> None:
+    class Receipt(BaseModel):
+        currency: Literal["USD", "EUR"]
+        paid: bool
+
+    completion = server.client().chat.completions.parse(model=MODEL, messages=messages(), response_format=Receipt)
+    assert isinstance(completion.choices[0].message.parsed, Receipt)
+
+
+def test_a_doubtful_line_can_be_told_from_a_sure_one(server: Server) -> None:
+    completion = server.client().chat.completions.create(
+        model=MODEL, messages=messages(), extra_body={"ocr": {"words": True}}
+    )
+    report = (completion.choices[0].model_extra or {})["ocr"]
+    assert report["mode"] == "ocr"
+    assert 0.5 < report["confidence"] <= 1
+    assert "\n".join(line["text"] for line in report["lines"]) == completion.choices[0].message.content
+
+
+def test_openais_client_reads_a_pdf_page_by_page(server: Server) -> None:
+    """The page is drawn at another size than the picture's, so what is read need not be all right."""
+    buffer = io.BytesIO()
+    with Image.open(PICTURE) as picture:
+        page = picture.convert("RGB")
+    page.save(buffer, "PDF", save_all=True, append_images=[page.copy()])
+    data = f"data:application/pdf;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    part: Any = {"type": "file", "file": {"filename": "scan.pdf", "file_data": data}}
+    completion = server.client().chat.completions.create(model=MODEL, messages=[{"role": "user", "content": [part]}])
+    first, second = (completion.choices[0].message.content or "").split("\n\n---\n\n")
+    assert first == second
+    assert Levenshtein.distance(first, TEXT) < len(TEXT) / 2
+
+
+@pytest.fixture(scope="module")
+def file_server() -> Iterator[int]:
+    """The port of an ordinary web server that has the picture."""
+    handler = partial(QuietHandler, directory=str(PICTURE.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as pictures:
+        threading.Thread(target=pictures.serve_forever).start()
+        yield pictures.server_port
+        pictures.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def read_address(server: Server, url: str) -> str | None:
+    part: Any = {"type": "image_url", "image_url": {"url": url}}
+    completion = server.client().chat.completions.create(model=MODEL, messages=[{"role": "user", "content": [part]}])
+    return completion.choices[0].message.content
+
+
+def test_a_picture_on_a_host_that_the_operator_allows_is_fetched(server: Server, file_server: int) -> None:
+    assert_read(read_address(server, f"http://localhost:{file_server}/{PICTURE.name}"))
+
+
+def test_a_picture_on_a_private_address_is_not(server: Server, file_server: int) -> None:
+    with pytest.raises(openai.BadRequestError, match="not a public address"):
+        read_address(server, f"http://127.0.0.1:{file_server}/{PICTURE.name}")
+
+
+def test_every_answer_has_a_request_id(server: Server) -> None:
+    completion = server.client().chat.completions.create(
+        model=MODEL, messages=messages(), max_tokens=1, extra_headers={"x-request-id": "mine"}
+    )
+    assert completion._request_id == "mine"
+
+
 def test_text_alone_is_answered(server: Server) -> None:
     completion = server.client().chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": "test"}], max_tokens=5
@@ -118,7 +223,7 @@ def test_more_requests_than_slots_are_all_read(server: Server) -> None:
 
 def test_models_are_listed_and_retrieved(server: Server) -> None:
     client = server.client()
-    assert [model.id for model in client.models.list()] == ["paddleocr-vl-tiny"]
+    assert [model.id for model in client.models.list()] == ["paddleocr-vl-tiny", "our-ocr"]
     assert client.models.retrieve("paddleocr-vl-tiny").owned_by == "paddleocr"
 
 

@@ -9,11 +9,14 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from api.app import Serving, create_app
+from api.app import create_app
 from api.image_loading import Limits
+from api.serving import Serving
 from engine.engine import Engine
 
 MODEL = "tests/random"
+MAX_REQUEST_BYTES = 2**22
+LIMITS = Limits(max_images=3, max_pages=4)
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +25,9 @@ def client(engine: Engine) -> Iterator[TestClient]:
         yield client
 
 
-def client_of(engine: Engine) -> TestClient:
-    app = create_app()
-    app.state.serving = Serving(engine, MODEL, Limits(max_images=3))
+def client_of(engine: Engine, limits: Limits = LIMITS, **serving: Any) -> TestClient:
+    app = create_app(MAX_REQUEST_BYTES)
+    app.state.serving = Serving(engine, MODEL, limits, **serving)
     return TestClient(app, raise_server_exceptions=False)
 
 

@@ -55,7 +55,7 @@ def wait_for(engine: Engine, *, running: int) -> None:
 
 
 def test_a_reader_who_closes_a_stream_frees_the_slot(slow_engine: Engine) -> None:
-    request = chat(stream=True, max_tokens=None)
+    request = chat(stream=True, max_tokens=None, repetition_detection=False)
     with served(slow_engine) as url:
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=request, timeout=SECONDS) as answer:
             next(answer.iter_bytes())
@@ -67,6 +67,8 @@ def test_a_reader_who_closes_a_stream_frees_the_slot(slow_engine: Engine) -> Non
 def test_a_client_that_gives_up_on_a_whole_answer_frees_the_slot(slow_engine: Engine) -> None:
     with served(slow_engine) as url:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{url}/v1/chat/completions", json=chat(max_tokens=None), timeout=0.5)
+            httpx.post(
+                f"{url}/v1/chat/completions", json=chat(max_tokens=None, repetition_detection=False), timeout=0.5
+            )
         wait_for(slow_engine, running=0)
     assert slow_engine.stats().free_slots == 1

@@ -3,10 +3,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from api import __version__
 from engine.config import EngineConfig
 from engine.engine import Engine
 from tests.conftest import running_engine
-from tests.http.conftest import MODEL, chat, client_of
+from tests.http.conftest import MODEL, chat, client_of, picture_part
+from tests.http.test_chat import user
+from tests.parity.conftest import picture
 
 HEALTH_KEYS = ["status", "model_loaded", "model", "device", "dtype", "memory_used_mb"]
 
@@ -80,3 +83,69 @@ def test_what_is_not_there_is_an_error_in_the_envelope(client: TestClient, metho
     answer = client.request(method, path)
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_another_path_of_openais_is_404_and_says_where_to_go(client: TestClient) -> None:
+    answer = client.post("/v1/completions", json={"prompt": "x"})
+    assert answer.status_code == 404
+    assert "/v1/chat/completions" in answer.json()["error"]["message"]
+
+
+def test_strict_names_make_another_name_of_the_family_404(engine: Engine) -> None:
+    client = client_of(engine, strict_names=True)
+    assert client.post("/v1/chat/completions", json=chat(model="PaddleOCR-VL-0.9B")).status_code == 404
+    assert client.post("/v1/chat/completions", json=chat(model=MODEL)).status_code == 200
+
+
+def test_other_names_are_served_and_listed(engine: Engine) -> None:
+    client = client_of(engine, strict_names=True, other_names=("gpt-4",))
+    answer = client.post("/v1/chat/completions", json=chat(model="gpt-4"))
+    assert answer.json()["model"] == MODEL
+    cards = client.get("/v1/models").json()["data"]
+    assert [(card["id"], card["root"]) for card in cards] == [(MODEL, MODEL), ("gpt-4", MODEL)]
+
+
+def test_the_version_is_the_projects(client: TestClient) -> None:
+    assert client.get("/version").json() == {"version": __version__}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_ping_is_health_without_a_body(client: TestClient, checkpoint: Path, method: str) -> None:
+    assert client.request(method, "/ping").status_code == 200
+    assert client_of(Engine(EngineConfig(checkpoint))).request(method, "/ping").status_code == 503
+
+
+def test_tokens_and_text_turn_into_each_other(client: TestClient) -> None:
+    body = client.post("/tokenize", json={"prompt": "Total 42 €", "return_token_strs": True}).json()
+    assert body["count"] == len(body["tokens"]) == len(body["token_strs"])
+    assert body["max_model_len"] == 512
+    assert client.post("/detokenize", json={"tokens": body["tokens"]}).json() == {"prompt": "Total 42 €"}
+
+
+def test_the_tokens_of_messages_are_those_of_the_chat_route(client: TestClient) -> None:
+    asked = {"messages": user(picture_part(picture(56, 84))), "mm_processor_kwargs": {"min_pixels": 28 * 28 * 50}}
+    count = client.post("/tokenize", json=asked).json()["count"]
+    answer = client.post("/v1/chat/completions", json=chat(**asked))
+    assert answer.json()["usage"]["prompt_tokens"] == count > 50
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/tokenize", {}, "prompt"),
+        ("/tokenize", {"prompt": "x", "messages": []}, "prompt"),
+        ("/detokenize", {"tokens": [-1]}, "tokens"),
+        ("/detokenize", {"tokens": "x"}, "tokens"),
+    ],
+)
+def test_what_cannot_be_tokenized_is_400(client: TestClient, path: str, body: dict[str, object], param: str) -> None:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+
+
+def test_a_request_id_is_echoed_or_made(client: TestClient) -> None:
+    assert client.get("/health", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    made = [client.get(path).headers["x-request-id"] for path in ("/health", "/nowhere")]
+    assert len(set(made)) == 2
+    assert client.get("/health", headers={"x-request-id": "x" * 999}).headers["x-request-id"] != "x" * 999

@@ -23,3 +23,20 @@ def test_an_empty_variable_is_an_unset_one() -> None:
 def test_a_bad_value_is_named_with_its_setting(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"Setting {name} has value '{value}'"):
         load_settings({name: value})
+
+
+def test_names_are_separated_by_commas() -> None:
+    settings = load_settings({"SERVED_MODEL_NAMES": "ocr, gpt-4 ,", "ALLOWED_HOSTS": "*.example.org"})
+    assert settings.served_model_names == ("ocr", "gpt-4")
+    assert settings.limits().fetching.allowed_hosts == ("*.example.org",)
+
+
+@pytest.mark.parametrize(("value", "meaning"), [("1", True), ("true", True), ("0", False)])
+def test_switches_are_switched(value: str, meaning: bool) -> None:
+    assert load_settings({"STRICT_FIELDS": value}).strict_fields is meaning
+
+
+def test_limits_reach_those_who_hold_them() -> None:
+    limits = load_settings({"MAX_PAGES": "3", "MAX_IMAGE_BYTES": "9", "FETCH_SECONDS": "0.5"}).limits()
+    assert (limits.max_pages, limits.max_image_bytes) == (3, 9)
+    assert (limits.fetching.max_bytes, limits.fetching.seconds) == (9, 0.5)

@@ -1,0 +1,117 @@
+"""The request's fields -> what the engine takes. What fields say to each other is checked here."""
+
+import json
+from typing import Any
+
+from api.errors import invalid
+from api.schema import ChatRequest, JsonObjectFormat, JsonSchemaFormat, PictureOptions
+from engine.repetition import RepetitionLimits
+from engine.request import SamplingParams, Structure
+from models.paddleocr_vl.prompts import PixelBounds
+from modes.choose import Detail
+from modes.repetition import usual_count
+
+ANY_OBJECT = {"type": "object"}
+DETAIL_PIXELS: dict[Detail, int] = {
+    "low": 512 * 512,  # OpenAI's own size for it
+    "high": 1_605_632,  # what PaddleOCR gives the task that needs the most, spotting
+}
+
+
+def sampling(body: ChatRequest, mode: str, defaults: SamplingParams) -> list[SamplingParams]:
+    """One for each choice; seeds count up. `defaults` are the checkpoint's own. Raises ApiError."""
+    limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
+    structure = structure_of(body)
+    _check(body, limit, structure)
+    seeds = [None if body.seed is None else body.seed + number for number in range(body.n)]
+    return [
+        SamplingParams(
+            max_tokens=limit,
+            temperature=_given(body.temperature, defaults.temperature),
+            top_p=_given(body.top_p, defaults.top_p),
+            top_k=max(0, _given(body.top_k, defaults.top_k)),
+            min_p=_given(body.min_p, defaults.min_p),
+            presence_penalty=body.presence_penalty,
+            frequency_penalty=body.frequency_penalty,
+            repetition_penalty=_given(body.repetition_penalty, defaults.repetition_penalty),
+            logit_bias=body.logit_bias,
+            top_logprobs=body.top_logprobs,
+            seed=seed,
+            stop=tuple(body.stop),
+            ignore_eos=body.ignore_eos,
+            min_tokens=body.min_tokens,
+            skip_special_tokens=body.skip_special_tokens,
+            structure=structure,
+            repetition=repetition(body, mode),
+        )
+        for seed in seeds
+    ]
+
+
+def _given(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _check(body: ChatRequest, limit: int | None, structure: Structure | None) -> None:
+    if body.stream_options is not None and not body.stream:
+        raise invalid("stream_options needs stream: true", "stream_options")
+    if body.top_logprobs and not body.logprobs:
+        raise invalid("top_logprobs needs logprobs: true", "top_logprobs")
+    if limit is not None and body.min_tokens > limit:
+        raise invalid(f"min_tokens {body.min_tokens} is over max_tokens {limit}", "min_tokens")
+    pixels = body.mm_processor_kwargs
+    if pixels.min_pixels and pixels.max_pixels and pixels.min_pixels > pixels.max_pixels:
+        message = f"min_pixels {pixels.min_pixels} is over max_pixels {pixels.max_pixels}"
+        raise invalid(message, "mm_processor_kwargs.min_pixels")
+    if structure is not None and (body.ignore_eos or body.min_tokens):
+        param = "ignore_eos" if body.ignore_eos else "min_tokens"
+        raise invalid(f"{param} does not go with {structure.param}: a structure says itself where it ends", param)
+
+
+def structure_of(body: ChatRequest) -> Structure | None:
+    """The one structure that a request asks for. Raises ApiError if it asks for several."""
+    outputs = body.structured_outputs
+    asked: dict[str, tuple[Any, Any]] = {  # field -> kind, definition
+        "guided_json": ("json_schema", body.guided_json),
+        "guided_regex": ("regex", body.guided_regex),
+        "guided_choice": ("choice", body.guided_choice),
+        "guided_grammar": ("grammar", body.guided_grammar),
+    }
+    if outputs is not None:
+        asked |= {
+            "structured_outputs.json": ("json_schema", outputs.json_),
+            "structured_outputs.json_object": ("json_schema", ANY_OBJECT if outputs.json_object else None),
+            "structured_outputs.regex": ("regex", outputs.regex),
+            "structured_outputs.choice": ("choice", outputs.choice),
+            "structured_outputs.grammar": ("grammar", outputs.grammar),
+        }
+    if isinstance(body.response_format, JsonObjectFormat):
+        asked["response_format"] = ("json_schema", ANY_OBJECT)
+    if isinstance(body.response_format, JsonSchemaFormat):
+        asked["response_format"] = ("json_schema", body.response_format.json_schema.schema_)
+    found = [
+        Structure(kind, definition if isinstance(definition, str) else json.dumps(definition), param)
+        for param, (kind, definition) in asked.items()
+        if definition is not None
+    ]
+    if len(found) > 1:
+        raise invalid(f"only one of {', '.join(one.param for one in found)} can hold", found[1].param)
+    return found[0] if found else None
+
+
+def repetition(body: ChatRequest, mode: str) -> RepetitionLimits | None:
+    """None where loops are to run on: when the request says so, or wants tokens to the end."""
+    asked = body.repetition_detection
+    if asked is False or body.ignore_eos:
+        return None
+    if asked.min_pattern_size > asked.max_pattern_size:
+        message = f"min_pattern_size {asked.min_pattern_size} is over max_pattern_size {asked.max_pattern_size}"
+        raise invalid(message, "repetition_detection.min_pattern_size")
+    return RepetitionLimits(asked.max_pattern_size, asked.min_pattern_size, _given(asked.min_count, usual_count(mode)))
+
+
+def bounds(asked: PictureOptions, detail: Detail, own: PixelBounds) -> PixelBounds:
+    """The bounds on a picture's size: the request's in pixels, else by its detail, else the checkpoint's own."""
+    usual = DETAIL_PIXELS.get(detail, own.max_pixels)
+    least = asked.min_pixels or min(own.min_pixels, asked.max_pixels or usual)
+    return PixelBounds(least, asked.max_pixels or max(usual, least))

@@ -1,0 +1,44 @@
+"""What the routes serve, and under which names."""
+
+import re
+import time
+from dataclasses import dataclass, field
+
+from api import __version__
+from api.errors import ApiError
+from api.image_loading import Limits
+from engine.engine import Engine
+
+FAMILY = re.compile(r"paddleocr-?vl", re.IGNORECASE)  # any PaddleOCR-VL name is answered by whichever is loaded
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Set as `app.state.serving` before the first request."""
+
+    engine: Engine
+    model: str  # the checkpoint's name, which every answer carries
+    limits: Limits
+    revision: str = "unknown"  # of the checkpoint
+    other_names: tuple[str, ...] = ()  # that it is served under as well
+    strict_names: bool = False  # no other PaddleOCR-VL name is answered
+    strict_fields: bool = False  # a field that nobody knows is an error
+    started: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.model, *self.other_names)
+
+    @property
+    def fingerprint(self) -> str:
+        """What an answer depends on besides the request, for `system_fingerprint`."""
+        return f"{self.revision}-{__version__}"
+
+    def check_model(self, requested: str | None) -> None:
+        """Raises ApiError (404) for a name that is neither served nor, unless names are strict, any PaddleOCR-VL."""
+        if requested is None or requested in self.names or (not self.strict_names and FAMILY.search(requested)):
+            return
+        served = ", ".join(map(repr, self.names))
+        family = "" if self.strict_names else "; any PaddleOCR-VL name means it too"
+        message = f"The model {requested!r} does not exist. Served here: {served}{family}."
+        raise ApiError(404, message, param="model", code="model_not_found")

@@ -1,0 +1,103 @@
+"""PDF and TIFF: each page is read on its own, and the answer joins them."""
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+from PIL.TiffImagePlugin import STRIPOFFSETS, TiffImageFile
+from starlette.testclient import TestClient
+
+from engine.engine import Engine
+from tests.http.conftest import LIMITS, client_of, picture_part
+from tests.http.test_chat import chunks, post, text, user
+from tests.http.test_fields import refused
+from tests.parity.conftest import picture
+
+SEPARATOR = "\n\n---\n\n"
+PAGES = [picture(56, 56), picture(84, 56), picture(112, 56), picture(56, 84)]
+SMALL = {"max_pixels": 28 * 28 * 16}
+
+
+def document(format_: str, pages: list[Image.Image] = PAGES) -> str:
+    buffer = io.BytesIO()
+    first, *rest = [page.copy() for page in pages]  # saving leaves its marks on a picture
+    first.save(buffer, format_, save_all=True, append_images=rest)
+    return f"data:application/{format_.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def file_part(data: str) -> dict[str, Any]:
+    return {"type": "file", "file": {"file_data": data, "filename": "scan"}}
+
+
+def test_every_page_is_read_and_the_answer_joins_them(client: TestClient) -> None:
+    body = post(client, messages=user(file_part(document("TIFF"))), max_tokens=8)
+    alone = [post(client, messages=user(picture_part(page)), max_tokens=8) for page in PAGES]
+    assert text(body) == SEPARATOR.join(map(text, alone))
+    for count in ("prompt_tokens", "completion_tokens"):
+        assert body["usage"][count] == sum(one["usage"][count] for one in alone)
+
+
+def test_a_pdf_is_streamed_page_by_page(client: TestClient) -> None:
+    asked = {"messages": user(file_part(document("PDF"))), "mm_processor_kwargs": SMALL, "max_tokens": 8}
+    pieces = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks(client, **asked)]
+    assert pieces.count(SEPARATOR) == len(PAGES) - 1
+    assert "".join(pieces) == text(post(client, **asked))
+
+
+def test_a_document_in_the_place_of_a_picture_is_read_as_well(client: TestClient) -> None:
+    part = {"type": "image_url", "image_url": {"url": document("TIFF", PAGES[:2])}}
+    assert text(post(client, messages=user(part), max_tokens=8)).count(SEPARATOR) == 1
+
+
+def test_one_page_that_is_cut_makes_the_whole_answer_length(client: TestClient) -> None:
+    body = post(client, messages=user(file_part(document("TIFF", PAGES[:2]))), max_tokens=2)
+    assert body["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_loop_on_one_page_does_not_cost_the_others(client: TestClient) -> None:
+    token = client.post("/tokenize", json={"prompt": "x"}).json()["tokens"][-1]
+    messages = user(file_part(document("TIFF", PAGES[:2])))
+    body = post(client, messages=messages, logit_bias={str(token): 100}, max_tokens=100)
+    assert text(body) == f"x{SEPARATOR}x"
+    assert body["choices"][0]["stop_reason"] == "repetition"
+
+
+def test_more_pages_than_the_limit_are_refused(client: TestClient) -> None:
+    many = document("TIFF", PAGES + PAGES[:1])
+    assert refused(client, messages=user(file_part(many))) == "messages.0.content.0.file.file_data"
+
+
+def test_a_file_by_its_id_is_refused(client: TestClient) -> None:
+    file = {"file_id": "file-1", "file_data": "data:,"}
+    assert refused(client, messages=user({"type": "file", "file": file})) == "messages.0.content.0.file.file_id"
+
+
+def test_several_pages_have_no_structure(client: TestClient) -> None:
+    asked = {"response_format": {"type": "json_object"}}
+    assert refused(client, messages=user(file_part(document("TIFF"))), **asked) == "response_format"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_page_that_turns_out_damaged_is_named(client: TestClient, stream: bool) -> None:
+    """Its data is cut off behind the first page; nothing but decoding shows it."""
+    buffer = io.BytesIO()
+    noise = [Image.effect_noise((56, 56), 90).convert("RGB") for _ in range(2)]
+    noise[0].save(buffer, "TIFF", save_all=True, append_images=noise[1:])
+    data = buffer.getvalue()
+    with TiffImageFile(io.BytesIO(data)) as image:
+        image.seek(1)
+        place = image.tag_v2[STRIPOFFSETS][0]
+    broken = data[:place] + data[place + 5000 :]
+    part = file_part(f"data:image/tiff;base64,{base64.b64encode(broken).decode()}")
+    answer = client.post("/v1/chat/completions", json={"messages": user(part), "max_tokens": 3, "stream": stream})
+    assert "damaged" in answer.text or "no picture" in answer.text
+    assert answer.status_code == 400 or stream
+
+
+def test_a_document_goes_on_where_the_queue_is_full(engine: Engine) -> None:
+    """Its later pages wait for a place instead of failing the answer."""
+    client = client_of(engine, LIMITS)
+    whole = text(post(client, messages=user(file_part(document("TIFF"))), max_tokens=8, n=3))
+    assert whole.count(SEPARATOR) == len(PAGES) - 1

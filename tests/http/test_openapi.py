@@ -1,0 +1,54 @@
+"""What is served is what the OpenAPI document says, whatever is sent."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.app import create_app
+from api.serving import Serving
+from tests.conftest import running_engine
+from tests.http.conftest import LIMITS, MAX_REQUEST_BYTES, MODEL
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+APP = create_app(MAX_REQUEST_BYTES)
+SCHEMA = schemathesis.openapi.from_asgi("/v1/openapi.json", APP)
+
+
+@pytest.fixture(scope="module")
+def _serving(checkpoint: Path) -> Iterator[None]:
+    """Answers are short: what counts here is how requests are taken."""
+    with running_engine(checkpoint, max_model_len=40) as engine:
+        APP.state.serving = Serving(engine, MODEL, LIMITS)
+        yield
+
+
+@pytest.mark.usefixtures("_serving")
+@SCHEMA.parametrize()
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_no_request_breaks_the_server_or_gets_an_answer_that_is_not_documented(case: schemathesis.Case[Any]) -> None:
+    case.call_and_validate(checks=CHECKS)
+
+
+def test_the_document_lists_every_operation() -> None:
+    paths = APP.openapi()["paths"]
+    assert set(paths) == {
+        "/health",
+        "/ping",
+        "/version",
+        "/tokenize",
+        "/detokenize",
+        "/v1/models",
+        "/v1/models/{name}",
+        "/v1/chat/completions",
+    }
+    assert not any("422" in operation["responses"] for path in paths.values() for operation in path.values())
