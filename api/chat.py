@@ -25,14 +25,13 @@ logger = logging.getLogger(__name__)
 
 IGNORED = "x-ignored-fields"
 DISCONNECT_POLL = 0.1  # seconds
-reported: set[str] = set()  # unknown fields that the log has
-MOST_REPORTED = 1000
+MOST_REPORTED = 1000  # unknown fields in the log
 
 
 async def answer(body: ChatRequest, request: Request, serving: Serving) -> Response:
     """Run one request. Raises ApiError; after the first byte of a stream, errors are events in it."""
     serving.check_model(body.model)
-    headers = unknown_fields(body, strict=serving.strict_fields)
+    headers = unknown_fields(body, serving)
     turns = await load_turns(body.messages, serving.limits)
     try:
         completion = await begin(body, choose(turns), serving)
@@ -92,16 +91,16 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, ChatCompletion
         task.cancel()
 
 
-def unknown_fields(body: ChatRequest, *, strict: bool) -> dict[str, str]:
+def unknown_fields(body: ChatRequest, serving: Serving) -> dict[str, str]:
     """The header that names what is ignored, each name also once in the log. Raises ApiError where that is an error."""
     names = sorted({name.encode("ascii", "replace").decode() for name in ignored(body)})
     if not names:
         return {}
-    if strict:
+    if serving.strict_fields:
         raise invalid(f"{names[0]} is not known here; leave it out", names[0])
-    new = [name for name in names if name not in reported]
-    if new and len(reported) < MOST_REPORTED:
-        reported.update(new)
+    new = [name for name in names if name not in serving.reported]
+    if new and len(serving.reported) < MOST_REPORTED:
+        serving.reported.update(new)
         logger.warning("Requests hold fields that are ignored: %s", ", ".join(new))
     return {IGNORED: "".join(c if c.isprintable() else "?" for c in ", ".join(names))[:1000]}
 

@@ -24,6 +24,7 @@ class Serving:
     strict_names: bool = False  # no other PaddleOCR-VL name is answered
     strict_fields: bool = False  # a field that nobody knows is an error
     started: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
+    reported: set[str] = field(default_factory=set)  # unknown fields that the log has
 
     @property
     def names(self) -> tuple[str, ...]:
