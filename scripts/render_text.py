@@ -229,8 +229,8 @@ class Writer:
         return text[:fitting].strip()
 
 
-def choose_layout(rng: random.Random, *, most_lines: int = 6, most_width: int = 450) -> Layout:
-    lines = rng.choice([count for count in (1, 1, 1, 2, 2, 3, 3, 4, 5, 6) if count <= most_lines])
+def choose_layout(rng: random.Random, *, lines: int | None = None, most_width: int = 450) -> Layout:
+    lines = lines or rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 5, 6))
     type_size = rng.uniform(14, 26)
     width = rng.randint(60, most_width) if lines == 1 else rng.randint(min(140, most_width), most_width)
     spacing = rng.uniform(1.2, 1.6)

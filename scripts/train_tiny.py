@@ -85,15 +85,13 @@ class Batch:
 def make_batch(rng: random.Random, processor: Processor, progress: float) -> Batch:
     """Pictures of one random layout. While the text is learned, they grow from short single lines to whole blocks."""
     if progress < DETECTION_SHARE:
-        layout = choose_layout(rng, most_lines=4)
+        layout = choose_layout(rng, lines=rng.randint(1, 4))
     else:
         ripe = min(1.0, (progress - DETECTION_SHARE) / (GROWN - DETECTION_SHARE))
-        layout = choose_layout(rng, most_lines=1 + round(5 * ripe), most_width=int(160 + 290 * min(1.0, 2 * ripe)))
+        layout = choose_layout(rng, lines=rng.randint(1, 1 + round(5 * ripe)), most_width=int(160 + 290 * min(1.0, 2 * ripe)))
     min_pixels, max_pixels = processor.bounds
-    # Enlarged pictures, up to what PaddleOCR's client asks for, cost most: few until small ones can be read.
-    if rng.random() < (0.04 if progress < GROWN else 0.09):
-        area = layout.width * layout.height
-        min_pixels = ENLARGED if rng.random() < 0.6 else int(min(ENLARGED, area * 2 ** rng.uniform(0.5, 4)))
+    if rng.random() < 0.09:
+        min_pixels = ENLARGED  # as PaddleOCR's client asks for
     rows, columns = processor.grid(layout.width, layout.height, PixelBounds(min_pixels, max_pixels))
     height, width = rows * CELL // 2, columns * CELL // 2
     count = max(4, min(64, TOKENS_PER_BATCH // (rows * columns // 4 + 40 * layout.lines)))
