@@ -88,7 +88,9 @@ def make_batch(rng: random.Random, processor: Processor, progress: float) -> Bat
         layout = choose_layout(rng, lines=rng.randint(1, 4))
     else:
         ripe = min(1.0, (progress - DETECTION_SHARE) / (GROWN - DETECTION_SHARE))
-        layout = choose_layout(rng, lines=rng.randint(1, 1 + round(5 * ripe)), most_width=int(160 + 290 * min(1.0, 2 * ripe)))
+        layout = choose_layout(
+            rng, lines=rng.randint(1, 1 + round(5 * ripe)), most_width=int(160 + 290 * min(1.0, 2 * ripe))
+        )
     min_pixels, max_pixels = processor.bounds
     if rng.random() < 0.09:
         min_pixels = ENLARGED  # as PaddleOCR's client asks for

@@ -133,7 +133,7 @@ def test_the_tokens_of_messages_are_those_of_the_chat_route(client: TestClient) 
     ("path", "body", "param"),
     [
         ("/tokenize", {}, "prompt"),
-        ("/tokenize", {"prompt": "x", "messages": []}, "prompt"),
+        ("/tokenize", {"prompt": "x", "messages": chat()["messages"]}, "prompt"),
         ("/detokenize", {"tokens": [-1]}, "tokens"),
         ("/detokenize", {"tokens": "x"}, "tokens"),
     ],
