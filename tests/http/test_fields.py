@@ -203,6 +203,22 @@ def test_detail_bounds_the_size_of_a_picture(client: TestClient) -> None:
     assert tokens("low") < tokens("auto")
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 100), (5600, 28)])
+def test_odd_shapes_are_read(client: TestClient, size: tuple[int, int]) -> None:
+    assert post(client, messages=user(picture_part(Image.new("RGB", size))))["usage"]["prompt_tokens"] > 0
+
+
+def test_several_pictures_share_a_prompt(client: TestClient) -> None:
+    one, two = picture_part(picture(56, 56)), picture_part(picture(84, 56))
+
+    def tokens(*parts: dict[str, Any]) -> int:
+        count: int = post(client, messages=user(*parts))["usage"]["prompt_tokens"]
+        return count
+
+    assert tokens(one, two) > tokens(two) + 3
+    assert text(post(client, messages=user(one, two), **LONG)) != text(post(client, messages=user(two, one), **LONG))
+
+
 def test_an_address_may_stand_without_an_object_around_it(client: TestClient) -> None:
     bare = {"type": "image_url", "image_url": data_uri(picture(56, 56))}
     assert post(client, messages=user(bare)) | {"id": 0, "created": 0} == post(
