@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -22,6 +22,7 @@ class Server:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    clients: list[OpenAI] = field(default_factory=list)
 
     def wait_until_ready(self) -> None:
         end = time.monotonic() + SECONDS_TO_START
@@ -37,9 +38,11 @@ class Server:
 
     def client(self) -> OpenAI:
         """Strict: every field of a response is checked against the type that OpenAI documents."""
-        return OpenAI(
+        client = OpenAI(
             base_url=f"{self.url}/v1", api_key="null", max_retries=0, timeout=60, _strict_response_validation=True
         )
+        self.clients.append(client)
+        return client
 
 
 def start(folder: Path, *options: str, **environment: str) -> Server:
@@ -55,6 +58,8 @@ def start(folder: Path, *options: str, **environment: str) -> Server:
 
 
 def stop(server: Server) -> int:
+    for client in server.clients:
+        client.close()
     server.process.terminate()
     return server.process.wait(60)
 
