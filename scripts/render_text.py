@@ -7,6 +7,7 @@ share none; whole font families are held out of training.
 import hashlib
 import os
 import random
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ HELD_OUT_FONTS = [
     "FiraCode-Regular",
 ]
 
+PIECE = re.compile(r"<(?:fcel|ecel|lcel|ucel|xcel|nl)>|.", re.DOTALL)
 ANSWER_CHARACTERS = "".join(map(chr, range(32, 127))) + "£€"
 
 
@@ -75,7 +77,12 @@ class Layout:
 class Page:
     image: Image.Image  # RGB
     text: str
-    centres: np.ndarray  # (len(text), 2) fp32: x and y of every character, pixels
+    centres: np.ndarray  # (pieces, 2) fp32: x and y of every piece of the text, pixels
+
+    @property
+    def pieces(self) -> list[str]:
+        """What the embedded checkpoint's tokenizer makes one token of: a character or a mark of a table."""
+        return PIECE.findall(self.text)
 
 
 def require_packages() -> None:
