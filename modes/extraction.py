@@ -1,0 +1,441 @@
+"""Grounded fields: every string is a run of whole words of the transcript, every number one that stands in it.
+
+What stands behind a label and looks right is taken at once. Where the page leaves several candidates, or a schema asks
+for what no label names, the model chooses, under a grammar that lets it write nothing but what is on the page.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from modes.labels import Labels, column_of, field_of, words_of
+from modes.page import Line, Page, Row, Span, pairs, read_page, rows, title_line
+from modes.schemas import ArrayNode, Leaf, Node, ObjectNode
+from modes.values import CURRENCY, Json, Number, numbers
+
+SHAPES = {"date": "date", "due_date": "date", "invoice_number": "code", "subtotal": "amount", "tax": "amount", "total": "amount"}
+"""How the values of known fields look; other fields are text, or by their type numbers."""
+NEEDS_COLON = {"to", "from", "net", "due"}  # words too common to be labels of texts by themselves
+NULL = "null"
+MOST_ROWS = 32  # of a list that the model writes
+
+
+@dataclass(frozen=True)
+class Value:
+    value: Json
+    span: Span | None = None  # where it stands; None for null and for a schema's own words
+
+    @property
+    def literal(self) -> str:
+        return str(self.value) if isinstance(self.value, Decimal) else json.dumps(self.value, ensure_ascii=False)
+
+
+@dataclass
+class Blank:
+    """A place of the answer: decided where it has one candidate, else a question to the model."""
+
+    path: str
+    leaf: Leaf
+    candidates: list[Value]  # the likeliest first
+    anything: bool = False  # any words or number of the page may be meant
+
+    @property
+    def open(self) -> bool:
+        return self.anything or len(self.candidates) > 1
+
+
+@dataclass
+class OpenList:
+    """A list whose rows nothing on the page tells apart: the model writes it."""
+
+    path: str
+    node: ArrayNode
+    values: list[Any] = field(default_factory=list)
+
+
+Place = Blank | OpenList
+Tree = dict[str, Any] | list[Any] | Place
+
+
+@dataclass(frozen=True)
+class Field:
+    path: str
+    value: Json
+    span: Span | None
+    chosen: bool  # by the model, among several
+
+
+@dataclass(frozen=True)
+class Check:
+    """A sum that should hold between printed values; what does not is reported, never mended."""
+
+    rule: str
+    left: Decimal
+    right: Decimal
+
+    @property
+    def holds(self) -> bool:
+        return self.left == self.right
+
+
+class Form:
+    """A schema, filled from one transcript."""
+
+    def __init__(self, node: Node, transcript: str) -> None:
+        self.node = node
+        names = dict(_leaf_names(node))
+        extra = {path: [words_of(name)] for path, name in names.items() if field_of(name) is None}
+        self.page = read_page(transcript, Labels(extra))
+        self.tree = self._fill(node, "")
+        self.questions = {place.path: place for place in _places(self.tree) if isinstance(place, OpenList) or place.open}
+
+    # --- candidates -------------------------------------------------------------------------------------------------
+
+    def _fill(self, node: Node, path: str) -> Tree:
+        if isinstance(node, ObjectNode):
+            return {name: self._fill(own, f"{path}.{name}" if path else name) for name, own in node.properties.items()}
+        if isinstance(node, ArrayNode):
+            return self._list(node, path)
+        return self._blank(node, path)
+
+    def _list(self, node: ArrayNode, path: str) -> Tree:
+        if isinstance(node.items, ObjectNode):
+            columns = _columns(node.items)
+            if columns is not None:
+                found = [self._row(node.items, columns, row, f"{path}[{i}]") for i, row in enumerate(rows(self.page))]
+                return found[: node.most]
+            names = _pair_names(node.items)
+            if names is not None:
+                found = [self._pair(node.items, names, pair, f"{path}[{i}]") for i, pair in enumerate(pairs(self.page))]
+                return found[: node.most]
+        return OpenList(path, node)
+
+    def _row(self, node: ObjectNode, columns: dict[str, str], row: Row, path: str) -> Tree:
+        spans = {name: getattr(row, column) for name, column in columns.items()}
+        return {name: self._printed(leaf, spans[name], f"{path}.{name}") for name, leaf in node.properties.items()}
+
+    def _pair(self, node: ObjectNode, names: tuple[str, str], pair: tuple[Span, Span | None], path: str) -> Tree:
+        return {
+            name: self._printed(node.properties[name], span, f"{path}.{name}")
+            for name, span in zip(names, pair, strict=True)
+        }
+
+    def _printed(self, leaf: Node, span: Span | None, path: str) -> Blank:
+        assert isinstance(leaf, Leaf)
+        value = None if span is None else self._value(leaf, span)
+        return Blank(path, leaf, [value] if value is not None else [])
+
+    def _blank(self, leaf: Leaf, path: str) -> Blank:
+        if leaf.choices is not None:
+            return Blank(path, leaf, [Value(choice) for choice in leaf.choices])
+        name = re.split(r"[.\[\]]+", path.rstrip("[]"))[-1]
+        known = field_of(name)
+        label = known or path
+        for spans in self._tiers(leaf, label, name):
+            values = [value for span in spans if (value := self._value(leaf, span)) is not None]
+            if values:
+                return Blank(path, leaf, _distinct(values))
+        return Blank(path, leaf, [], anything=known is None)
+
+    def _tiers(self, leaf: Leaf, label: str, name: str) -> Iterator[list[Span]]:
+        """Where a field may stand, the surest places first."""
+        shape = "amount" if leaf.kind in ("number", "integer") else SHAPES.get(label, "date" if "date" in name else "text")
+        if label == "currency":
+            yield self._labelled(label, "currency")
+            yield self._currencies()
+            return
+        yield self._labelled(label, shape, strict=True)
+        yield self._labelled(label, shape)
+        yield self._below(label, shape)
+        if label == "date":
+            others = [(line, own) for line in self.page.lines for own in line.labels if own.field == "due_date"]
+            other = {self._at(line, own, "date") for line, own in others}
+            every = [(line.start + a, line.start + b) for line in self.page.lines for a, b in line.dates]
+            yield [span for span in every if span not in other]
+        if label in ("merchant", "vendor"):
+            top = title_line(self.page)
+            yield [top] if top is not None else []
+
+    def _labelled(self, label: str, shape: str, *, strict: bool = False) -> list[Span]:
+        """Values right behind the label; strict: with nothing but marks and a rate before them."""
+        found = []
+        for line in self.page.lines:
+            for own in line.labels:
+                span = self._at(line, own, shape, strict=strict) if own.field == label else None
+                if span is not None:
+                    found.append(span)
+        return found
+
+    def _below(self, label: str, shape: str) -> list[Span]:
+        """Values on the line below a label that stands alone."""
+        found = []
+        for line, below in zip(self.page.lines, self.page.lines[1:], strict=False):
+            alone = [own for own in line.labels if own.field == label and line.text[own.end :].strip() == ""]
+            if alone and not below.labels and line.text.strip().lower() != "invoice":
+                span = _shaped(below, (0, len(below.text)), shape, strict=True)
+                if span is not None:
+                    found.append(below.at(span))
+        return found
+
+    def _at(self, line: Line, label: Any, shape: str, *, strict: bool = False) -> Span | None:
+        word = line.text[label.start : label.end].strip().lower()
+        if shape == "text" and word in NEEDS_COLON:
+            return None
+        span = _shaped(line, line.region(label), shape, strict=strict)
+        return None if span is None else line.at(span)
+
+    def _currencies(self) -> list[Span]:
+        """The sign or code at the total, else at other amounts."""
+        found: list[tuple[bool, Span]] = []
+        for line in self.page.lines:
+            total = any(label.field == "total" for label in line.labels)
+            marks = [number.currency for number in line.numbers if number.currency is not None]
+            found += [(total, (line.start + a, line.start + b)) for a, b in marks]
+        chosen = [span for total, span in found if total] or [span for _, span in found]
+        return chosen[:1]
+
+    def _value(self, leaf: Leaf, span: Span) -> Value | None:
+        """The run as a value of the leaf's type; None where it is none."""
+        text = " ".join(self.page.text[slice(*span)].split())
+        if leaf.kind == "string":
+            return Value(text, span) if text else None
+        found = [number for number in numbers(text, self.page.mark)]
+        if len(found) != 1 or (leaf.kind == "integer" and found[0].value != int(found[0].value)):
+            return None
+        return Value(found[0].value, span)
+
+    # --- the model's part -------------------------------------------------------------------------------------------
+
+    def question(self) -> str:
+        """What the model is asked for after it has read the page."""
+        return f"Answer as JSON: {', '.join(self.questions)}"
+
+    def grammar(self) -> str:
+        """What its answer may be, in llguidance's Lark: an object of the open places, whose values are on the page."""
+        rules = _Rules(self.page)
+        parts = [f"{_lark(json.dumps(path) + ':')} {rules.of(place)}" for path, place in self.questions.items()]
+        inside = f' {_lark(",")} '.join(parts)
+        return "\n".join([f'start: "{{" {inside} "}}"', *rules.lines])
+
+    def settle(self, answer: str) -> None:
+        """Take the model's choices; an answer that was cut off leaves the likeliest candidates and empty lists."""
+        try:
+            chosen = json.loads(answer, parse_float=Decimal, parse_int=Decimal)
+        except json.JSONDecodeError:
+            return
+        for path, place in self.questions.items():
+            if isinstance(place, OpenList):
+                place.values = [self._grounded(place.node.items, own, f"{path}[{i}]") for i, own in enumerate(chosen[path])]
+                continue
+            place.candidates = [self._found(place.leaf, chosen[path], place.candidates)]
+
+    def _grounded(self, node: Node, value: Any, path: str) -> Tree:
+        if isinstance(node, ObjectNode):
+            return {name: self._grounded(own, value[name], f"{path}.{name}") for name, own in node.properties.items()}
+        if isinstance(node, ArrayNode):
+            return [self._grounded(node.items, own, f"{path}[{i}]") for i, own in enumerate(value)]
+        return Blank(path, node, [self._found(node, value, [])])
+
+    def _found(self, leaf: Leaf, value: Json, candidates: Sequence[Value]) -> Value:
+        """A value that the model wrote, with its place on the page; null for one that has none."""
+        known = next((own for own in candidates if own.value == value), None)
+        if known is not None or value in ("", None):
+            return known or Value(None)
+        if leaf.choices is not None:
+            return Value(value) if value in leaf.choices else Value(None)
+        if isinstance(value, str):
+            at = self.page.text.find(value)
+            return Value(value, (at, at + len(value))) if at >= 0 else Value(None)
+        number = next((own for own in self._numbers() if own.value == value), None)
+        return Value(None) if number is None else Value(number.value, (number.start, number.end))
+
+    def _numbers(self) -> list[Number]:
+        return numbers(self.page.text, self.page.mark)
+
+    # --- the outcome ------------------------------------------------------------------------------------------------
+
+    def content(self) -> str:
+        """The answer as JSON."""
+        return _json(self.tree)
+
+    def fields(self) -> list[Field]:
+        found = []
+        for place in _places(self.tree):
+            if isinstance(place, Blank):
+                value = _first(place)
+                found.append(Field(place.path, value.value, value.span, place.path in self.questions))
+        return found
+
+    def line_at(self, span: Span) -> str:
+        """The transcript's line around a run."""
+        start = self.page.text.rfind("\n", 0, span[0]) + 1
+        end = self.page.text.find("\n", span[1])
+        return self.page.text[start : end if end >= 0 else None]
+
+    def checks(self) -> list[Check]:
+        """The sums that the filled fields should make, where all their values are there."""
+        if not isinstance(self.tree, dict):
+            return []
+        known: dict[str, Decimal] = {}
+        items: list[Decimal | None] = []
+        for name, own in self.tree.items():
+            if isinstance(own, Blank):
+                value = _first(own).value
+                if isinstance(value, Decimal):
+                    known.setdefault(field_of(name) or name, value)
+            elif isinstance(own, list) and own and isinstance(own[0], dict):
+                items = [_amount(row) for row in own]
+        checks = []
+        if items and None not in items and "subtotal" in known:
+            checks.append(Check("items = subtotal", sum((own for own in items if own is not None), Decimal()), known["subtotal"]))
+        if {"subtotal", "tax", "total"} <= set(known):
+            checks.append(Check("subtotal + tax = total", known["subtotal"] + known["tax"], known["total"]))
+        return checks
+
+
+class _Rules:
+    """The Lark rules of open places, each thing on the page written once."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self.lines: list[str] = []
+        self._shared: dict[str, str] = {}
+
+    def of(self, place: Place) -> str:
+        if isinstance(place, OpenList):
+            return self._node(place.node)
+        if place.anything:
+            return self._anything(place.leaf)
+        return self._rule(" | ".join(_lark(value.literal) for value in place.candidates))
+
+    def _node(self, node: Node) -> str:
+        if isinstance(node, ObjectNode):
+            parts = [f"{_lark(json.dumps(name) + ':')} {self._node(own)}" for name, own in node.properties.items()]
+            inside = f' {_lark(",")} '.join(parts)
+            return self._rule(f'"{{" {inside} "}}"')
+        if isinstance(node, ArrayNode):
+            one, most = self._node(node.items), min(node.most or MOST_ROWS, MOST_ROWS)
+            return self._rule(f'"[" "]" | "[" {one} ("," {one}){{0,{most - 1}}} "]"' if most > 1 else f'"[" {one}? "]"')
+        if node.choices is not None:
+            return self._rule(" | ".join(_lark(Value(choice).literal) for choice in node.choices))
+        return self._anything(node)
+
+    def _anything(self, leaf: Leaf) -> str:
+        """Any run of whole words of one line, or any number, or null."""
+        kind = "words" if leaf.kind == "string" else leaf.kind
+        if kind in self._shared:
+            return self._shared[kind]
+        if kind == "words":
+            runs = {run.strip() for run in re.split(r'[\n"\\\x00-\x1f]', self._page.text) if re.search(r"\w", run)}
+            parts = [_lark(NULL)]
+            for run in sorted(runs):
+                self.lines.append(f"W{len(self.lines)}: %regex {json.dumps({'substring_words': run}, ensure_ascii=False)}")
+                parts.append(f"{_lark(chr(34))} W{len(self.lines) - 1} {_lark(chr(34))}")
+        else:
+            found = numbers(self._page.text, self._page.mark)
+            values = {own.value for own in found if kind == "number" or own.value == int(own.value)}
+            parts = [_lark(NULL), *(_lark(str(value)) for value in sorted(values))]
+        self._shared[kind] = self._rule(" | ".join(parts))
+        return self._shared[kind]
+
+    def _rule(self, body: str) -> str:
+        name = f"r{len(self.lines)}"
+        self.lines.append(f"{name}: {body}")
+        return name
+
+
+def _lark(text: str) -> str:
+    """A string of Lark: written as JSON's are."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _shaped(line: Line, region: Span, shape: str, *, strict: bool) -> Span | None:
+    """The run of a region that looks like a value of that shape; on the line."""
+    start, end = region
+    text = line.text[start:end]
+    if shape == "text":
+        return region if re.search(r"\w", text) else None
+    if shape == "currency":
+        mark = re.match(CURRENCY, text)
+        return None if mark is None else (start, start + mark.end())
+    if shape == "date":
+        found = next(((a, b) for a, b in line.dates if start <= a and b <= end), None)
+        return None if found is None or (strict and re.search(r"\w", line.text[start : found[0]])) else found
+    if shape == "code":
+        first = re.match(r"\W*([^\W_][\w\-/.]*)", text) if strict else re.search(r"\b([^\W_]*\d[\w\-/.]*)", text)
+        if first is None or not re.search(r"\d", first[1]) or (start + first.start(1), start + first.end(1)) in line.dates:
+            return None
+        return start + first.start(1), start + first.end(1)
+    inside = [number for number in line.numbers if start <= number.start and number.end <= end and not number.percent]
+    likely = [number for number in inside if number.amount] or inside
+    if not likely or (strict and re.search(r"[^\W\d_]{4,}", line.text[start : likely[-1].start])):
+        return None
+    return likely[-1].start, likely[-1].end
+
+
+def _columns(node: ObjectNode) -> dict[str, str] | None:
+    """The columns of items that an object's properties are; None where they are something else."""
+    found = {name: column_of(name) for name in node.properties}
+    amounts = [name for name, column in found.items() if column == "amount"]
+    if None in found.values() or not any(column in ("amount", "unit_price") for column in found.values()):
+        return None
+    if len(amounts) > 1:  # a price beside a total is that of one piece
+        prices = [name for name in amounts if "price" in words_of(name)]
+        found |= dict.fromkeys(prices[:1], "unit_price")
+    columns = {name: column for name, column in found.items() if column is not None}
+    return columns if len(set(columns.values())) == len(columns) else None
+
+
+def _pair_names(node: ObjectNode) -> tuple[str, str] | None:
+    """The label's and the value's property of an object that is a pair of a form."""
+    names = list(node.properties)
+    words = [words_of(name) for name in names]
+    if len(names) == 2 and words[0] in ("label", "key", "field", "name") and words[1] in ("value", "text", "content"):
+        return names[0], names[1]
+    return None
+
+
+def _leaf_names(node: Node, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(node, ObjectNode):
+        for name, own in node.properties.items():
+            inside = f"{path}.{name}" if path else name
+            yield from [(inside, name)] if isinstance(own, Leaf) else _leaf_names(own, inside)
+
+
+def _places(tree: Tree) -> Iterator[Place]:
+    if isinstance(tree, Blank):
+        yield tree
+    elif isinstance(tree, OpenList):
+        yield tree
+        for own in tree.values:
+            yield from _places(own)
+    else:
+        for own in tree.values() if isinstance(tree, dict) else tree:
+            yield from _places(own)
+
+
+def _json(tree: Tree) -> str:
+    if isinstance(tree, dict):
+        return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {_json(own)}" for name, own in tree.items()) + "}"
+    if isinstance(tree, Blank):
+        return _first(tree).literal
+    return "[" + ", ".join(_json(own) for own in (tree.values if isinstance(tree, OpenList) else tree)) + "]"
+
+
+def _first(blank: Blank) -> Value:
+    return blank.candidates[0] if blank.candidates else Value(None)
+
+
+def _amount(row: dict[str, Any]) -> Decimal | None:
+    for name, blank in row.items():
+        value = _first(blank).value if isinstance(blank, Blank) else None
+        if column_of(name) == "amount" and isinstance(value, Decimal):
+            return value
+    return None
+
+
+def _distinct(values: Sequence[Value]) -> list[Value]:
+    return list({value.literal: value for value in reversed(values)}.values())[::-1]

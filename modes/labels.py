@@ -1,0 +1,103 @@
+"""The words that documents put before their values, and where on a line they stand.
+
+Phrases are matched as whole words, whatever their case and the space in them; of two that begin at one place the longer
+one holds, so that `Sub total` is never a `total`.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+PHRASES: dict[str, tuple[str, ...]] = {
+    "merchant": ("merchant", "store name", "商户名称", "商户", "店名"),
+    "vendor": ("vendor", "seller", "supplier", "sold by", "from", "销售方", "供应商"),
+    "customer": ("bill to", "billed to", "invoice to", "sold to", "ship to", "customer", "client", "buyer", "to", "购买方", "客户"),
+    "invoice_number": (
+        "invoice no.", "invoice no", "invoice number", "invoice #", "invoice num", "invoice id", "inv no", "inv #", "bill no", "tax invoice",
+        "invoice", "发票号码", "发票号", "单号",
+    ),
+    "date": ("invoice date", "date of issue", "issue date", "date issued", "issued on", "issued", "sold on", "dated", "date", "开票日期", "日期"),
+    "due_date": ("payment due date", "payment due", "due date", "date due", "due on", "due by", "pay by", "due", "到期日", "付款期限"),
+    "subtotal": ("sub total", "subtotal", "net amount", "net total", "total net", "net", "total before tax", "小计", "不含税金额"),
+    "tax": ("sales tax", "total tax", "tax amount", "tax total", "vat amount", "vat", "gst", "hst", "pst", "tax", "mwst", "ust", "tva", "iva", "税额", "税"),
+    "total": (
+        "grand total", "total due", "total amount due", "total amount", "total to pay", "total payable", "amount due", "amount payable",
+        "balance due", "invoice total", "total", "价税合计", "应付金额", "合计", "总计", "总额", "实付",
+    ),
+    "currency": ("currency", "币种"),
+    "paid": (
+        "cash", "change", "card", "visa", "mastercard", "amex", "paid", "amount paid", "tendered", "balance", "rounding", "discount", "tip",
+        "现金", "找零", "实收", "优惠",
+    ),
+}  # fmt: skip
+"""By the field that they name; `paid` is no field: its lines are neither items nor sums."""
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "name": ("description", "item", "items", "product", "article", "service", "name", "品名", "项目", "商品", "名称"),
+    "quantity": ("quantity", "qty", "count", "units", "pcs", "数量"),
+    "unit_price": ("unit price", "price each", "unit cost", "price per unit", "rate", "unit", "each", "单价"),
+    "amount": ("line total", "amount", "total", "price", "sum", "cost", "金额"),
+}  # fmt: skip
+"""Heads of the columns of a list of items, and names of the properties that they fill."""
+
+SEPARATOR = re.compile(r"[\s:：#.\-–_*]*")
+
+
+@dataclass(frozen=True)
+class Label:
+    field: str
+    start: int  # of the phrase on its line
+    end: int  # where its value may begin
+
+
+class Labels:
+    """Finds labels on lines; `extra`: phrases of fields that a caller's own schema names."""
+
+    def __init__(self, extra: dict[str, Sequence[str]]) -> None:
+        self._fields = {normal(phrase): field for field, phrases in [*PHRASES.items(), *extra.items()] for phrase in phrases}
+        self._pattern = one_of(self._fields)
+
+    def on(self, line: str) -> list[Label]:
+        """Those that begin the line, and those further on that a colon, a second word or a date makes one."""
+        found: list[Label] = []
+        for match in self._pattern.finditer(line):
+            field = self._fields[normal(match[0])]
+            first = not line[: match.start()].strip(" •*-·\t")
+            colon = bool(re.match(r"\s?[:：#]", line[match.end() :]))
+            several = " " in normal(match[0]) and found != []
+            dated = field in ("date", "due_date") and bool(re.match(r"\s\d", line[match.end() :]))
+            if first or colon or several or dated:
+                end = SEPARATOR.match(line, match.end()).end()  # type: ignore[union-attr]  # it matches nothing, too
+                found.append(Label(field, match.start(), end))
+        return found
+
+
+def normal(phrase: str) -> str:
+    return re.sub(r"[\s\-_]+", " ", phrase.lower().rstrip(".")).strip()
+
+
+def one_of(phrases: Iterable[str]) -> re.Pattern[str]:
+    """A pattern of all phrases, the longest first; a space in one stands for any space, hyphen or nothing."""
+    alternatives = []
+    for phrase in sorted(map(normal, phrases), key=len, reverse=True):
+        body = r"[\s\-_]?".join(re.escape(word) for word in phrase.split(" "))
+        alternatives.append(rf"(?<!\w){body}(?!\w)" if phrase.isascii() else body)
+    return re.compile("|".join(alternatives), re.IGNORECASE)
+
+
+def words_of(name: str) -> str:
+    """A property's name as words: `invoiceNo`, `invoice_no` -> `invoice no`."""
+    return normal(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name))
+
+
+def field_of(name: str) -> str | None:
+    """The known field that a property's name means."""
+    words = words_of(name)
+    own = {normal(phrase): field for field, phrases in PHRASES.items() for phrase in phrases if field != "paid"}
+    return words.replace(" ", "_") if words.replace(" ", "_") in PHRASES else own.get(words)
+
+
+def column_of(name: str) -> str | None:
+    """The column of a list of items that a property's name means."""
+    words = words_of(name)
+    return next((column for column, heads in COLUMNS.items() if words in map(normal, heads) or words == normal(column)), None)

@@ -1,0 +1,191 @@
+"""A transcript as extraction sees it: lines with their labels, numbers and dates, rows of items, pairs of a form."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from modes.labels import COLUMNS, Label, Labels, one_of
+from modes.values import Number, dates, decimal_mark, numbers
+
+Span = tuple[int, int]
+"""A run of the transcript: [start, end)."""
+
+SUMS = ("subtotal", "tax", "total")
+COLUMN_HEADS = one_of(head for heads in COLUMNS.values() for head in heads)
+TITLE = re.compile(r"\s*\b(?:tax invoice|invoice|receipt|sales receipt|bill|收据|小票|发票)\s*$", re.IGNORECASE)
+COUNT_FIRST = re.compile(r"(\d{1,4})\s?[x×*]?\s+(?=\S*[^\W\d])", re.IGNORECASE)
+COUNT_LAST = re.compile(r"(?:\s[x×*]\s?(\d{1,4})|\s(\d{1,4})\s?[x×*]?)$", re.IGNORECASE)
+PAIR = re.compile(r"(?P<label>[^\W\d][^:：]{0,40}?)\s?[:：](?=\s|$|[^\d/])\s*(?P<value>.*)")
+
+
+@dataclass(frozen=True)
+class Line:
+    start: int  # in the transcript
+    text: str
+    labels: list[Label]
+    numbers: list[Number]
+    dates: list[Span]
+
+    @property
+    def span(self) -> Span:
+        return self.start, self.start + len(self.text)
+
+    def region(self, label: Label) -> Span:
+        """Where the value of a label may stand: up to the next label or the end of the line; on the line."""
+        following = [other.start for other in self.labels if other.start >= label.end]
+        return label.end, min(following, default=len(self.text))
+
+    def at(self, span: Span) -> Span:
+        """A run of the line as one of the transcript, without the space and marks around it."""
+        start, end = span
+        while start < end and self.text[start] in " \t\n:：;,|":
+            start += 1
+        while end > start and self.text[end - 1] in " \t\n:：;,|":
+            end -= 1
+        return self.start + start, self.start + end
+
+
+@dataclass(frozen=True)
+class Row:
+    """An item of a receipt or invoice; each part where it stands in the transcript, None where it is not printed."""
+
+    name: Span
+    quantity: Span | None
+    unit_price: Span | None
+    amount: Span
+
+
+@dataclass
+class Page:
+    text: str
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def mark(self) -> str:
+        return decimal_mark(self.text)
+
+    def number(self, span: Span) -> Number | None:
+        """The number that stands at just this run."""
+        found = numbers(self.text[slice(*span)], self.mark)
+        return found[0] if len(found) == 1 else None
+
+
+def read_page(text: str, labels: Labels) -> Page:
+    page = Page(text)
+    for start, own in _lines(text, page.mark):
+        page.lines.append(Line(start, own, labels.on(own), numbers(own, page.mark), dates(own)))
+    return page
+
+
+def _lines(text: str, mark: str) -> Iterator[tuple[int, str]]:
+    """Lines with something to read. An amount that stands alone belongs to the line before: a gap was taken for an end."""
+    waiting: tuple[int, int] | None = None
+    for match in re.finditer(r"[^\n]*\w[^\n]*", text):
+        found = numbers(match[0], mark)
+        alone = len(found) == 1 and found[0].amount and not re.search(r"[^\W\d]{4}", match[0])
+        if waiting is not None and alone and not any(number.amount for number in numbers(text[slice(*waiting)], mark)):
+            waiting = waiting[0], match.end()
+            continue
+        if waiting is not None:
+            yield waiting[0], text[slice(*waiting)]
+        waiting = match.span()
+    if waiting is not None:
+        yield waiting[0], text[slice(*waiting)]
+
+
+def title_line(page: Page) -> Span | None:
+    """The name at the top: the first line with letters that neither is a label nor only says what the document is."""
+    for line in page.lines:
+        end = len(TITLE.sub("", line.text))
+        if line.labels and line.labels[0].start == 0 and line.labels[0].field != "invoice_number":
+            continue
+        if re.search(r"[^\W\d]{2}", line.text[:end]):
+            return line.at((0, end))
+    return None
+
+
+# --- items ----------------------------------------------------------------------------------------------------------
+
+
+def rows(page: Page) -> list[Row]:
+    """The items: lines that end with an amount, below the head of their columns if there is one, above the sums."""
+    first, heads = 0, ""
+    for index, line in enumerate(page.lines):
+        if len(COLUMN_HEADS.findall(line.text)) >= 2 and not line.numbers:
+            first, heads = index + 1, line.text
+            break
+    found = []
+    for line in page.lines[first:]:
+        if any(label.field in SUMS and _is_sum(line, label) for label in line.labels):
+            break
+        row = _row(page, line, heads)
+        if row is not None:
+            found.append(row)
+    return found
+
+
+def _is_sum(line: Line, label: Label) -> bool:
+    """A label of a sum with its amount, and nothing but a rate between them: an item may be called `Tax software`."""
+    start, end = line.region(label)
+    amounts = [number for number in line.numbers if number.amount and start <= number.start < end]
+    if not amounts:
+        return line.text[start:end].strip() == ""
+    between = line.text[start : amounts[-1].start]
+    return len(re.findall(r"[^\W\d_]{4,}", between)) == 0
+
+
+def _row(page: Page, line: Line, heads: str) -> Row | None:
+    if line.labels and line.labels[0].start == 0 and line.labels[0].field != "invoice_number" and line.dates:
+        return None
+    last = line.numbers[-1] if line.numbers else None
+    priced = last is not None and (last.amount or (heads != "" and not last.percent))
+    if last is None or not priced or line.dates or re.search(r"[^\W\d]{4}", line.text[last.end :]):
+        return None
+    if any(label.field == "paid" for label in line.labels):
+        return None
+    end = _before(line, last)
+    unit = next((number for number in reversed(line.numbers[:-1]) if number.amount), None)
+    if unit is not None and re.search(r"[^\W\d]{2}", line.text[unit.end : end].replace("x", "")):
+        unit = None  # words stand between them: it is part of the name
+    if unit is not None:
+        end = _before(line, unit)
+    count, name_start = None, 0
+    if first := COUNT_FIRST.match(line.text[:end]):
+        count, name_start = first.span(1), first.end()
+    elif (final := COUNT_LAST.search(line.text[:end].rstrip(" @"))) and (heads or unit is not None or final[1]):
+        count, end = final.span(1 if final[1] else 2), final.start()
+    name = line.at((name_start, end))
+    if not re.search(r"[^\W\d]", page.text[slice(*name)]):
+        return None
+    place = line.start
+    return Row(
+        name,
+        count and (place + count[0], place + count[1]),
+        unit and (place + unit.start, place + unit.end),
+        (place + last.start, place + last.end),
+    )
+
+
+def _before(line: Line, number: Number) -> int:
+    """Where a number begins, the currency before it included."""
+    if number.currency is not None and number.currency[0] < number.start:
+        return number.currency[0]
+    return number.start
+
+
+# --- forms ----------------------------------------------------------------------------------------------------------
+
+
+def pairs(page: Page) -> list[tuple[Span, Span | None]]:
+    """Labels with a colon and their values: on the same line, or else the next one, where that has no colon itself."""
+    found: list[tuple[Span, Span | None]] = []
+    matches = [PAIR.search(line.text) for line in page.lines]
+    for index, (line, match) in enumerate(zip(page.lines, matches, strict=True)):
+        if match is None:
+            continue
+        value: Span | None = line.at(match.span("value"))
+        if match["value"].strip() == "":
+            below = index + 1 < len(matches) and matches[index + 1] is None
+            value = page.lines[index + 1].at((0, len(page.lines[index + 1].text))) if below else None
+        found.append((line.at(match.span("label")), value))
+    return found

@@ -1,0 +1,172 @@
+"""What extraction fills: the built-in shapes of receipts, invoices and forms, a caller's JSON schema or example.
+
+All of them become one tree of objects, lists and leaves.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from modes.values import Json
+
+Schema = dict[str, Any]
+
+
+def _nullable(kind: str) -> Schema:
+    return {"type": [kind, "null"]}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _rows(**properties: Schema) -> Schema:
+    return {"type": "array", "items": _object(**properties)}
+
+
+TEXT, NUMBER = _nullable("string"), _nullable("number")
+
+SCHEMAS: dict[str, Schema] = {
+    "receipt": _object(
+        merchant=TEXT, date=TEXT, currency=TEXT, subtotal=NUMBER, tax=NUMBER, total=NUMBER,
+        items=_rows(name=TEXT, qty=NUMBER, price=NUMBER),
+    ),
+    "invoice": _object(
+        vendor=TEXT, customer=TEXT, invoice_number=TEXT, date=TEXT, due_date=TEXT, currency=TEXT, subtotal=NUMBER,
+        tax=NUMBER, total=NUMBER, line_items=_rows(description=TEXT, quantity=NUMBER, unit_price=NUMBER, amount=NUMBER),
+    ),
+    "form": _object(fields=_rows(label=TEXT, value=TEXT)),
+}  # fmt: skip
+"""By mode, as JSON schemas: the answer always has every property, null where the page has no value."""
+
+ANNOTATIONS = {
+    "title", "description", "default", "examples", "$schema", "$id", "$comment", "$defs", "definitions", "required",
+    "additionalProperties", "nullable", "deprecated", "readOnly", "writeOnly",
+}  # fmt: skip
+"""Keywords that leave the values alone: every property is answered, no others are."""
+
+DEEPEST = 16  # levels of a caller's schema
+
+
+class SchemaError(ValueError):
+    """A schema that cannot be filled from a page; the message says what in it."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    kind: str  # string | number | integer | boolean
+    choices: tuple[Json, ...] | None = None  # of enum and const, and of a boolean
+
+
+@dataclass(frozen=True)
+class ObjectNode:
+    properties: dict[str, "Node"]
+
+
+@dataclass(frozen=True)
+class ArrayNode:
+    items: "Node"
+    most: int | None = None
+
+
+Node = Leaf | ObjectNode | ArrayNode
+
+
+def parse(schema: Schema) -> Node:
+    """The tree of a schema. Raises SchemaError for what has no meaning for values read off a page."""
+    return _parse(schema, schema, "the schema", 0)
+
+
+def _parse(schema: Any, root: Schema, where: str, depth: int) -> Node:
+    if not isinstance(schema, dict):
+        raise SchemaError(f"{where} is not an object")
+    if depth > DEEPEST:
+        raise SchemaError(f"{where} is nested deeper than {DEEPEST} levels, or refers to itself")
+    schema = _resolved(schema, root, where)
+    kinds = schema.get("type", _implied(schema))
+    named = [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind != "null"]
+    if len(named) != 1:
+        raise SchemaError(f"{where} allows several types ({named}); a grounded field has one, or that and null")
+    kind, known = named[0], {"type", *ANNOTATIONS}
+    node: Node
+    if kind == "object":
+        known |= {"properties"}
+        inside = schema.get("properties")
+        if not isinstance(inside, dict) or not inside:
+            raise SchemaError(f"{where} is an object that names no properties")
+        node = ObjectNode({name: _parse(own, root, f"{where}.{name}", depth + 1) for name, own in inside.items()})
+    elif kind == "array":
+        known |= {"items", "maxItems"}
+        node = ArrayNode(_parse(schema.get("items"), root, f"{where}[]", depth + 1), schema.get("maxItems"))
+    elif kind in ("string", "number", "integer", "boolean"):
+        known |= {"enum", "const", "format"}
+        node = _leaf(kind, schema, where)
+    else:
+        raise SchemaError(f"{where} has the type {kind!r}, which is none of JSON's")
+    unknown = sorted(set(schema) - known)
+    if unknown:
+        raise SchemaError(f"{where} has the keyword {unknown[0]!r}, which grounded extraction cannot hold")
+    return node
+
+
+def _resolved(schema: Schema, root: Schema, where: str) -> Schema:
+    """A schema with its reference followed, and without the null of `anyOf: [X, null]`."""
+    if "$ref" in schema:
+        target: Any = root
+        for part in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
+            target = target.get(part) if isinstance(target, dict) and part else target
+        if not isinstance(target, dict) or "$ref" in target:
+            raise SchemaError(f"{where} refers to {schema['$ref']!r}, which is not there")
+        return target
+    several = schema.get("anyOf", schema.get("oneOf"))
+    if several is None:
+        return schema
+    real = [own for own in several if own != {"type": "null"}] if isinstance(several, list) else []
+    if len(real) != 1 or not isinstance(real[0], dict):
+        raise SchemaError(f"{where} has alternatives; a grounded field has one type, or that and null")
+    rest = {name: own for name, own in schema.items() if name not in ("anyOf", "oneOf")}
+    return rest | _resolved(real[0], root, where)
+
+
+def _implied(schema: Schema) -> str:
+    if "properties" in schema:
+        return "object"
+    return "array" if "items" in schema else "string"
+
+
+def _leaf(kind: str, schema: Schema, where: str) -> Leaf:
+    choices = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if choices is not None and (not isinstance(choices, list) or any(isinstance(one, list | dict) for one in choices)):
+        raise SchemaError(f"{where} has an enum that is no list of plain values")
+    if schema.get("format") not in (None, "date"):
+        raise SchemaError(f"{where} has the format {schema['format']!r}; values stand as they are printed")
+    if kind == "boolean" and choices is None:
+        choices = [True, False]
+    return Leaf(kind, None if choices is None else tuple(one for one in choices if one is not None))
+
+
+def shape_in(text: str) -> Schema | None:
+    """The JSON schema, or the schema of the JSON example, that a text holds; None where it holds neither."""
+    decoder = json.JSONDecoder()
+    for start in (match.start() for match in re.finditer(r"\{", text)):
+        try:
+            found, _ = decoder.raw_decode(text, start)
+        except (json.JSONDecodeError, RecursionError):
+            continue
+        if found:
+            return found if isinstance(found.get("properties"), dict) else of_example(found)
+    return None
+
+
+def of_example(example: Any) -> Schema:
+    """`{"total": 0, "items": [{"name": "string"}]}` -> its schema; a type's name as a value stands for the type."""
+    if isinstance(example, dict):
+        return {"type": "object", "properties": {name: of_example(value) for name, value in example.items()}}
+    if isinstance(example, list):
+        return {"type": "array", "items": of_example(example[0] if example else "")}
+    if isinstance(example, bool) or example in ("boolean", "bool"):
+        return {"type": "boolean"}
+    if isinstance(example, int | float) or example in ("number", "integer", "int", "float", "decimal"):
+        return {"type": "number"}
+    return {"type": "string"}

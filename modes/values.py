@@ -1,0 +1,86 @@
+"""Numbers, amounts and dates as they stand in a text."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+
+Json = str | int | float | Decimal | bool | None
+"""A plain value of an answer."""
+
+CURRENCIES = (
+    "USD EUR GBP JPY CNY RMB CHF CAD AUD NZD INR SEK NOK DKK PLN CZK HUF TRY BRL MXN ZAR SGD HKD KRW THB".split()
+)
+SYMBOLS = "$€£¥￥₹₩฿元"
+CURRENCY = rf"(?:[A-Z]{{0,2}}\$|[{SYMBOLS}]|\b(?:{'|'.join(CURRENCIES)})\b)"
+DIGITS = r"\d+(?:[.,'’\u00a0\u202f]\d+)*"
+NUMBER = re.compile(rf"(?P<before>{CURRENCY})?\s?(?P<sign>(?<!\w)[-−])?(?P<digits>{DIGITS})(?:\s?(?P<after>{CURRENCY}(?!\s?\d)|%))?")
+MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+DATE = re.compile(
+    rf"(?<![\w/.-])(?:\d{{4}}([-/.])\d{{1,2}}\1\d{{1,2}}|\d{{1,2}}([-/.])\d{{1,2}}\2(?:\d{{4}}|\d{{2}})"
+    rf"|{MONTH}\s{DAY},?\s\d{{4}}|{DAY}\.?[\s-]{MONTH},?[\s-]\d{{4}}|\d{{4}}\s?年\s?\d{{1,2}}\s?月\s?\d{{1,2}}\s?日)(?![\w/-])",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Number:
+    start: int  # of the digits, sign included, in the text
+    end: int
+    value: Decimal
+    currency: tuple[int, int] | None  # where its sign or code stands
+    percent: bool
+
+    @property
+    def amount(self) -> bool:
+        """Of money, by its looks: two decimals or a currency, and no percentage."""
+        return not self.percent and (self.value.as_tuple().exponent == -2 or self.currency is not None)
+
+
+def decimal_mark(text: str) -> str:
+    """What most numbers with two decimals have before them: "." or ","."""
+    marks = Counter(found[1] for found in re.finditer(r"\d([.,])\d\d(?![\d.,]*\d)", text))
+    return "," if marks[","] > marks["."] else "."
+
+
+def numbers(text: str, mark: str) -> list[Number]:
+    """All numbers of a text, dates and the like (`28.04.2017`, `1-2-3`) left out. `mark`: that of `decimal_mark`."""
+    found = []
+    for match in NUMBER.finditer(text):
+        value = _value(match["digits"], mark)
+        if value is None:
+            continue
+        start = match.start("sign") if match["sign"] else match.start("digits")
+        percent = match["after"] == "%"
+        side = "before" if match["before"] else "after" if match["after"] and not percent else None
+        found.append(
+            Number(start, match.end("digits"), -value if match["sign"] else value, side and match.span(side), percent)
+        )
+    return found
+
+
+def _value(digits: str, mark: str) -> Decimal | None:
+    """`1.234,50`, `1,234.50` and `1200` as decimals; None where the marks make no number."""
+    parts = re.split(r"[.,'’\u00a0\u202f]", digits)
+    marks = [c for c in digits if not c.isdigit()]
+    whole, fraction = parts, ""
+    if marks and marks[-1] in ".," and (len(parts[-1]) != 3 or _is_decimal(marks, mark)):
+        whole, fraction = parts[:-1], parts[-1]
+        marks = marks[:-1]
+    if len(set(marks)) > 1 or any(len(part) != 3 for part in whole[1:]) or (len(whole) > 1 and len(whole[0]) > 3):
+        return None
+    return Decimal("".join(whole) + ("." + fraction if fraction else ""))
+
+
+def _is_decimal(marks: list[str], mark: str) -> bool:
+    """Whether three digits after the last mark are decimals, and not a thousand's."""
+    return marks[-1] not in marks[:-1] if len(marks) > 1 else marks[-1] == mark == "."
+
+
+def dates(text: str) -> list[tuple[int, int]]:
+    """Where dates stand, numbers and names of months in the usual orders."""
+    return [match.span() for match in DATE.finditer(text)]
