@@ -4,11 +4,16 @@ BentoML imports this file in the parent process and in every worker, so it stays
 imported on the engine's thread.
 """
 
+import asyncio
+import contextlib
 import logging
 import os
 import signal
 import threading
+from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import psutil
@@ -24,6 +29,7 @@ logger = logging.getLogger("bentoml.paddleocr_vl")
 
 SUPERVISOR = "PADDLEOCR_VL_SUPERVISOR"  # process id of the parent of the workers
 LONGEST_REQUEST = 3600  # seconds; BentoML's own default of 60 would cut long answers off
+SECONDS_TO_END = 5  # after DRAIN_SECONDS, for the last bytes to reach their clients
 
 
 class Arguments(BaseModel):
@@ -41,24 +47,80 @@ def chosen_tag(arguments: Arguments) -> str:
     return import_embedded(bentoml.models)
 
 
-def end_server_when_told() -> None:
-    """In the parent: a worker that cannot load its model ends the whole server, instead of being started for ever."""
+def listen_to_workers() -> None:
+    """In the parent, whose own signals BentoML handles: what a worker tells it by another one."""
     if bentoml.server_context.worker_index is not None or threading.current_thread() is not threading.main_thread():
         return
 
     def end(*_: object) -> None:
+        """A worker cannot load its model: end the whole server, instead of starting the worker for ever."""
         for worker in psutil.Process().children():
             worker.terminate()
         os._exit(1)
 
+    def pass_interrupts_on(*_: object) -> None:
+        """A worker drains: it should hear of a second Ctrl-C, which BentoML drops, and the terminal tells only us."""
+        signal.signal(signal.SIGINT, interrupt_workers)
+
+    def interrupt_workers(*_: object) -> None:
+        for worker in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.send_signal(signal.SIGINT)
+
     signal.signal(signal.SIGUSR2, end)
+    signal.signal(signal.SIGUSR1, pass_interrupts_on)
     os.environ[SUPERVISOR] = str(os.getpid())
+
+
+def tell_parent(number: signal.Signals) -> None:
+    if os.environ.get(SUPERVISOR) == str(os.getppid()):
+        os.kill(os.getppid(), number)
+
+
+class Ending:
+    """What SIGTERM and SIGINT do in a worker: running requests end, and only then the HTTP server.
+
+    uvicorn alone would close the door first, with new connections left hanging in the parent's socket, then wait for
+    running requests without a bound, and tell the service last. This stands in front of its handlers, from within its
+    event loop: new requests are answered with 503 while running ones finish or, when their time is up, are ended.
+    """
+
+    def __init__(self, engine: Engine, requests: Set[asyncio.Task[Any]]) -> None:
+        """`requests`: the tasks that answer them, as they come and go."""
+        self._engine = engine
+        self._requests = requests
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(2, "ending")  # for one that waits and one in a hurry
+        self._draining: asyncio.Task[None] | None = None
+        self._servers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in self._servers:
+            self._loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        """A second SIGTERM says nothing new: a service manager may signal every process, as the parent does."""
+        if self._draining is None:
+            self._draining = self._loop.create_task(self._drain())
+        elif number == signal.SIGINT:
+            signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_END)
+            self._loop.run_in_executor(self._threads, self._engine.shutdown, 0)
+
+    async def _drain(self) -> None:
+        grace = settings.drain_seconds if self._engine.state == "ready" else 0  # nothing runs before or after
+        # Whatever hangs, the model's thread or a client that reads no further: then the kernel ends this process.
+        signal.setitimer(signal.ITIMER_REAL, grace + SECONDS_TO_END)
+        tell_parent(signal.SIGUSR1)
+        logger.info("Draining: running requests have %g seconds.", grace)
+        await asyncio.wait({self._loop.run_in_executor(self._threads, self._engine.shutdown, grace), *self._requests})
+        for number, server in self._servers.items():
+            self._loop.remove_signal_handler(number)
+            signal.signal(number, server)
+        signal.raise_signal(signal.SIGTERM)  # not SIGINT, which uvicorn makes a KeyboardInterrupt in the end
 
 
 settings = load_settings(os.environ)
 tag = chosen_tag(bentoml.use_arguments(Arguments))
 app = create_app(settings.max_request_bytes)
-end_server_when_told()
+listen_to_workers()
 
 
 @bentoml.service(
@@ -86,6 +148,8 @@ class PaddleOCRVLService:
             settings.strict_fields,
         )
         self.engine.start()
+        if bentoml.server_context.worker_index is not None:  # in another's process, signals are not ours
+            Ending(self.engine, app.state.requests)
 
     async def __is_ready__(self) -> bool:
         return self.engine.state == "ready"
@@ -94,15 +158,14 @@ class PaddleOCRVLService:
         return self.engine.state not in ("failed", "dead")
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
-    def drain(self) -> None:
-        self.engine.shutdown(settings.drain_seconds)
+    def stop_engine(self) -> None:
+        self.engine.shutdown(0)  # the HTTP server has seen the last request off
 
     def _on_failure(self, error: BaseException) -> None:
         """A model that cannot be loaded ends the server; a thread that died leaves health and probes to tell."""
         if self.engine.state == "failed":
             logger.critical("The model %s cannot be loaded: %s", tag, error)
-            if os.environ.get(SUPERVISOR) == str(os.getppid()):
-                os.kill(os.getppid(), signal.SIGUSR2)
+            tell_parent(signal.SIGUSR2)
             os._exit(1)
 
 

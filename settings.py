@@ -39,6 +39,7 @@ class Settings(BaseModel):
     max_model_len: int = Field(default=8192, ge=64, le=131072)  # tokens of prompt and answer together
     slots: int | None = Field(default=None, ge=1, le=1024)  # requests that run at once; unset: by memory
     max_waiting: int = Field(default=256, ge=0)  # requests that wait beyond those
+    picture_cache_bytes: int = Field(default=256 * 2**20, ge=0)  # features of pictures kept for further questions
     served_model_names: Names = ()  # names besides the checkpoint's own
     strict_model_names: bool = False  # no other PaddleOCR-VL name is answered
     strict_fields: bool = False  # a field that the server does not know is an error
@@ -60,7 +61,15 @@ class Settings(BaseModel):
         return Limits(self.max_image_bytes, self.max_image_pixels, self.max_images, self.max_pages, fetching)
 
     def engine_config(self, model: Path) -> EngineConfig:
-        return EngineConfig(model, self.device, self.dtype, self.max_model_len, self.slots, self.max_waiting)
+        return EngineConfig(
+            model,
+            self.device,
+            self.dtype,
+            self.max_model_len,
+            self.slots,
+            self.max_waiting,
+            self.picture_cache_bytes,
+        )
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:

@@ -1,16 +1,19 @@
 """The routes and the error handlers. Knows neither BentoML nor tensors."""
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import __version__
 from api.chat import answer, load_turns, pages
@@ -37,7 +40,7 @@ from modes.choose import choose
 logger = logging.getLogger(__name__)
 
 # Any other state of the engine is unhealthy.
-STATUS: dict[str, Status] = {"ready": "healthy", "loading": "loading", "draining": "draining"}
+STATUS: dict[str, Status] = {"ready": "healthy", "loading": "loading", "draining": "draining", "stopped": "draining"}
 FIELD = re.compile("[a-z_0-9]+")
 HERE = "POST /v1/chat/completions, GET /v1/models and GET /health are here; /v1/openapi.json has all."
 
@@ -47,11 +50,28 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorResponse} for status in statuses}
 
 
+class UnderWay:
+    """Around every request: notes the task that answers it, so that a shutdown can wait for it."""
+
+    def __init__(self, app: ASGIApp, tasks: WeakSet[asyncio.Task[Any]]) -> None:
+        self.app = app
+        self.tasks = tasks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        await self.app(scope, receive, send)
+
+
 def create_app(max_request_bytes: int) -> FastAPI:
+    """`state.serving` is what it serves, to be set before the first request; `state.requests` the tasks that answer."""
     app = FastAPI(
         title="PaddleOCR-VL", version=__version__, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json"
     )
+    app.state.requests = WeakSet()
     app.add_middleware(Gate, max_bytes=max_request_bytes)
+    app.add_middleware(UnderWay, tasks=app.state.requests)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.completion import Completion
 from api.errors import invalid, translated
+from api.extracting import node_to_fill, structure_to_hold
 from api.image_loading import Limits, load_pictures
 from api.reading import Page, Reading
 from api.sampling import bounds, sampling, structure_of
@@ -34,7 +35,7 @@ async def answer(body: ChatRequest, request: Request, serving: Serving) -> Respo
     headers = unknown_fields(body, serving)
     turns = await load_turns(body.messages, serving.limits)
     try:
-        completion = await begin(body, choose(turns), serving)
+        completion = await begin(body, task_of(body, turns), serving)
     except EngineError as error:
         raise translated(error) from error
     if body.stream:
@@ -42,17 +43,36 @@ async def answer(body: ChatRequest, request: Request, serving: Serving) -> Respo
     return await unless_gone(request, completion.whole(), headers)
 
 
+def task_of(body: ChatRequest, turns: list[Turn]) -> Task:
+    """What the conversation and the request's own fields ask for. Raises ApiError."""
+    try:
+        task = choose(turns, body.mode)
+    except ValueError as error:
+        raise invalid(str(error), "mode") from error
+    if body.table_format is not None:
+        if task.mode != "table":
+            raise invalid(f"table_format is for the mode table; this is {task.mode}", "table_format")
+        task = replace(task, finished=True)
+    if task.finished and task.mode == "spotting" and len(task.prompts[0].pictures) > 1:
+        raise invalid("spotting reads one picture at a time", "messages")
+    return task
+
+
 async def begin(body: ChatRequest, task: Task, serving: Serving) -> Completion:
     """The completion whose first page is in the queue. Raises ApiError, EngineError."""
     engine = serving.engine
     structure = structure_of(body)
-    if len(task.prompts) > 1 and structure is not None:
-        raise invalid("the answer to several pages has no structure; send the pages one by one", structure.param)
-    params = sampling(body, task.mode, engine.defaults)
-    first, *rest = pages(task, body.mm_processor_kwargs, engine)
-    generations = await first.submit(engine, params)
-    readings = [Reading(engine, *each) for each in zip(generations, [rest] * body.n, params, strict=True)]
-    return Completion(serving, body, task.mode, readings)
+    node = node_to_fill(body, task, structure)
+    held = None if node is not None else structure_to_hold(body, task, structure)
+    if held is not None:
+        if len(task.prompts) > 1:
+            raise invalid("the answer to several pages has no structure; send the pages one by one", held.param)
+        task = replace(task, finished=False)  # what a structure says is finished
+    params = sampling(body, task, held, engine.defaults)
+    asked = pages(task, body.mm_processor_kwargs, engine)
+    generations = await asked[0].submit(engine, params)
+    readings = [Reading(engine, asked, generation, own) for generation, own in zip(generations, params, strict=True)]
+    return Completion(serving, body, task, readings, node)
 
 
 def pages(task: Task, asked: PictureOptions, engine: Engine) -> list[Page]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from api import sse
 from api.errors import ApiError, translated
+from api.extracting import Extraction
 from api.reading import Reading
 from api.schema import (
     AnswerMessage,
@@ -22,6 +23,7 @@ from api.schema import (
     OcrLine,
     OcrReport,
     OcrWord,
+    PromptTokensDetails,
     StreamOptions,
     TokenLogprob,
     TopLogprob,
@@ -30,59 +32,109 @@ from api.schema import (
 from api.serving import Serving
 from engine.errors import EngineError
 from engine.request import Token, TokenEvent
-from modes.transcript import Part, Transcript
+from modes.choose import Task
+from modes.finish import finisher_of
+from modes.markdown import Finisher
+from modes.schemas import Node
+from modes.transcript import Part
 
 logger = logging.getLogger(__name__)
 
 
+Answer = Reading | Extraction
+
+
 class Progress:
-    """How far one choice has come."""
+    """How far one choice has come: what the model wrote, and what of it has gone out in its finished form."""
 
-    def __init__(self, serving: Serving, body: ChatRequest, mode: str) -> None:
-        self.transcript = Transcript()
-        self.logprobs: list[tuple[int, TokenLogprob]] = []  # with the place in the text where the token came
-        self.keep_chars: int | None = None
-        self._serving, self._body, self._mode = serving, body, mode
-        self._page = 0  # where it begins in the text
+    def __init__(self, serving: Serving, body: ChatRequest, task: Task, answer: Answer, reading: Reading) -> None:
+        self.answer = answer
+        self.reading = reading
+        self.content = ""  # finished, so far
+        self.logprobs: list[tuple[int, TokenLogprob]] = []  # with the place in the transcript where the token came
+        self.keep_chars: int | None = None  # of the content
+        self._serving, self._body, self._task = serving, body, task
+        self._finisher: Finisher | None = None  # of the page that is being read
+        self._page = 0, 0  # where it begins in the transcript and in the content
 
-    def take(self, event: TokenEvent) -> None:
-        token = event.token
+    def take(self, event: TokenEvent) -> str:
+        """What the event adds to the content; everything, at its end, where the answer goes out whole."""
+        token, text = event.token, self.reading.transcript.text
         if self._body.logprobs and token is not None and not event.end_token:
-            self.logprobs.append((len(self.transcript.text), self._entry(token)))
-        self.transcript.add(event.text, None if token is None else token.logprob)
-        self.keep_chars = None if event.keep_chars is None else self._page + event.keep_chars
-        if token is None:  # a page separator
-            self._page = len(self.transcript.text)
-        if event.last:
-            self.transcript.end()
+            self.logprobs.append((len(text) - len(event.text), self._entry(token)))
+        new = self._extracted(event) if isinstance(self.answer, Extraction) else self._finished(event)
+        self.content += new
+        return new
 
-    def cut(self) -> None:
+    def _extracted(self, event: TokenEvent) -> str:
+        assert isinstance(self.answer, Extraction)
+        return self.answer.form.content() if event.last and self.answer.form is not None else ""
+
+    def _finished(self, event: TokenEvent) -> str:
+        if event.token is None:  # between two pages
+            new = self._end_page(len(self.reading.transcript.text) - len(event.text)) + event.text
+            self._page = len(self.reading.transcript.text), len(self.content) + len(new)
+            return new
+        if self._finisher is None:
+            self._finisher = self._new_finisher()
+        if not self._body.stream:
+            self._cut(event)
+            return self._end_page(len(self.reading.transcript.text)) if event.last else ""
+        new = self._finisher.push(event.text)
+        if event.last:
+            new += self._end_page(len(self.reading.transcript.text))
+        if event.keep_chars is not None:
+            self.keep_chars = self._kept(event.keep_chars, self.content + new)
+        return new
+
+    def _end_page(self, end: int) -> str:
+        """What is left of the page that ends there in the transcript."""
+        finisher, self._finisher = self._finisher or self._new_finisher(), None
+        raw = "" if self._body.stream else self.reading.transcript.text[self._page[0] : end]
+        return finisher.push(raw) + finisher.end()
+
+    def _new_finisher(self) -> Finisher:
+        sizes = self.reading.pages[self.reading.page].sizes or [(0, 0)]
+        return finisher_of(self._task, self._body.table_format or "auto", sizes[0], streaming=self._body.stream)
+
+    def _cut(self, event: TokenEvent) -> None:
         """Drop what `keep_chars` says is repetition."""
-        if self.keep_chars is not None:
-            self.transcript.cut(self.keep_chars)
-            self.logprobs = [entry for entry in self.logprobs if entry[0] < self.keep_chars]
+        if event.keep_chars is not None:
+            self.reading.transcript.cut(event.keep_chars)
+            self.logprobs = [entry for entry in self.logprobs if entry[0] < event.keep_chars]
+
+    def _kept(self, raw: int, content: str) -> int:
+        """Characters of the content that come from the first `raw` of the transcript."""
+        finisher = self._new_finisher()
+        start, shown = self._page
+        kept = content[:shown] + finisher.push(self.reading.transcript.text[start:raw]) + finisher.end()
+        pairs = enumerate(zip(kept, content, strict=False))
+        return next((i for i, (ours, sent) in pairs if ours != sent), min(len(kept), len(content)))
 
     def take_logprobs(self) -> Logprobs | None:
         """Those since the last call; None if the request did not ask."""
         taken, self.logprobs = self.logprobs, []
         return Logprobs(content=[entry for _, entry in taken]) if self._body.logprobs else None
 
-    def report(self, *, keep_chars: int | None = None) -> OcrReport:
-        confidence = self.transcript.confidence
-        lines = [self._line(line) for line in self.transcript.lines()] if self._body.ocr.words else None
+    def report(self) -> OcrReport:
+        transcript = self.reading.transcript
+        confidence = transcript.confidence
+        extraction = self.answer if isinstance(self.answer, Extraction) else None
         return OcrReport(
-            mode=self._mode,
+            mode=self._task.mode,
             confidence=None if confidence is None else round(confidence, 6),
-            lines=lines,
-            keep_chars=keep_chars,
+            lines=[self._line(line) for line in transcript.lines()] if self._body.ocr.words else None,
+            keep_chars=self.keep_chars,
+            fields=None if extraction is None else extraction.fields(),
+            checks=None if extraction is None else extraction.checks(),
         )
 
     def _line(self, line: Part) -> OcrLine:
-        words = [OcrWord(**self._part(word)) for word in self.transcript.words(line)]
+        words = [OcrWord(**self._part(word)) for word in self.reading.transcript.words(line)]
         return OcrLine(**self._part(line), words=words)
 
     def _part(self, part: Part) -> dict[str, Any]:
-        return {"text": self.transcript.text[part.start : part.end], "confidence": round(part.confidence, 6)}
+        return {"text": self.reading.transcript.text[part.start : part.end], "confidence": round(part.confidence, 6)}
 
     def _entry(self, token: Token) -> TokenLogprob:
         top = [self._logprob(*candidate) for candidate in token.top]
@@ -94,30 +146,36 @@ class Progress:
 
 
 class Completion:
-    def __init__(self, serving: Serving, body: ChatRequest, mode: str, readings: Sequence[Reading]) -> None:
+    def __init__(
+        self, serving: Serving, body: ChatRequest, task: Task, readings: Sequence[Reading], node: Node | None
+    ) -> None:
+        """`node`: what each reading is to fill, where the answer is extracted from it."""
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self._started = time.monotonic()
-        self._serving, self._body, self._mode, self._readings = serving, body, mode, readings
+        self._serving, self._body, self._task, self._readings = serving, body, task, readings
         self._options = body.stream_options or StreamOptions()
-        self._progress = [Progress(serving, body, mode) for _ in readings]
+        self._answers: list[Answer] = [*readings]
+        if node is not None:
+            self._answers = [Extraction(serving.engine, reading, node) for reading in readings]
+        pairs = zip(self._answers, readings, strict=True)
+        self._progress = [Progress(serving, body, task, answer, reading) for answer, reading in pairs]
 
     def abort(self) -> None:
-        for reading in self._readings:
-            reading.abort()
+        for answer in self._answers:
+            answer.abort()
 
     async def whole(self) -> ChatCompletion:
         """Raises ApiError."""
         choices: dict[int, Choice] = {}
         try:
-            async for index, event in merged(self._readings):
+            async for index, event in merged(self._answers):
                 progress = self._progress[index]
                 progress.take(event)
-                progress.cut()
                 if event.finish_reason is not None:
                     choices[index] = Choice(
                         index=index,
-                        message=AnswerMessage(content=progress.transcript.text),
+                        message=AnswerMessage(content=progress.content),
                         logprobs=progress.take_logprobs(),
                         finish_reason=event.finish_reason,
                         stop_reason=event.stop_reason,
@@ -142,11 +200,10 @@ class Completion:
         try:
             for index in range(len(self._readings)):
                 yield self._chunk(ChunkChoice(index=index, delta=Delta(role="assistant", content="")))
-            async for index, event in merged(self._readings):
+            async for index, event in merged(self._answers):
                 progress = self._progress[index]
-                progress.take(event)
-                if event.text:
-                    delta, logprobs = Delta(content=event.text), progress.take_logprobs()
+                if text := progress.take(event):
+                    delta, logprobs = Delta(content=text), progress.take_logprobs()
                     yield self._chunk(ChunkChoice(index=index, delta=delta, logprobs=logprobs))
                 if event.finish_reason is not None:
                     yield self._last_chunk(index, event)
@@ -168,7 +225,7 @@ class Completion:
                 logprobs=progress.take_logprobs(),
                 finish_reason=event.finish_reason,
                 stop_reason=event.stop_reason,
-                ocr=progress.report(keep_chars=progress.keep_chars),
+                ocr=progress.report(),
             )
         )
 
@@ -197,14 +254,20 @@ class Completion:
         """The prompt counts once, however many answers it gets."""
         prompt = max(reading.prompt_tokens for reading in self._readings)
         answers = sum(reading.completion_tokens for reading in self._readings)
-        return Usage(prompt_tokens=prompt, completion_tokens=answers, total_tokens=prompt + answers)
+        cached = PromptTokensDetails(cached_tokens=self._readings[0].cached_tokens)
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=answers,
+            total_tokens=prompt + answers,
+            prompt_tokens_details=cached,
+        )
 
     def _log(self) -> None:
         usage, body = self._usage(), self._body
         logger.info(
             "%s: mode %s, %d prompt and %d answer tokens, %.2f s, user %r, metadata %r",
             self.id,
-            self._mode,
+            self._task.mode,
             usage.prompt_tokens,
             usage.completion_tokens,
             time.monotonic() - self._started,
@@ -213,22 +276,22 @@ class Completion:
         )
 
 
-async def merged(readings: Sequence[Reading]) -> AsyncIterator[tuple[int, TokenEvent]]:
+async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, TokenEvent]]:
     """The events of several answers as they come, each with the number of its answer. Raises as they do."""
-    if len(readings) == 1:
-        async for event in readings[0].events():
+    if len(answers) == 1:
+        async for event in answers[0].events():
             yield 0, event
         return
     events: asyncio.Queue[tuple[int, TokenEvent] | None] = asyncio.Queue()
 
     async def forward(index: int) -> None:
-        async for event in readings[index].events():
+        async for event in answers[index].events():
             events.put_nowait((index, event))
 
     async def forward_all() -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for index in range(len(readings)):
+                for index in range(len(answers)):
                     group.create_task(forward(index))
         finally:
             events.put_nowait(None)

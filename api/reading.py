@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -11,17 +11,24 @@ from engine.errors import QueueFull
 from engine.request import SamplingParams, TokenEvent
 from models.paddleocr_vl.prompts import PixelBounds
 from modes.choose import Prompt
+from modes.transcript import Transcript
 
 PAGE_SEPARATOR = "\n\n---\n\n"  # Markdown's thematic break
 PAGES_AHEAD = 2  # submitted beyond the one that is read out
 
 
-@dataclass(frozen=True)
+@dataclass
 class Page:
-    """A prompt whose pictures are not opened yet."""
+    """A prompt whose pictures are opened when it is submitted."""
 
     prompt: Prompt
     bounds: list[PixelBounds]  # of each picture
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # of each picture, once opened: width, height
+
+    def followed_by(self, *turns: tuple[str, str]) -> "Page":
+        """The same with more turns of role and text."""
+        more = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+        return Page(replace(self.prompt, messages=[*self.prompt.messages, *more]), self.bounds)
 
     async def submit(self, engine: Engine, params: Sequence[SamplingParams]) -> list[Generation]:
         """Raises ApiError, EngineError."""
@@ -32,25 +39,45 @@ class Page:
         return await engine.tokenize(self.prompt.messages, await self._pictures(), self.bounds)
 
     async def _pictures(self) -> list[Image.Image]:
-        return [await asyncio.to_thread(picture.open) for picture in self.prompt.pictures]
+        pictures = [await asyncio.to_thread(picture.open) for picture in self.prompt.pictures]
+        self.sizes = [picture.size for picture in pictures]
+        return pictures
 
 
 class Reading:
-    def __init__(self, engine: Engine, first: Generation, rest: Sequence[Page], params: SamplingParams) -> None:
+    def __init__(self, engine: Engine, pages: Sequence[Page], first: Generation, params: SamplingParams) -> None:
+        """`first`: the first page's, in the queue already."""
+        self.transcript = Transcript()  # of all pages, as the model writes it
+        self.page = 0  # that the newest event is of
+        self.pages = pages
         self.prompt_tokens = 0
+        self.cached_tokens = 0
         self.completion_tokens = 0
         self._engine = engine
         self._params = params
         self._generations = [first]
-        self._rest = list(rest)
+        self._rest = list(pages[1:])
         self._ahead: list[asyncio.Task[Generation]] = []
 
     async def events(self) -> AsyncIterator[TokenEvent]:
-        """The events of all pages as those of one answer, page separators between them.
+        """The events of all pages as those of one answer, each in the transcript by then.
 
-        An end of a page that is not the last keeps its `keep_chars`, which counts from the beginning of the page, and
-        loses its reason; the answer ends with the first reason that is not a plain end. Raises ApiError, EngineError.
+        Between pages comes an event without a token, their separator. `keep_chars` counts from the beginning of the
+        answer. An end of a page that is not the last loses its reason; the answer ends with the first reason that is
+        not a plain end. Raises ApiError, EngineError.
         """
+        start = 0  # of the page in the transcript
+        async for event in self._events():
+            self.transcript.add(event.text, None if event.token is None else event.token.logprob)
+            if event.last:
+                self.transcript.end()
+            kept = None if event.keep_chars is None else start + event.keep_chars
+            yield replace(event, keep_chars=kept)
+            if event.token is None:
+                self.page += 1
+                start = len(self.transcript.text)
+
+    async def _events(self) -> AsyncIterator[TokenEvent]:
         ends: list[TokenEvent] = []
         generation: Generation | None = self._generations[0]
         while generation is not None:
@@ -63,6 +90,7 @@ class Reading:
                 if not event.last:
                     yield event
             ends.append(event)
+            self.cached_tokens += event.cached_tokens
             generation = await self._next()
             if generation is not None:
                 yield replace(event, finish_reason=None, stop_reason=None)
@@ -84,12 +112,17 @@ class Reading:
         return await self._ahead.pop(0) if self._ahead else None
 
     async def _submit(self, page: Page) -> Generation:
-        """The document has been let in: where its next page finds the queue full, it waits."""
-        while True:
-            try:
-                (generation,) = await page.submit(self._engine, [self._params])
-            except QueueFull as full:
-                await asyncio.sleep(full.retry_after)
-            else:
-                self._generations.append(generation)
-                return generation
+        generation = await submit_patiently(page, self._engine, self._params)
+        self._generations.append(generation)
+        return generation
+
+
+async def submit_patiently(page: Page, engine: Engine, params: SamplingParams) -> Generation:
+    """More work of a request that has been let in: where it finds the queue full, it waits. Raises as `submit`."""
+    while True:
+        try:
+            (generation,) = await page.submit(engine, [params])
+        except QueueFull as full:
+            await asyncio.sleep(full.retry_after)
+        else:
+            return generation

@@ -8,7 +8,7 @@ from api.schema import ChatRequest, JsonObjectFormat, JsonSchemaFormat, PictureO
 from engine.repetition import RepetitionLimits
 from engine.request import SamplingParams, Structure
 from models.paddleocr_vl.prompts import PixelBounds
-from modes.choose import Detail
+from modes.choose import Detail, Task
 from modes.repetition import usual_count
 
 ANY_OBJECT = {"type": "object"}
@@ -18,10 +18,11 @@ DETAIL_PIXELS: dict[Detail, int] = {
 }
 
 
-def sampling(body: ChatRequest, mode: str, defaults: SamplingParams) -> list[SamplingParams]:
+def sampling(
+    body: ChatRequest, task: Task, structure: Structure | None, defaults: SamplingParams
+) -> list[SamplingParams]:
     """One for each choice; seeds count up. `defaults` are the checkpoint's own. Raises ApiError."""
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
-    structure = structure_of(body)
     _check(body, limit, structure)
     seeds = [None if body.seed is None else body.seed + number for number in range(body.n)]
     return [
@@ -40,9 +41,9 @@ def sampling(body: ChatRequest, mode: str, defaults: SamplingParams) -> list[Sam
             stop=tuple(body.stop),
             ignore_eos=body.ignore_eos,
             min_tokens=body.min_tokens,
-            skip_special_tokens=body.skip_special_tokens,
+            skip_special_tokens=body.skip_special_tokens and not (task.finished and task.mode == "spotting"),
             structure=structure,
-            repetition=repetition(body, mode),
+            repetition=repetition(body, task.mode),
         )
         for seed in seeds
     ]
@@ -59,10 +60,6 @@ def _check(body: ChatRequest, limit: int | None, structure: Structure | None) ->
         raise invalid("top_logprobs needs logprobs: true", "top_logprobs")
     if limit is not None and body.min_tokens > limit:
         raise invalid(f"min_tokens {body.min_tokens} is over max_tokens {limit}", "min_tokens")
-    pixels = body.mm_processor_kwargs
-    if pixels.min_pixels and pixels.max_pixels and pixels.min_pixels > pixels.max_pixels:
-        message = f"min_pixels {pixels.min_pixels} is over max_pixels {pixels.max_pixels}"
-        raise invalid(message, "mm_processor_kwargs.min_pixels")
     if structure is not None and (body.ignore_eos or body.min_tokens):
         param = "ignore_eos" if body.ignore_eos else "min_tokens"
         raise invalid(f"{param} does not go with {structure.param}: a structure says itself where it ends", param)
@@ -111,7 +108,12 @@ def repetition(body: ChatRequest, mode: str) -> RepetitionLimits | None:
 
 
 def bounds(asked: PictureOptions, detail: Detail, own: PixelBounds) -> PixelBounds:
-    """The bounds on a picture's size: the request's in pixels, else by its detail, else the checkpoint's own."""
+    """The bounds on a picture's size: the request's in pixels, else by its detail, else the checkpoint's own.
+
+    The request's maximum holds against its minimum too: PaddleOCR's client sends the same minimum whatever maximum its
+    user sets.
+    """
     usual = DETAIL_PIXELS.get(detail, own.max_pixels)
-    least = asked.min_pixels or min(own.min_pixels, asked.max_pixels or usual)
-    return PixelBounds(least, asked.max_pixels or max(usual, least))
+    least = asked.min_pixels or own.min_pixels
+    most = asked.max_pixels or (max(usual, least) if asked.min_pixels else usual)
+    return PixelBounds(min(least, most), most)

@@ -165,6 +165,10 @@ class RepetitionDetection(RequestModel):
     min_count: int | None = Field(default=None, ge=2)  # copies in a row; the default depends on the mode
 
 
+ModeName = Literal["receipt", "invoice", "form", "table", "formula", "chart", "seal", "spotting", "markdown", "raw"]
+TableFormat = Literal["auto", "markdown", "html", "otsl"]
+
+
 class OcrOptions(RequestModel):
     words: bool = False  # confidence line by line and word by word
 
@@ -203,6 +207,9 @@ class ChatRequest(RequestModel):
     mm_processor_kwargs: PictureOptions = PictureOptions()
     repetition_detection: RepetitionDetection | Literal[False] = RepetitionDetection()
     ocr: OcrOptions = OcrOptions()
+    mode: ModeName | None = None  # how the picture is read; by default what the words ask for
+    table_format: TableFormat | None = None  # of the mode table; by default auto
+    grounded: bool | None = None  # values of a schema stand on the page; the default where a mode extracts
     user: Text | None = None  # these two go into the log's line on the request
     metadata: dict[Text, Text] | None = None
     # Taken at the values that ask for nothing.
@@ -255,7 +262,7 @@ FinishReason = Literal["stop", "length"]
 
 
 class PromptTokensDetails(BaseModel):
-    cached_tokens: int = 0  # no picture or prompt is kept from one request to the next
+    cached_tokens: int = 0  # read for an earlier request, and not again
 
 
 class Usage(BaseModel):
@@ -289,13 +296,35 @@ class OcrLine(OcrWord):
     words: list[OcrWord]
 
 
+class OcrField(BaseModel):
+    """A value of an extracted object, with where it comes from."""
+
+    path: str  # such as items[0].price
+    value: str | bool | int | float | None
+    confidence: (
+        float | None
+    )  # in its reading and, where the model chose it among several, in the choice; null: no value
+    line: str | None  # of the transcript, around the value
+
+
+class OcrCheck(BaseModel):
+    """A sum that should hold between printed values; one that does not is reported, never mended."""
+
+    rule: str
+    left: float
+    right: float
+    holds: bool
+
+
 class OcrReport(BaseModel):
     """What OCR clients want to know and OpenAI's shape has no place for."""
 
     mode: str
     confidence: float | None  # geometric mean of the probabilities of all tokens
-    lines: list[OcrLine] | None = None  # if asked for
+    lines: list[OcrLine] | None = None  # of what the model read, if asked for
     keep_chars: int | None = None  # of a streamed answer whose rest repeats what stands before
+    fields: list[OcrField] | None = None  # of an extracted object, in its order
+    checks: list[OcrCheck] | None = None
 
 
 class AnswerMessage(BaseModel):

@@ -12,3 +12,4 @@ class EngineConfig:
     max_model_len: int = 8192  # tokens of prompt and answer together
     slots: int | None = None  # requests that run at once; None: as many as memory and device make sensible
     max_waiting: int = 256  # requests that wait for a slot before more are turned away
+    picture_cache_bytes: int = 256 * 2**20  # features of pictures kept for further questions; 0: none

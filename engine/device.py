@@ -62,12 +62,18 @@ def _matmul_seconds(dtype: torch.dtype, device: torch.device, config: Any) -> fl
     return min(seconds) if all(bool(output.isfinite().all()) for output in outputs) else float("inf")
 
 
-def plan_slots(device: torch.device, bytes_per_slot: int) -> int:
-    """Slots that fit beside the weights, which are loaded already. Raises DeviceError where not even one does."""
+def plan_slots(device: torch.device, bytes_per_slot: int, reserved: int) -> int:
+    """Slots that fit beside the weights, which are loaded already, and `reserved` bytes.
+
+    Raises DeviceError where not even one does.
+    """
     on_gpu = device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
-    slots = min(MOST_SLOTS[device.type], int(free * MEMORY_SHARE) // bytes_per_slot)
+    slots = min(MOST_SLOTS[device.type], int((free - reserved) * MEMORY_SHARE) // bytes_per_slot)
     if slots < 1:
-        need, have = bytes_per_slot / 2**20, free / 2**20
-        raise DeviceError(f"One cache slot needs {need:.0f} MiB, {have:.0f} MiB are free; lower MAX_MODEL_LEN.")
+        need, have, kept = (size / 2**20 for size in (bytes_per_slot, free, reserved))
+        raise DeviceError(
+            f"One cache slot needs {need:.0f} MiB; {have:.0f} MiB are free, {kept:.0f} of them for pictures; "
+            "lower MAX_MODEL_LEN or PICTURE_CACHE_BYTES."
+        )
     return slots

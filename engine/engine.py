@@ -8,11 +8,9 @@ in which the server can already answer for its health.
 import asyncio
 import itertools
 import logging
-import math
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from collections.abc import Sequence as List
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
+from engine.admission import Admission
 from engine.config import EngineConfig
 from engine.detokenizer import Detokenizer, token_bytes
-from engine.errors import EngineError, EngineUnavailable, GenerationFailed, InvalidRequest, QueueFull
+from engine.errors import EngineError, EngineUnavailable, GenerationFailed, InvalidRequest
 from engine.request import REPETITION, SamplingParams, Sequence, Token, TokenEvent
 from engine.scheduler import Scheduler
 from engine.slots import Slots
@@ -40,7 +39,6 @@ State = Literal["loading", "ready", "draining", "stopped", "failed", "dead"]
 """failed: the model could not be loaded. dead: the thread broke afterwards."""
 
 PREPARE_THREADS = 2  # picture work beside the model's own threads
-RATE_WINDOW = 32  # finished requests that the service rate is measured over
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,7 @@ class Engine:
         self._on_failure = on_failure
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._scheduler = Scheduler(Slots(0))
-        self._pending = 0  # submitted and not yet finished; changed under the lock
-        self._lock = threading.Lock()
-        self._finished_at: deque[float] = deque(maxlen=RATE_WINDOW)
+        self.admission = Admission(0, config.max_waiting)
         self._ids = itertools.count()
         self._prepare = ThreadPoolExecutor(PREPARE_THREADS, thread_name_prefix="prepare")
         self._settled = threading.Event()
@@ -167,7 +163,7 @@ class Engine:
     ) -> list[Generation]:
         """Queue one prompt, made once, for several answers: all of them or, with an exception as `submit`, none."""
         self._require_ready()
-        self._admit(len(params))
+        self.admission.admit(len(params))
         waiting = len(params)  # admitted and not yet in the hands of the engine's thread
         generations: list[Generation] = []
         try:
@@ -180,7 +176,7 @@ class Engine:
         except BaseException:
             for generation in generations:
                 generation.abort()
-            self._leave(waiting)
+            self.admission.leave(waiting)
             raise
         return generations
 
@@ -232,7 +228,7 @@ class Engine:
         if self.structures is not None:
             self.structures.shutdown()
 
-    # --- admission ---------------------------------------------------------------------------------------------------
+    # --- from messages to a sequence ---------------------------------------------------------------------------------
 
     def _require_ready(self) -> None:
         reasons = {
@@ -244,28 +240,6 @@ class Engine:
         }
         if self.state != "ready":
             raise EngineUnavailable(reasons[self.state])
-
-    def _admit(self, count: int) -> None:
-        with self._lock:
-            slots = self._scheduler.slots.count
-            if count > slots + self.config.max_waiting:
-                raise InvalidRequest(f"n is {count}; this server takes {slots + self.config.max_waiting} at once", "n")
-            waiting = self._pending - slots
-            if waiting + count > self.config.max_waiting:
-                raise QueueFull(max(0, waiting), self._retry_after(waiting))
-            self._pending += count
-
-    def _leave(self, count: int = 1) -> None:
-        with self._lock:
-            self._pending -= count
-
-    def _retry_after(self, waiting: int) -> int:
-        """Seconds in which the queue empties at the rate of the last requests; 1 where none is known."""
-        finished = list(self._finished_at)
-        if len(finished) < 2:
-            return 1
-        rate = (len(finished) - 1) / max(1e-3, time.monotonic() - finished[0])
-        return max(1, math.ceil(waiting / rate))
 
     def _prepare_prompt(
         self, messages: List[dict[str, Any]], pictures: List[Image.Image], bounds: List[PixelBounds] | None = None
@@ -351,8 +325,9 @@ class Engine:
         self.runner = ModelRunner(self.config, self.processor)
         vocabulary = self.processor.config.text_config.vocab_size
         self.structures = Structures(self.processor.tokenizer, vocabulary, self.processor.eos_token_ids)
-        self._scheduler = Scheduler(Slots(self.runner.slots))
+        self._reset(self.runner)
         self._warm_up()
+        self._reset(self.runner)
         logger.info(
             "Model %s ready in %.1f s: %s, %s, %d slots of %d tokens",
             self.config.model,
@@ -366,6 +341,12 @@ class Engine:
             self.state = "ready"
         self._settled.set()
 
+    def _reset(self, runner: "ModelRunner") -> None:
+        """Nothing runs or waits, and nothing is kept of what did."""
+        self._scheduler = Scheduler(Slots(runner.slots))
+        self.admission = Admission(runner.slots, self.config.max_waiting)
+        runner.pictures.clear()
+
     def _warm_up(self) -> None:
         """Answer one small request, picture included, so that readiness means that the model has worked."""
         prompt = self._prepare_prompt(
@@ -377,11 +358,10 @@ class Engine:
         text = Detokenizer(self.processor.tokenizer)
         ends = self.processor.eos_token_ids
         sequence = Sequence(-1, prompt, SamplingParams(), 2, text, ends, events.append, loop=None)
-        self._pending += 1
+        self.admission.admit(1)
         self._scheduler.add(sequence)
         while not self._scheduler.idle:
             self._step()
-        self._finished_at.clear()
         if events[-1].error is not None:
             raise events[-1].error
 
@@ -423,7 +403,7 @@ class Engine:
             return self._end(sequence, text + sequence.text.flush(), outcome, finish_reason="stop")
         if len(sequence.tokens) >= sequence.max_tokens:
             return self._end(sequence, text + sequence.text.flush(), outcome, finish_reason="length")
-        return TokenEvent(text, len(sequence.tokens), outcome)
+        return _event(sequence, text, outcome)
 
     def _looped(self, sequence: Sequence, text: str) -> int | None:
         """Characters of the answer before its repeats, once it goes round in circles."""
@@ -435,21 +415,21 @@ class Engine:
         return None if kept is None else sequence.text_lengths[kept - 1]
 
     def _end(self, sequence: Sequence, text: str, token: Token | None = None, **outcome: Any) -> TokenEvent:
-        self._forget(sequence)
-        self._finished_at.append(time.monotonic())
-        return TokenEvent(text, len(sequence.tokens), token, **outcome)
+        self._forget(sequence, failed="error" in outcome)
+        self.admission.count_finished()
+        return _event(sequence, text, token, **outcome)
 
     def _finish(self, sequence: Sequence, error: EngineError | None) -> None:
         """End a sequence from outside a step, with an error event or, for an abort, without a word."""
         if sequence not in self._scheduler.waiting and sequence not in self._scheduler.running:
             return
-        self._forget(sequence)
+        self._forget(sequence, failed=error is not None)
         if error is not None:
-            self._publish([(sequence, TokenEvent("", len(sequence.tokens), error=error))])
+            self._publish([(sequence, _event(sequence, "", error=error))])
 
-    def _forget(self, sequence: Sequence) -> None:
-        self._scheduler.remove(sequence)
-        self._leave()
+    def _forget(self, sequence: Sequence, *, failed: bool) -> None:
+        self._scheduler.remove(sequence, failed=failed)
+        self.admission.leave()
 
     def _publish(self, events: List[tuple[Sequence, TokenEvent]]) -> None:
         """Hand the events of one step over, in one call for each event loop."""
@@ -481,6 +461,10 @@ class Engine:
         self._settled.set()
         if self._on_failure is not None:
             self._on_failure(error)
+
+
+def _event(sequence: Sequence, text: str, token: Token | None = None, **outcome: Any) -> TokenEvent:
+    return TokenEvent(text, len(sequence.tokens), token, cached_tokens=sequence.reused, **outcome)
 
 
 def _deliver(events: List[tuple[Sequence, TokenEvent]]) -> None:

@@ -13,11 +13,14 @@ class KVCache:
         self.keys = torch.empty(shape, device=device, dtype=dtype)  # pages are touched only when written
         self.values = torch.empty(shape, device=device, dtype=dtype)
 
-    def write_prompt(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store a prompt's keys and values, (L, kv_heads, D); returns the views that hold them, (kv_heads, L, D)."""
-        views = self.read(layer, slot, len(keys))
+    def write_prompt(self, layer: int, slot: int, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store keys and values of a prompt's last L tokens, (L, kv_heads, D), behind its first `start`.
+
+        Returns views of those of the whole prompt, (kv_heads, start + L, D).
+        """
+        views = self.read(layer, slot, start + len(keys))
         for view, new in zip(views, (keys, values), strict=True):
-            view.copy_(new.transpose(0, 1))
+            view[:, start:].copy_(new.transpose(0, 1))
         return views
 
     def append(self, layer: int, slots: Tensor, at: Tensor, keys: Tensor, values: Tensor) -> None:

@@ -2,7 +2,10 @@
 
 import logging
 from collections.abc import Sequence as List
+from functools import partial
+from itertools import accumulate
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
@@ -11,6 +14,7 @@ from engine.config import EngineConfig
 from engine.device import choose_device, choose_dtype, plan_slots
 from engine.errors import GenerationFailed
 from engine.kv_cache import KVCache, bytes_per_token
+from engine.prefix_cache import PictureCache
 from engine.request import Sequence, Token
 from engine.sampler import sample
 from engine.scheduler import Step
@@ -29,8 +33,10 @@ class ModelRunner:
         self.dtype = choose_dtype(config.dtype, self.device, processor.config.text_config)
         self.model: PaddleOCRVL = load_model(config.model, processor.config, self.device, self.dtype)
         text = processor.config.text_config
-        self.slots = config.slots or plan_slots(self.device, config.max_model_len * bytes_per_token(text, self.dtype))
+        bytes_per_slot = config.max_model_len * bytes_per_token(text, self.dtype)
+        self.slots = config.slots or plan_slots(self.device, bytes_per_slot, config.picture_cache_bytes)
         self.cache = KVCache(text, self.slots, config.max_model_len, self.device, self.dtype)
+        self.pictures = PictureCache(config.picture_cache_bytes)
 
     def run(self, step: Step) -> list[tuple[Sequence, Token | GenerationFailed]]:
         """The next token, or the failure, of every sequence of a step."""
@@ -65,20 +71,36 @@ class ModelRunner:
 
     @torch.inference_mode()
     def prefill(self, sequence: Sequence) -> Tensor:
-        """Read a whole prompt into its slot; logits of its last token, (1, vocabulary)."""
-        prompt, slot = sequence.prompt, sequence.slot
+        """Read what the slot does not hold yet of a prompt; logits of its last token, (1, vocabulary)."""
+        prompt, slot, start = sequence.prompt, sequence.slot, sequence.reused
         assert isinstance(prompt, ModelInput)
         assert slot is not None
-        features: list[Tensor] = []
-        if prompt.pixels is not None:
-            features = self.model.encode(torch.from_numpy(prompt.pixels).to(self.device), prompt.grids)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return prefill_attention(q, *self.cache.write_prompt(layer, slot, k, v))
+            return prefill_attention(q, *self.cache.write_prompt(layer, slot, start, k, v))
 
-        x = self.model.embed(torch.tensor(prompt.input_ids, device=self.device), features)
-        hidden = self.model.decode(x, prompt.positions.to(self.device), attend)
+        x = self.model.embed(torch.tensor(prompt.input_ids[start:], device=self.device), self._features(prompt, start))
+        hidden = self.model.decode(x, prompt.positions[:, start:].to(self.device), attend)
         return self.model.logits(hidden[-1:])
+
+    def _features(self, prompt: ModelInput, start: int) -> list[Tensor]:
+        """Features of the pictures' cells from token `start` on: (cells, hidden) of each picture that has any there."""
+        read = prompt.input_ids[:start].count(self.model.image_token_id)
+        ends = list(accumulate(prompt.cells))
+        ahead = [picture for picture, end in enumerate(ends) if end > read]
+        if not ahead:
+            return []
+        keys = [prompt.picture_keys[picture] for picture in ahead]
+        first, *others = self.pictures.features(keys, partial(self._encode, prompt))
+        left = ends[ahead[0]] - read  # of the first one's cells, where the slot holds some
+        return [first[-left:], *others]
+
+    def _encode(self, prompt: ModelInput, keys: List[bytes]) -> list[Tensor]:
+        """Features of the prompt's pictures of these keys, all in one run of the vision tower."""
+        pictures = [prompt.picture_keys.index(key) for key in keys]
+        pixels = np.concatenate([prompt.pixels_of(picture) for picture in pictures])
+        grids = [prompt.grids[picture] for picture in pictures]
+        return self.model.encode(torch.from_numpy(pixels).to(self.device), grids)
 
     @torch.inference_mode()
     def decode(self, sequences: List[Sequence]) -> Tensor:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from engine.errors import EngineError
 from engine.repetition import RepetitionDetector, RepetitionLimits
 
@@ -58,6 +60,7 @@ class Token:
     id: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()  # the likeliest ids with theirs, the likeliest first
+    share: float = 0.0  # log probability among the tokens that the structure allowed
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class TokenEvent:
     stop_reason: str | None = None  # the stop string that was met, or REPETITION
     keep_chars: int | None = None  # of the answer's text, where the rest repeats what stands before
     error: EngineError | None = None
+    cached_tokens: int = 0  # of the prompt, read for an earlier request and not again; the same in all events
 
     @property
     def last(self) -> bool:
@@ -86,6 +90,9 @@ class Prompt(Protocol):
 
     @property
     def next_position(self) -> int: ...
+
+    @property
+    def content_ids(self) -> np.ndarray: ...
 
 
 class Text(Protocol):
@@ -125,6 +132,7 @@ class Sequence:
     loop: object  # the receiver's event loop
     grammar: Grammar | None = None
     slot: int | None = None
+    reused: int = 0  # tokens of the prompt that the slot held when it was given
     tokens: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -136,6 +144,13 @@ class Sequence:
     def cached(self) -> int:
         """Tokens in the KV cache: the prompt and all answer tokens but the newest, which no step has read yet."""
         return len(self.prompt.input_ids) + max(0, len(self.tokens) - 1)
+
+    @property
+    def content(self) -> np.ndarray:
+        """Content ids of the tokens in the KV cache, (cached,) int64; none until the prompt has been read."""
+        if not self.tokens:
+            return self.prompt.content_ids[:0]
+        return np.concatenate((self.prompt.content_ids, np.array(self.tokens[:-1], dtype=np.int64)))
 
     @property
     def position(self) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence as List
 import torch
 from torch import Tensor
 
-from engine.request import Sequence, Token
+from engine.request import Grammar, Sequence, Token
 
 
 @torch.inference_mode()
@@ -16,20 +16,31 @@ def sample(logits: Tensor, sequences: List[Sequence]) -> list[Token | None]:
     what else runs.
     """
     tokens = logits.argmax(dim=-1)
+    reach = logits.logsumexp(dim=-1)
+    allowed = reach.clone()  # the same over the tokens that a structure allows
     for row, sequence in enumerate(sequences):
-        own = logits[row]
-        adjusted = adjust(own, sequence)
+        own = masked = logits[row]
+        if sequence.grammar is not None:
+            masked = mask(own, sequence.grammar)
+            allowed[row] = masked.logsumexp(dim=-1)
+        adjusted = adjust(masked, sequence)
         if not sequence.params.greedy:
             tokens[row] = draw(adjusted, sequence)
         elif adjusted is not own:
             tokens[row] = adjusted.argmax()
-    logprobs = logits.gather(1, tokens.unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=-1)
+    picked = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
     finite = logits.isfinite().all(dim=-1)
-    columns = torch.stack((tokens.double(), logprobs.double(), finite.double())).tolist()
+    columns = torch.stack([x.double() for x in (tokens, picked - reach, picked - allowed, finite)]).tolist()
     return [
-        Token(int(token), logprob, likeliest(logits[row], sequence)) if good else None
-        for row, (sequence, token, logprob, good) in enumerate(zip(sequences, *columns, strict=True))
+        Token(int(token), logprob, likeliest(logits[row], sequence), share) if good else None
+        for row, (sequence, token, logprob, share, good) in enumerate(zip(sequences, *columns, strict=True))
     ]
+
+
+def mask(logits: Tensor, grammar: Grammar) -> Tensor:
+    """The logits of the tokens that may come next, the others -inf; logits: (vocabulary,)."""
+    allowed = torch.from_numpy(grammar.mask()).to(logits.device)
+    return logits.masked_fill(~allowed, float("-inf"))
 
 
 def likeliest(logits: Tensor, sequence: Sequence) -> tuple[tuple[int, float], ...]:
@@ -41,11 +52,8 @@ def likeliest(logits: Tensor, sequence: Sequence) -> tuple[tuple[int, float], ..
 
 
 def adjust(logits: Tensor, sequence: Sequence) -> Tensor:
-    """The logits with the mask, bias and penalties of a request, in vLLM's order; logits: (vocabulary,)."""
+    """The logits with the bias and penalties of a request, in vLLM's order; logits: (vocabulary,), masked."""
     params = sequence.params
-    if sequence.grammar is not None:
-        allowed = torch.from_numpy(sequence.grammar.mask()).to(logits.device)
-        logits = logits.masked_fill(~allowed, float("-inf"))
     if params.logit_bias:
         ids, biases = list(params.logit_bias), list(params.logit_bias.values())
         index = torch.tensor(ids, device=logits.device)

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from engine.request import Sequence
-from engine.slots import Slots
+from engine.slots import NOTHING, Slots
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Scheduler:
         prefill = None
         if self.waiting and self.slots.can_allocate():
             prefill = self.waiting.popleft()
-            prefill.slot = self.slots.allocate()
+            prefill.slot, prefill.reused = self.slots.allocate(prefill.prompt.content_ids)
             self.running.append(prefill)
         return Step(prefill, decode)
 
-    def remove(self, sequence: Sequence) -> None:
-        """Forget a sequence, finished or aborted, and free its slot."""
+    def remove(self, sequence: Sequence, *, failed: bool = False) -> None:
+        """Forget a sequence, finished or aborted, and free its slot; after a failure nothing in that is trusted."""
         if sequence.slot is None:
             self.waiting.remove(sequence)
             return
         self.running.remove(sequence)
-        self.slots.release(sequence.slot)
+        self.slots.release(sequence.slot, NOTHING if failed else sequence.content)
         sequence.slot = None

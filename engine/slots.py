@@ -1,10 +1,16 @@
-"""Who owns which cache slot."""
+"""Who owns which cache slot, and what the free ones still hold of those who had them last."""
+
+import numpy as np
+
+LEAST_REUSE = 16  # tokens; fewer are read again
+LEAST_SHARE = 0.25  # of a prompt, for which a slot is taken out of turn
+NOTHING = np.empty(0, dtype=np.int64)
 
 
 class Slots:
     def __init__(self, count: int) -> None:
         self.count = count
-        self._free = list(range(count - 1, -1, -1))  # popped from the end: the lowest slot first
+        self._free = dict.fromkeys(range(count), NOTHING)  # slot -> content ids that it holds; freed first, first
 
     @property
     def free(self) -> int:
@@ -13,12 +19,30 @@ class Slots:
     def can_allocate(self) -> bool:
         return bool(self._free)
 
-    def allocate(self) -> int:
-        """The lowest free slot; the caller has asked `can_allocate`."""
-        return self._free.pop()
+    def allocate(self, content: np.ndarray) -> tuple[int, int]:
+        """A free slot for a prompt of these content ids, and how many of its first tokens the slot holds already.
 
-    def release(self, slot: int) -> None:
+        The slot that holds most of them; where none holds a good part of the prompt, an empty one, or else the one
+        that was freed longest ago: a system text that all requests begin with must not send them all to one slot. At
+        least the prompt's last token is left to read, for its logits. What else the slot held is forgotten. The
+        caller has asked `can_allocate`.
+        """
+        shared = {slot: _common_length(content[:-1], held) for slot, held in self._free.items()}
+        slot = max(shared, key=shared.__getitem__)  # of equals, the one that was freed longest ago
+        if shared[slot] < max(LEAST_REUSE, LEAST_SHARE * len(content)):
+            slot = min(self._free, key=lambda slot: len(self._free[slot]) > 0)
+        del self._free[slot]
+        return slot, shared[slot] if shared[slot] >= LEAST_REUSE else 0
+
+    def release(self, slot: int, content: np.ndarray = NOTHING) -> None:
+        """Free a slot whose first tokens hold what `content` says."""
         if slot in self._free or not 0 <= slot < self.count:
             raise ValueError(f"slot {slot} is not in use")
-        self._free.append(slot)
-        self._free.sort(reverse=True)
+        self._free[slot] = content
+
+
+def _common_length(a: np.ndarray, b: np.ndarray) -> int:
+    """How many ids both begin with."""
+    length = min(len(a), len(b))
+    different = np.flatnonzero(a[:length] != b[:length])
+    return int(different[0]) if len(different) else length

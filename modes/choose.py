@@ -4,6 +4,7 @@ PaddleOCR-VL reads; it does not converse. So whatever the words around a picture
 one of its own task prompts. Knows text and PIL, neither HTTP nor tensors.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,15 +15,47 @@ from models.paddleocr_vl import prompts
 
 Detail = Literal["low", "high", "auto"]
 
+
+@dataclass(frozen=True)
+class Mode:
+    """How one kind of picture is read."""
+
+    words: tuple[str, ...]  # of a request that choose it; in English whole words, in Chinese anywhere
+    prompt: str  # the official one
+    extracts: bool = False  # the answer is the JSON object of `schemas.SCHEMAS`, not what the model writes
+
+
 MODES = {
-    prompts.OCR: "ocr",
-    prompts.TABLE: "table",
-    prompts.FORMULA: "formula",
-    prompts.CHART: "chart",
-    prompts.SPOTTING: "spotting",
-    prompts.SEAL: "seal",
+    "receipt": Mode(("receipt", "receipts", "收据", "小票", "收银条"), prompts.OCR, extracts=True),
+    "invoice": Mode(("invoice", "invoices", "发票"), prompts.OCR, extracts=True),
+    "form": Mode(("form", "forms", "form fields", "表单", "申请表", "登记表"), prompts.OCR, extracts=True),
+    "table": Mode(("table", "tables", "表格"), prompts.TABLE),
+    "formula": Mode(
+        ("formula", "formulas", "formulae", "equation", "equations", "latex", "公式", "方程"), prompts.FORMULA
+    ),
+    "chart": Mode(("chart", "charts", "graph", "plot", "diagram", "图表"), prompts.CHART),
+    "seal": Mode(("seal", "seals", "stamp", "stamps", "印章", "公章"), prompts.SEAL),
+    "spotting": Mode(
+        ("spotting", "bounding box", "bounding boxes", "text detection", "定位", "检测框"), prompts.SPOTTING
+    ),
+    "markdown": Mode((), prompts.OCR),
 }
-"""The mode of each official prompt, whose raw text is the answer."""
+"""In order of precedence: the first whose words stand in the request; markdown where no other's do."""
+
+OFFICIAL = {
+    prompts.OCR: "ocr",
+    **{mode.prompt: name for name, mode in MODES.items() if mode.prompt != prompts.OCR},
+}
+"""What the raw answer to an official prompt is called."""
+
+RAW = "raw"  # the user's words go to the model, and its answer comes back, as they are
+
+WHOLE_TEXT = ("text", "texts", "everything", "transcribe", "transcription", "文字", "全文", "文本")
+"""Words that ask for all there is: beside them a plural, as in `text and tables`, names a part of it."""
+
+A_PART = re.compile(r".*s|latex")
+
+NO_FORM = re.compile(r"\bforms?\s+of\b", re.IGNORECASE)  # `in the form of Markdown` means no form
 
 
 @dataclass(frozen=True)
@@ -55,26 +88,63 @@ class Prompt:
 class Task:
     """What the engine is asked: one prompt or, for documents, one a page."""
 
-    mode: str  # that of MODES; "markdown" for any other words with a picture; "raw" without one
+    mode: str  # of MODES, of OFFICIAL, or RAW
     prompts: list[Prompt]
+    finished: bool = False  # the answer is put into the mode's form; else it stays as the model writes it
+    system: str = ""  # what system messages say
+
+    @property
+    def extracts(self) -> bool:
+        return self.finished and MODES[self.mode].extracts
 
 
-def choose(conversation: Sequence[Turn]) -> Task:
-    """The task of a conversation.
+def choose(conversation: Sequence[Turn], asked_mode: str | None = None) -> Task:
+    """The task of a conversation; `asked_mode`, of MODES or RAW, decides outright.
 
-    With a picture: the pictures of the last turn that has some, under the official prompt that the last user text is,
-    else under `OCR:`. All in one prompt; but where there is a page of a document, each in a prompt of its own. Without
-    a picture: the conversation as it is, which the model was not trained for.
+    With a picture: the pictures of the last turn that has some, under an official prompt: the one that the last user
+    text is, whose answer stays raw, else that of the mode which its words choose; where there are none, the words of
+    the system messages. All in one prompt; but where there is a page of a document, each in a prompt of its own. In
+    raw mode or without a picture: the conversation as it is. Raises ValueError for a mode that needs a picture.
     """
     with_pictures = [turn for turn in conversation if turn.pictures]
-    if not with_pictures:
-        return Task("raw", [Prompt([_message(turn.role, turn.text, 0) for turn in conversation], [])])
-    asked = next((turn.text.strip() for turn in reversed(conversation) if turn.role == "user"), "")
-    words = asked if asked in MODES else prompts.OCR
+    if asked_mode not in (None, RAW) and not with_pictures:
+        raise ValueError(f"mode {asked_mode!r} reads a picture, and the messages hold none")
+    asked = next((turn.text for turn in reversed(conversation) if turn.role == "user"), "")
+    pages = with_pictures and any(picture.page for picture in with_pictures[-1].pictures)
+    if not with_pictures or (asked_mode == RAW and not pages):
+        messages = [_message(turn.role, turn.text, len(turn.pictures)) for turn in conversation]
+        return Task(RAW, [Prompt(messages, [picture for turn in conversation for picture in turn.pictures])])
+    system = "\n".join(turn.text for turn in conversation if turn.role == "system")
+    mode, words, finished = _reading(asked, system, asked_mode)
     pictures = list(with_pictures[-1].pictures)
-    groups = [[picture] for picture in pictures] if any(picture.page for picture in pictures) else [pictures]
-    mode = MODES.get(asked, "markdown")
-    return Task(mode, [Prompt([_message("user", words, len(group))], group) for group in groups])
+    groups = [[picture] for picture in pictures] if pages else [pictures]
+    own = [Prompt([_message("user", words, len(group))], group) for group in groups]
+    return Task(mode, own, finished, system)
+
+
+def _reading(asked: str, system: str, asked_mode: str | None) -> tuple[str, str, bool]:
+    """The mode, the words for the model, and whether its answer is put into the mode's form."""
+    if asked_mode == RAW:
+        return RAW, asked, False
+    if asked_mode is None and asked.strip() in OFFICIAL:
+        return OFFICIAL[asked.strip()], asked.strip(), False
+    mode = asked_mode or mode_of(asked if asked.strip() else system)
+    return mode, MODES[mode].prompt, True
+
+
+def mode_of(words: str) -> str:
+    """The first mode of MODES that words name."""
+    words = NO_FORM.sub(" ", words.lower())
+    whole_text = any(_stands_in(word, words) for word in WHOLE_TEXT)
+    for name, mode in MODES.items():
+        named = [word for word in mode.words if _stands_in(word, words)]
+        if named and not (whole_text and not mode.extracts and all(A_PART.fullmatch(word) for word in named)):
+            return name
+    return "markdown"
+
+
+def _stands_in(word: str, words: str) -> bool:
+    return bool(re.search(rf"\b{word}\b", words)) if word.isascii() else word in words
 
 
 def _message(role: str, text: str, pictures: int) -> dict[str, Any]:

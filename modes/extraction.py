@@ -16,10 +16,18 @@ from modes.page import Line, Page, Row, Span, pairs, read_page, rows, title_line
 from modes.schemas import ArrayNode, Leaf, Node, ObjectNode
 from modes.values import CURRENCY, Json, Number, numbers
 
-SHAPES = {"date": "date", "due_date": "date", "invoice_number": "code", "subtotal": "amount", "tax": "amount", "total": "amount"}
+SHAPES = {
+    "date": "date",
+    "due_date": "date",
+    "invoice_number": "code",
+    "subtotal": "amount",
+    "tax": "amount",
+    "total": "amount",
+}
 """How the values of known fields look; other fields are text, or by their type numbers."""
 NEEDS_COLON = {"to", "from", "net", "due"}  # words too common to be labels of texts by themselves
 NULL = "null"
+QUOTE = r'"\""'  # in Lark
 MOST_ROWS = 32  # of a list that the model writes
 
 
@@ -54,6 +62,7 @@ class OpenList:
     path: str
     node: ArrayNode
     values: list[Any] = field(default_factory=list)
+    open = True
 
 
 Place = Blank | OpenList
@@ -86,11 +95,12 @@ class Form:
 
     def __init__(self, node: Node, transcript: str) -> None:
         self.node = node
-        names = dict(_leaf_names(node))
-        extra = {path: [words_of(name)] for path, name in names.items() if field_of(name) is None}
+        extra = {path: [words_of(name)] for path, name in _leaf_names(node) if field_of(name) is None}
         self.page = read_page(transcript, Labels(extra))
         self.tree = self._fill(node, "")
-        self.questions = {place.path: place for place in _places(self.tree) if isinstance(place, OpenList) or place.open}
+        self.questions = {
+            place.path: place for place in _places(self.tree) if isinstance(place, OpenList) or place.open
+        }
 
     # --- candidates -------------------------------------------------------------------------------------------------
 
@@ -142,7 +152,9 @@ class Form:
 
     def _tiers(self, leaf: Leaf, label: str, name: str) -> Iterator[list[Span]]:
         """Where a field may stand, the surest places first."""
-        shape = "amount" if leaf.kind in ("number", "integer") else SHAPES.get(label, "date" if "date" in name else "text")
+        shape = (
+            "amount" if leaf.kind in ("number", "integer") else SHAPES.get(label, "date" if "date" in name else "text")
+        )
         if label == "currency":
             yield self._labelled(label, "currency")
             yield self._currencies()
@@ -202,7 +214,7 @@ class Form:
         text = " ".join(self.page.text[slice(*span)].split())
         if leaf.kind == "string":
             return Value(text, span) if text else None
-        found = [number for number in numbers(text, self.page.mark)]
+        found = numbers(text, self.page.mark)
         if len(found) != 1 or (leaf.kind == "integer" and found[0].value != int(found[0].value)):
             return None
         return Value(found[0].value, span)
@@ -217,7 +229,7 @@ class Form:
         """What its answer may be, in llguidance's Lark: an object of the open places, whose values are on the page."""
         rules = _Rules(self.page)
         parts = [f"{_lark(json.dumps(path) + ':')} {rules.of(place)}" for path, place in self.questions.items()]
-        inside = f' {_lark(",")} '.join(parts)
+        inside = f" {_lark(',')} ".join(parts)
         return "\n".join([f'start: "{{" {inside} "}}"', *rules.lines])
 
     def settle(self, answer: str) -> None:
@@ -228,7 +240,9 @@ class Form:
             return
         for path, place in self.questions.items():
             if isinstance(place, OpenList):
-                place.values = [self._grounded(place.node.items, own, f"{path}[{i}]") for i, own in enumerate(chosen[path])]
+                place.values = [
+                    self._grounded(place.node.items, own, f"{path}[{i}]") for i, own in enumerate(chosen[path])
+                ]
                 continue
             place.candidates = [self._found(place.leaf, chosen[path], place.candidates)]
 
@@ -280,17 +294,18 @@ class Form:
         if not isinstance(self.tree, dict):
             return []
         known: dict[str, Decimal] = {}
-        items: list[Decimal | None] = []
+        amounts: list[Decimal | None] = []
         for name, own in self.tree.items():
             if isinstance(own, Blank):
                 value = _first(own).value
                 if isinstance(value, Decimal):
                     known.setdefault(field_of(name) or name, value)
             elif isinstance(own, list) and own and isinstance(own[0], dict):
-                items = [_amount(row) for row in own]
+                amounts = [_amount(row) for row in own]
         checks = []
-        if items and None not in items and "subtotal" in known:
-            checks.append(Check("items = subtotal", sum((own for own in items if own is not None), Decimal()), known["subtotal"]))
+        printed = [amount for amount in amounts if amount is not None]
+        if printed and len(printed) == len(amounts) and "subtotal" in known:
+            checks.append(Check("items = subtotal", sum(printed, Decimal()), known["subtotal"]))
         if {"subtotal", "tax", "total"} <= set(known):
             checks.append(Check("subtotal + tax = total", known["subtotal"] + known["tax"], known["total"]))
         return checks
@@ -314,7 +329,7 @@ class _Rules:
     def _node(self, node: Node) -> str:
         if isinstance(node, ObjectNode):
             parts = [f"{_lark(json.dumps(name) + ':')} {self._node(own)}" for name, own in node.properties.items()]
-            inside = f' {_lark(",")} '.join(parts)
+            inside = f" {_lark(',')} ".join(parts)
             return self._rule(f'"{{" {inside} "}}"')
         if isinstance(node, ArrayNode):
             one, most = self._node(node.items), min(node.most or MOST_ROWS, MOST_ROWS)
@@ -332,7 +347,9 @@ class _Rules:
             runs = {run.strip() for run in re.split(r'[\n"\\\x00-\x1f]', self._page.text) if re.search(r"\w", run)}
             parts = [_lark(NULL)]
             for run in sorted(runs):
-                self.lines.append(f"W{len(self.lines)}: %regex {json.dumps({'substring_words': run}, ensure_ascii=False)}")
+                self.lines.append(
+                    f"W{len(self.lines)}: %regex {json.dumps({'substring_words': run}, ensure_ascii=False)}"
+                )
                 parts.append(f"{_lark(chr(34))} W{len(self.lines) - 1} {_lark(chr(34))}")
         else:
             found = numbers(self._page.text, self._page.mark)
@@ -366,7 +383,11 @@ def _shaped(line: Line, region: Span, shape: str, *, strict: bool) -> Span | Non
         return None if found is None or (strict and re.search(r"\w", line.text[start : found[0]])) else found
     if shape == "code":
         first = re.match(r"\W*([^\W_][\w\-/.]*)", text) if strict else re.search(r"\b([^\W_]*\d[\w\-/.]*)", text)
-        if first is None or not re.search(r"\d", first[1]) or (start + first.start(1), start + first.end(1)) in line.dates:
+        if (
+            first is None
+            or not re.search(r"\d", first[1])
+            or (start + first.start(1), start + first.end(1)) in line.dates
+        ):
             return None
         return start + first.start(1), start + first.end(1)
     inside = [number for number in line.numbers if start <= number.start and number.end <= end and not number.percent]
@@ -419,7 +440,9 @@ def _places(tree: Tree) -> Iterator[Place]:
 
 def _json(tree: Tree) -> str:
     if isinstance(tree, dict):
-        return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {_json(own)}" for name, own in tree.items()) + "}"
+        return (
+            "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {_json(own)}" for name, own in tree.items()) + "}"
+        )
     if isinstance(tree, Blank):
         return _first(tree).literal
     return "[" + ", ".join(_json(own) for own in (tree.values if isinstance(tree, OpenList) else tree)) + "]"

@@ -5,39 +5,51 @@ one holds, so that `Sub total` is never a `total`.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-PHRASES: dict[str, tuple[str, ...]] = {
-    "merchant": ("merchant", "store name", "商户名称", "商户", "店名"),
-    "vendor": ("vendor", "seller", "supplier", "sold by", "from", "销售方", "供应商"),
-    "customer": ("bill to", "billed to", "invoice to", "sold to", "ship to", "customer", "client", "buyer", "to", "购买方", "客户"),
-    "invoice_number": (
-        "invoice no.", "invoice no", "invoice number", "invoice #", "invoice num", "invoice id", "inv no", "inv #", "bill no", "tax invoice",
-        "invoice", "发票号码", "发票号", "单号",
-    ),
-    "date": ("invoice date", "date of issue", "issue date", "date issued", "issued on", "issued", "sold on", "dated", "date", "开票日期", "日期"),
-    "due_date": ("payment due date", "payment due", "due date", "date due", "due on", "due by", "pay by", "due", "到期日", "付款期限"),
-    "subtotal": ("sub total", "subtotal", "net amount", "net total", "total net", "net", "total before tax", "小计", "不含税金额"),
-    "tax": ("sales tax", "total tax", "tax amount", "tax total", "vat amount", "vat", "gst", "hst", "pst", "tax", "mwst", "ust", "tva", "iva", "税额", "税"),
-    "total": (
-        "grand total", "total due", "total amount due", "total amount", "total to pay", "total payable", "amount due", "amount payable",
-        "balance due", "invoice total", "total", "价税合计", "应付金额", "合计", "总计", "总额", "实付",
-    ),
-    "currency": ("currency", "币种"),
-    "paid": (
-        "cash", "change", "card", "visa", "mastercard", "amex", "paid", "amount paid", "tendered", "balance", "rounding", "discount", "tip",
-        "现金", "找零", "实收", "优惠",
-    ),
-}  # fmt: skip
+PHRASES = {
+    field: tuple(phrases.split(", "))
+    for field, phrases in {
+        "merchant": "merchant, store name, 商户名称, 商户, 店名",
+        "vendor": "vendor, seller, supplier, sold by, from, 销售方, 供应商",
+        "customer": "bill to, billed to, invoice to, sold to, ship to, customer, client, buyer, to, 购买方, 客户",
+        "invoice_number": (
+            "invoice no., invoice no, invoice number, invoice #, invoice num, invoice id, inv no, inv #, "
+            "bill no, tax invoice, invoice, 发票号码, 发票号, 单号"
+        ),
+        "date": (
+            "invoice date, date of issue, issue date, date issued, issued on, issued, sold on, dated, date, "
+            "开票日期, 日期"
+        ),
+        "due_date": "payment due date, payment due, due date, date due, due on, due by, pay by, due, 到期日, 付款期限",
+        "subtotal": "sub total, subtotal, net amount, net total, total net, net, total before tax, 小计, 不含税金额",
+        "tax": (
+            "sales tax, total tax, tax amount, tax total, vat amount, vat, gst, hst, pst, tax, mwst, ust, "
+            "tva, iva, 税额, 税"
+        ),
+        "total": (
+            "grand total, total due, total amount due, total amount, total to pay, total payable, amount "
+            "due, amount payable, balance due, invoice total, total, 价税合计, 应付金额, 合计, 总计, 总额, 实付"
+        ),
+        "currency": "currency, 币种",
+        "paid": (
+            "cash, change, card, visa, mastercard, amex, paid, amount paid, tendered, balance, rounding, "
+            "discount, tip, 现金, 找零, 实收, 优惠"
+        ),
+    }.items()
+}
 """By the field that they name; `paid` is no field: its lines are neither items nor sums."""
 
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "name": ("description", "item", "items", "product", "article", "service", "name", "品名", "项目", "商品", "名称"),
-    "quantity": ("quantity", "qty", "count", "units", "pcs", "数量"),
-    "unit_price": ("unit price", "price each", "unit cost", "price per unit", "rate", "unit", "each", "单价"),
-    "amount": ("line total", "amount", "total", "price", "sum", "cost", "金额"),
-}  # fmt: skip
+COLUMNS = {
+    field: tuple(phrases.split(", "))
+    for field, phrases in {
+        "name": "description, item, items, product, article, service, name, 品名, 项目, 商品, 名称",
+        "quantity": "quantity, qty, count, units, pcs, 数量",
+        "unit_price": "unit price, price each, unit cost, price per unit, rate, unit, each, 单价",
+        "amount": "line total, amount, total, price, sum, cost, 金额",
+    }.items()
+}
 """Heads of the columns of a list of items, and names of the properties that they fill."""
 
 SEPARATOR = re.compile(r"[\s:：#.\-–_*]*")
@@ -53,15 +65,16 @@ class Label:
 class Labels:
     """Finds labels on lines; `extra`: phrases of fields that a caller's own schema names."""
 
-    def __init__(self, extra: dict[str, Sequence[str]]) -> None:
-        self._fields = {normal(phrase): field for field, phrases in [*PHRASES.items(), *extra.items()] for phrase in phrases}
-        self._pattern = one_of(self._fields)
+    def __init__(self, extra: Mapping[str, Sequence[str]]) -> None:
+        every = [*PHRASES.items(), *extra.items()]
+        self._fields = {_key(phrase): field for field, phrases in every for phrase in phrases}
+        self._pattern = one_of(phrase for _, phrases in every for phrase in phrases)
 
     def on(self, line: str) -> list[Label]:
         """Those that begin the line, and those further on that a colon, a second word or a date makes one."""
         found: list[Label] = []
         for match in self._pattern.finditer(line):
-            field = self._fields[normal(match[0])]
+            field = self._fields[_key(match[0])]
             first = not line[: match.start()].strip(" •*-·\t")
             colon = bool(re.match(r"\s?[:：#]", line[match.end() :]))
             several = " " in normal(match[0]) and found != []
@@ -74,6 +87,10 @@ class Labels:
 
 def normal(phrase: str) -> str:
     return re.sub(r"[\s\-_]+", " ", phrase.lower().rstrip(".")).strip()
+
+
+def _key(phrase: str) -> str:
+    return normal(phrase).replace(" ", "")
 
 
 def one_of(phrases: Iterable[str]) -> re.Pattern[str]:
@@ -100,4 +117,6 @@ def field_of(name: str) -> str | None:
 def column_of(name: str) -> str | None:
     """The column of a list of items that a property's name means."""
     words = words_of(name)
-    return next((column for column, heads in COLUMNS.items() if words in map(normal, heads) or words == normal(column)), None)
+    return next(
+        (column for column, heads in COLUMNS.items() if words in map(normal, heads) or words == normal(column)), None
+    )

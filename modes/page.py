@@ -78,7 +78,7 @@ def read_page(text: str, labels: Labels) -> Page:
 
 
 def _lines(text: str, mark: str) -> Iterator[tuple[int, str]]:
-    """Lines with something to read. An amount that stands alone belongs to the line before: a gap was taken for an end."""
+    """Lines with something to read. An amount alone on one belongs to the line before: a gap was read as its end."""
     waiting: tuple[int, int] | None = None
     for match in re.finditer(r"[^\n]*\w[^\n]*", text):
         found = numbers(match[0], mark)
@@ -143,12 +143,12 @@ def _row(page: Page, line: Line, heads: str) -> Row | None:
         return None
     if any(label.field == "paid" for label in line.labels):
         return None
-    end = _before(line, last)
+    end = _before(last)
     unit = next((number for number in reversed(line.numbers[:-1]) if number.amount), None)
     if unit is not None and re.search(r"[^\W\d]{2}", line.text[unit.end : end].replace("x", "")):
         unit = None  # words stand between them: it is part of the name
     if unit is not None:
-        end = _before(line, unit)
+        end = _before(unit)
     count, name_start = None, 0
     if first := COUNT_FIRST.match(line.text[:end]):
         count, name_start = first.span(1), first.end()
@@ -160,13 +160,13 @@ def _row(page: Page, line: Line, heads: str) -> Row | None:
     place = line.start
     return Row(
         name,
-        count and (place + count[0], place + count[1]),
-        unit and (place + unit.start, place + unit.end),
+        None if count is None else (place + count[0], place + count[1]),
+        None if unit is None else (place + unit.start, place + unit.end),
         (place + last.start, place + last.end),
     )
 
 
-def _before(line: Line, number: Number) -> int:
+def _before(number: Number) -> int:
     """Where a number begins, the currency before it included."""
     if number.currency is not None and number.currency[0] < number.start:
         return number.currency[0]
@@ -177,7 +177,7 @@ def _before(line: Line, number: Number) -> int:
 
 
 def pairs(page: Page) -> list[tuple[Span, Span | None]]:
-    """Labels with a colon and their values: on the same line, or else the next one, where that has no colon itself."""
+    """Labels with a colon and their values: on the same line, or else the next one, where that is no label itself."""
     found: list[tuple[Span, Span | None]] = []
     matches = [PAIR.search(line.text) for line in page.lines]
     for index, (line, match) in enumerate(zip(page.lines, matches, strict=True)):
@@ -185,7 +185,7 @@ def pairs(page: Page) -> list[tuple[Span, Span | None]]:
             continue
         value: Span | None = line.at(match.span("value"))
         if match["value"].strip() == "":
-            below = index + 1 < len(matches) and matches[index + 1] is None
-            value = page.lines[index + 1].at((0, len(page.lines[index + 1].text))) if below else None
+            below = page.lines[index + 1] if index + 1 < len(matches) and matches[index + 1] is None else None
+            value = below.at((0, len(below.text))) if below is not None and not below.labels else None
         found.append((line.at(match.span("label")), value))
     return found

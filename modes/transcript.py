@@ -58,6 +58,14 @@ class Transcript:
         """Geometric mean of the probabilities of all tokens; None where there is none."""
         return _confidence(self.spans)
 
+    def confidence_at(self, start: int, end: int) -> float | None:
+        """The same of the tokens of one run of the text."""
+        return _confidence(self._spans_at(start, end))
+
+    def probability_at(self, start: int, end: int) -> float:
+        """Product of the probabilities of the tokens of one run of the text."""
+        return math.exp(math.fsum(span.logprob for span in self._spans_at(start, end)))
+
     def lines(self) -> Iterator[Part]:
         return self._parts(re.compile(r"[^\n]+"), 0, len(self.text))
 
@@ -66,11 +74,13 @@ class Transcript:
 
     def _parts(self, pattern: re.Pattern[str], start: int, end: int) -> Iterator[Part]:
         for found in pattern.finditer(self.text, start, end):
-            first = bisect.bisect_right(self.spans, found.start(), key=lambda span: span.end)
-            own = self.spans[first : bisect.bisect_left(self.spans, found.end(), key=lambda span: span.start)]
-            confidence = _confidence(own)
+            confidence = self.confidence_at(found.start(), found.end())
             if confidence is not None and found.group().strip():
                 yield Part(found.start(), found.end(), confidence)
+
+    def _spans_at(self, start: int, end: int) -> Sequence[Span]:
+        first = bisect.bisect_right(self.spans, start, key=lambda span: span.end)
+        return self.spans[first : bisect.bisect_left(self.spans, end, key=lambda span: span.start)]
 
 
 def _confidence(spans: Sequence[Span]) -> float | None:

@@ -14,7 +14,9 @@ CURRENCIES = (
 SYMBOLS = "$€£¥￥₹₩฿元"
 CURRENCY = rf"(?:[A-Z]{{0,2}}\$|[{SYMBOLS}]|\b(?:{'|'.join(CURRENCIES)})\b)"
 DIGITS = r"\d+(?:[.,'’\u00a0\u202f]\d+)*"
-NUMBER = re.compile(rf"(?P<before>{CURRENCY})?\s?(?P<sign>(?<!\w)[-−])?(?P<digits>{DIGITS})(?:\s?(?P<after>{CURRENCY}(?!\s?\d)|%))?")
+NUMBER = re.compile(
+    rf"(?P<before>{CURRENCY})?\s?(?P<sign>(?<!\w)[-−])?(?P<digits>{DIGITS})(?:\s?(?P<after>{CURRENCY}(?!\s?\d)|%))?"
+)
 MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?)\.?"
@@ -57,9 +59,8 @@ def numbers(text: str, mark: str) -> list[Number]:
         start = match.start("sign") if match["sign"] else match.start("digits")
         percent = match["after"] == "%"
         side = "before" if match["before"] else "after" if match["after"] and not percent else None
-        found.append(
-            Number(start, match.end("digits"), -value if match["sign"] else value, side and match.span(side), percent)
-        )
+        currency = match.span(side) if side is not None else None
+        found.append(Number(start, match.end("digits"), -value if match["sign"] else value, currency, percent))
     return found
 
 

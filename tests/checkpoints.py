@@ -15,7 +15,7 @@ from string import ascii_lowercase, digits
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
 
@@ -151,6 +151,39 @@ def write_weights(folder: Path, layout: Layout, tied: bool, seed: int) -> None:
     if layout == "hub":
         tensors = {hub_name(name): tensor for name, tensor in tensors.items()} | unused_tensors(config, generator)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def write_script(folder: Path, *pieces: str) -> Path:
+    """A checkpoint that answers whatever it is asked with `pieces`, one token each; where one comes again, it loops.
+
+    No layer adds anything to the residual stream, so the output head sees the newest token's embedding: any token of
+    a prompt is followed by the first piece, each piece by the next one, the last by the end.
+    """
+    write_checkpoint(folder, min_pixels=784)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    first = max(token["id"] for token in tokenizer["added_tokens"]) + 1
+    script = {piece: first + i for i, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer["added_tokens"] += [{"id": own, "content": piece, **flags} for piece, own in script.items()]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"vocab_size": first + len(script), "hidden_size": 64}
+    _write_json(folder / "config.json", config)
+    write_weights(folder, "hub", tied=False, seed=0)
+    tensors = load_file(folder / "model.safetensors")
+    for name, tensor in tensors.items():
+        if name.startswith("model.layers.") and name.endswith(("o_proj.weight", "down_proj.weight")):
+            tensor.zero_()
+    tensors["model.norm.weight"].fill_(1)
+    embeddings, head = tensors["model.embed_tokens.weight"], tensors["lm_head.weight"]
+    embeddings.zero_()[:first, 0] = head.zero_()[first, 0] = 1
+    ids = [script[piece] for piece in pieces]
+    for own, following in zip(ids, [*ids[1:], CONTROL_TOKENS["</s>"]], strict=True):
+        embeddings[own, own - first + 1] = 1
+        if not head[:, own - first + 1].any():
+            head[following, own - first + 1] = 1
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-SCORES_PER_CHUNK = 1 << 24  # scores held at once where no fused kernel exists: 64 MiB in fp32
+SCORES_PER_CHUNK = 1 << 24  # scores, where no fused kernel exists, or places of a mask held at once: 64 MiB in fp32
 
 
 def packed_attention(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -33,7 +33,7 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) ->
 
 
 def prefill_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention of one prompt: q (L, heads, D), k and v (kv_heads, L, D) as the cache holds them."""
+    """Causal attention of the last L of a prompt's S tokens: q (L, heads, D), k and v (kv_heads, S, D) of the cache."""
     length, heads, head_dim = q.shape
     kv_heads = k.shape[0]
     group = heads // kv_heads
@@ -60,17 +60,40 @@ def decode_attention(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-    """Scaled dot-product attention of q (B, H, L, D) with k, v (B, H, S, D), by the best kernel without full scores."""
+    """Scaled dot-product attention of q (B, H, L, D) with k, v (B, H, S, D), by the best kernel without full scores.
+
+    `causal`: the queries are the last L of the S tokens, and each sees the keys up to its own.
+    """
     if q.device.type == "cpu":
-        return scaled_dot_product_attention(q, k, v, is_causal=causal)
+        return _sdpa(q, k, v, causal)
     if q.device.type == "cuda":
         with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
-            return scaled_dot_product_attention(q, k, v, is_causal=causal)
+            return _sdpa(q, k, v, causal)
     return chunked_attention(q, k, v, causal=causal)
 
 
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    """`is_causal` lets the first query see the first key only, so fewer queries than keys need a mask.
+
+    The mask goes in chunks of queries. PyTorch's `causal_lower_right` is no way out: on a CPU it builds the whole
+    mask, and its import loads the compiler.
+    """
+    length, keys = q.shape[2], k.shape[2]
+    if not causal or length == keys:
+        return scaled_dot_product_attention(q, k, v, is_causal=causal)
+    step = max(1, SCORES_PER_CHUNK // keys)
+    outputs = []
+    for start in range(0, length, step):
+        rows = min(step, length - start)
+        seen = keys - length + start + rows  # by the last query of the chunk
+        mask = torch.ones(rows, seen, dtype=torch.bool, device=q.device).tril_(seen - rows)
+        chunk = q[:, :, start : start + rows]
+        outputs.append(scaled_dot_product_attention(chunk, k[:, :, :seen], v[:, :, :seen], attn_mask=mask))
+    return torch.cat(outputs, dim=2)
+
+
 def chunked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-    """The same, by matrix products over chunks of queries: for devices without a fused kernel."""
+    """`fused_attention` by matrix products over chunks of queries: for devices without a fused kernel."""
     batch, heads, length, head_dim = q.shape
     keys = k.shape[2]
     step = max(1, SCORES_PER_CHUNK // (batch * heads * keys))
@@ -78,7 +101,7 @@ def chunked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tenso
     for start in range(0, length, step):
         scores = (q[:, :, start : start + step].float() * head_dim**-0.5) @ k.float().transpose(2, 3)
         if causal:
-            query = torch.arange(start, start + scores.shape[2], device=q.device)
+            query = torch.arange(start, start + scores.shape[2], device=q.device) + keys - length
             scores.masked_fill_(torch.arange(keys, device=q.device) > query[:, None], float("-inf"))
         outputs.append((scores.softmax(-1) @ v.float()).to(q.dtype))
     return torch.cat(outputs, dim=2)

@@ -1,5 +1,6 @@
 """From messages and PIL pictures to model input, by the checkpoint's own tokenizer, template and image settings."""
 
+import hashlib
 import itertools
 import logging
 from collections.abc import Sequence
@@ -35,6 +36,14 @@ class ModelInput:
     next_position: int  # of the first answer token
     pixels: np.ndarray | None  # (patches, channels, patch, patch) fp32, all pictures one after another
     grids: list[Grid]  # patches (rows, columns) of each picture
+    cells: list[int]  # tokens of each picture
+    picture_keys: list[bytes]  # of each picture's content: the same pixels have the same key
+    content_ids: np.ndarray  # (L,) int64; where two prompts begin with the same ones, the model is given the same
+
+    def pixels_of(self, picture: int) -> np.ndarray:
+        """A view of one picture's patches, (patches, channels, patch, patch)."""
+        assert self.pixels is not None
+        return split_pixels(self.pixels, self.grids)[picture]
 
 
 class Processor:
@@ -61,7 +70,10 @@ class Processor:
         pixels, grids = self.pixels(pictures, bounds) if pictures else (None, [])
         input_ids = self.prompt_ids(messages, grids)
         positions, next_position = prompt_positions(input_ids, grids, self.image_token_id, self.merge)
-        return ModelInput(input_ids, positions, next_position, pixels, grids)
+        cells = self._cells(grids)
+        keys = [] if pixels is None else list(map(picture_key, split_pixels(pixels, grids), grids))
+        content = content_ids(input_ids, self.image_token_id, keys, cells)
+        return ModelInput(input_ids, positions, next_position, pixels, grids, cells, keys, content)
 
     def prompt_ids(self, messages: Sequence[Message], grids: Sequence[Grid]) -> list[int]:
         """Token ids of the whole prompt, each picture's placeholder repeated once per cell of its grid."""
@@ -72,7 +84,7 @@ class Processor:
         places = tokens.count(self.image_token_id)
         if places != len(grids):
             raise PromptError(f"the messages hold {places} picture places, but {len(grids)} pictures came with them")
-        cells = iter(rows * columns // self.merge**2 for rows, columns in grids)
+        cells = iter(self._cells(grids))
         ids: list[int] = []
         for token in tokens:
             ids.extend([token] * next(cells) if token == self.image_token_id else [token])
@@ -86,6 +98,9 @@ class Processor:
         grids = [self.grid(*picture.size, own) for picture, own in zip(pictures, bounds, strict=True)]
         patches = [self._patches(picture, own) for picture, own in zip(pictures, bounds, strict=True)]
         return np.concatenate(patches), grids
+
+    def _cells(self, grids: Sequence[Grid]) -> list[int]:
+        return [rows * columns // self.merge**2 for rows, columns in grids]
 
     def _patches(self, picture: Image.Image, bounds: PixelBounds) -> np.ndarray:
         size = {"shortest_edge": bounds.min_pixels, "longest_edge": bounds.max_pixels}
@@ -118,3 +133,34 @@ class Processor:
         for token in self._control_tokens:
             if token in text:
                 raise PromptError(f"the text holds {token!r}, a control token of the model; leave it out")
+
+
+def split_pixels(pixels: np.ndarray, grids: Sequence[Grid]) -> list[np.ndarray]:
+    """Views of each picture's patches in those of all."""
+    return np.split(pixels, list(itertools.accumulate(rows * columns for rows, columns in grids))[:-1])
+
+
+def picture_key(pixels: np.ndarray, grid: Grid) -> bytes:
+    """SHA-256 of all that the model sees of a picture: its patches, (patches, channels, patch, patch), and grid."""
+    digest = hashlib.sha256(repr(grid).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
+
+
+def content_ids(
+    input_ids: Sequence[int], image_token_id: int, keys: Sequence[bytes], cells: Sequence[int]
+) -> np.ndarray:
+    """What stands at each place of a prompt, (L,) int64: a text token's id, or a negative number for a picture's cell.
+
+    The same numbers stand for the same pictures.
+    """
+    ids = np.array(input_ids, dtype=np.int64)
+    if keys:
+        ids[ids == image_token_id] = np.concatenate(list(map(_cell_ids, keys, cells)))
+    return ids
+
+
+def _cell_ids(key: bytes, count: int) -> np.ndarray:
+    """Numbers of a picture's cells, (count,) int64: the four words of its key in turn, so that all of it counts."""
+    words = np.resize(np.frombuffer(key, dtype=np.int64), count)
+    return (words + np.arange(count)) | np.iinfo(np.int64).min

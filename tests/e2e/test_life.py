@@ -2,17 +2,28 @@
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+import openai
+import psutil
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
 from models.store import EMBEDDED
-from tests.e2e.conftest import ROOT, SECONDS_TO_START, start, stop
+from tests.e2e.conftest import ROOT, SECONDS_TO_START, Server, start, stop
 from tests.e2e.test_clients import MODEL, messages
+
+LONG: Any = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nothing ends it
+FAR_LESS = 30  # seconds
 
 
 def test_health_answers_while_the_model_loads_and_readiness_waits_for_it(tmp_path: Path) -> None:
@@ -35,15 +46,72 @@ def test_health_answers_while_the_model_loads_and_readiness_waits_for_it(tmp_pat
     assert seen[-1] == 200
 
 
+@contextmanager
+def serving(folder: Path, drain_seconds: str) -> Iterator[Server]:
+    server = start(folder, DRAIN_SECONDS=drain_seconds)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        stop(server)
+
+
+def running_stream(server: Server, **options: Any) -> Iterator[ChatCompletionChunk]:
+    """What follows the first piece of text."""
+    create = server.client().chat.completions.create
+    chunks = create(model=MODEL, messages=messages(), stream=True, extra_body=options)
+    while not next(chunks).choices[0].delta.content:
+        pass
+    return chunks
+
+
+def half_a_request(server: Server) -> socket.socket:
+    """A client that never sends the rest."""
+    address = httpx.URL(server.url)
+    client = socket.create_connection((address.host, address.port))
+    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{")
+    return client
+
+
 def test_sigterm_lets_a_running_stream_finish_and_exits_with_0(tmp_path: Path) -> None:
-    server = start(tmp_path)
-    server.wait_until_ready()
-    stream = server.client().chat.completions.create(model=MODEL, messages=messages(), stream=True)
-    chunks = iter(stream)
-    next(chunks)
-    server.process.terminate()
-    assert list(chunks)[-1].choices[0].finish_reason == "stop"
-    assert server.process.wait(60) == 0
+    with serving(tmp_path, drain_seconds="600") as server:
+        chunks = running_stream(server)
+        server.process.terminate()
+        assert list(chunks)[-1].choices[0].finish_reason == "stop"
+        assert server.process.wait(60) == 0
+
+
+def test_sigterm_ends_what_still_runs_after_the_drain_seconds_and_exits_with_0(tmp_path: Path) -> None:
+    """BentoML waited for running requests as long as they took. Workers get the signal twice where systemd sends it."""
+    with serving(tmp_path, drain_seconds="1") as server, half_a_request(server):
+        chunks = running_stream(server, **LONG)
+        workers = psutil.Process(server.process.pid).children()
+        signalled = time.monotonic()
+        for process in [*workers, server.process]:
+            process.terminate()
+        with pytest.raises(openai.APIError, match="the server is shutting down"):
+            list(chunks)
+        assert time.monotonic() - signalled >= 1
+        assert server.process.wait(FAR_LESS) == 0
+        assert time.monotonic() - signalled < FAR_LESS
+        assert not any(worker.is_running() for worker in workers)
+
+
+def test_new_requests_are_refused_while_one_runs_on_after_ctrl_c_and_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
+    with serving(tmp_path, drain_seconds="600") as server:
+        chunks = running_stream(server, **LONG)
+        server.process.send_signal(signal.SIGINT)
+        while (health := httpx.get(f"{server.url}/health", timeout=30)).status_code == 200:
+            pass
+        assert (health.status_code, health.json()["status"]) == (503, "draining")
+        with pytest.raises(openai.InternalServerError, match="the server is shutting down") as refused:
+            server.client().chat.completions.create(model=MODEL, messages=messages())
+        assert (refused.value.status_code, refused.value.code) == (503, "engine_unavailable")
+        next(chunks)  # the running request goes on
+        server.process.send_signal(signal.SIGINT)
+        with pytest.raises(openai.APIError, match="the server is shutting down"):
+            list(chunks)
+        assert server.process.wait(FAR_LESS) == 0
 
 
 @pytest.mark.parametrize("damage", ["truncated", "misshapen"])

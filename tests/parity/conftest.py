@@ -76,6 +76,13 @@ def prompt(pictures: int, text: str = "OCR:") -> list[Message]:
     return [{"role": "user", "content": [*[{"type": "image"}] * pictures, {"type": "text", "text": text}]}]
 
 
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two prompts have in common at their beginning."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+
+
 def tensors_of(model_input: ModelInput, image_token_id: int) -> dict[str, Tensor]:
     """Our model input in the form that transformers' model takes."""
     ids = torch.tensor([model_input.input_ids])

@@ -1,17 +1,27 @@
-"""Greedy answers through the engine equal transformers' own `generate`, alone and in the middle of a batch."""
+"""Greedy answers through the engine equal transformers' own `generate`: alone, in a batch, and on a used slot."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from engine.engine import Engine
-from engine.request import SamplingParams
+from engine.request import SamplingParams, TokenEvent
 from tests.checkpoints import write_checkpoint
 from tests.conftest import running_engine
-from tests.parity.conftest import Pair, assert_same_tokens, load_pair, picture, prompt, reference_greedy
+from tests.parity.conftest import (
+    Pair,
+    assert_same_tokens,
+    common_length,
+    load_pair,
+    picture,
+    prompt,
+    reference_greedy,
+)
 
 REQUESTS: dict[str, tuple[list[tuple[int, int]], int]] = {  # name -> picture sizes, tokens to generate
     "small picture": ([(56, 28)], 30),
@@ -29,11 +39,9 @@ def inputs(name: str) -> tuple[list[dict[str, Any]], list[Image.Image], int]:
     return prompt(len(pictures)), pictures, tokens
 
 
-async def generated(engine: Engine, name: str, after: asyncio.Event | None = None) -> list[int]:
-    """The tokens of one request, submitted once `after` is set."""
+async def generated(engine: Engine, name: str) -> list[int]:
+    """The tokens of one request."""
     messages, pictures, tokens = inputs(name)
-    if after is not None:
-        await after.wait()
     generation = await engine.submit(messages, pictures, SamplingParams(max_tokens=tokens))
     async for _ in generation:
         pass
@@ -83,3 +91,73 @@ def test_with_a_tied_output_head(tmp_path: Path) -> None:
     pair = load_pair(write_checkpoint(tmp_path, tied=True, seed=3, min_pixels=784))
     with running_engine(pair.folder) as engine:
         assert_as_reference(pair, "two pictures", asyncio.run(generated(engine, "two pictures")))
+
+
+# --- prompts whose beginning an earlier one has left in the slot ------------------------------------------------------
+
+TWO_PICTURES = [picture(120, 90, seed=8), picture(60, 140, seed=9)]
+BESIDE = ("tall picture", "small picture")  # other requests of the same batch
+FIRST, SECOND = prompt(2, "Table Recognition:"), prompt(2, "Which of them is wider?")
+
+
+async def asked(engine: Engine, messages: list[dict[str, Any]], **params: Any) -> list[TokenEvent]:
+    generation = await engine.submit(messages, TWO_PICTURES, SamplingParams(**params))
+    return [event async for event in generation]
+
+
+def tokens_of(events: Sequence[TokenEvent]) -> list[int]:
+    return [event.token.id for event in events if event.token is not None]
+
+
+def assert_answered_as_reference(pair: Pair, messages: list[dict[str, Any]], events: Sequence[TokenEvent]) -> None:
+    reference = reference_greedy(pair.reference, pair.processor.prepare(messages, TWO_PICTURES), len(events))
+    assert_same_tokens(tokens_of(events), *reference)
+
+
+def shared_tokens(pair: Pair, *prompts: list[dict[str, Any]]) -> int:
+    return common_length(*(pair.processor.prepare(messages, TWO_PICTURES).input_ids for messages in prompts))
+
+
+def test_a_second_question_about_the_same_pictures(pair: Pair) -> None:
+    async def both(engine: Engine) -> list[TokenEvent]:
+        await asked(engine, FIRST, max_tokens=10)
+        return await asked(engine, SECOND, max_tokens=25)
+
+    with running_engine(pair.folder, slots=1) as engine:
+        events = asyncio.run(both(engine))
+    assert events[-1].cached_tokens == shared_tokens(pair, FIRST, SECOND) > 12 + 10  # the tokens of both pictures
+    assert_answered_as_reference(pair, SECOND, events)
+
+
+def test_a_second_question_in_a_batch(pair: Pair) -> None:
+    async def together(engine: Engine) -> tuple[list[TokenEvent], list[list[int]]]:
+        await asked(engine, FIRST, max_tokens=10)
+        others = [asyncio.create_task(generated(engine, name)) for name in BESIDE]
+        return await asked(engine, SECOND, max_tokens=25), await asyncio.gather(*others)
+
+    with running_engine(pair.folder, slots=3) as engine:
+        events, others = asyncio.run(together(engine))
+    assert events[-1].cached_tokens == shared_tokens(pair, FIRST, SECOND)
+    assert_answered_as_reference(pair, SECOND, events)
+    for name, tokens in zip(BESIDE, others, strict=True):
+        assert_as_reference(pair, name, tokens)
+
+
+def test_a_conversation_goes_on_behind_the_answer(pair: Pair) -> None:
+    """The second turn's prompt is the first one's, its answer, and more text."""
+    letters = {pair.processor.tokenizer.convert_tokens_to_ids(letter): 1000.0 for letter in ascii_lowercase}
+    said: list[TokenEvent] = []
+
+    async def two_turns(engine: Engine) -> tuple[list[dict[str, Any]], list[TokenEvent]]:
+        said.extend(await asked(engine, FIRST, max_tokens=12, logit_bias=letters))
+        text = "".join(event.text for event in said)
+        answer = {"role": "assistant", "content": [{"type": "text", "text": text}]}
+        messages = [*FIRST, answer, *prompt(0, "And now in German, please.")]
+        return messages, await asked(engine, messages, max_tokens=25)
+
+    with running_engine(pair.folder, slots=1) as engine:
+        messages, events = asyncio.run(two_turns(engine))
+    read = len(pair.processor.prepare(FIRST, TWO_PICTURES).input_ids) + len(tokens_of(said)) - 1
+    assert len(set(tokens_of(said))) > 3
+    assert events[-1].cached_tokens == read
+    assert_answered_as_reference(pair, messages, events)

@@ -3,19 +3,21 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.paddleocr_vl import attention
 from models.paddleocr_vl.attention import chunked_attention, decode_attention, packed_attention, prefill_attention
 
 
 def naive(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-    """q (L, heads, D), k and v (S, kv_heads, D) -> (L, heads, D), one head after another."""
+    """q (L, heads, D), k and v (S, kv_heads, D) -> (L, heads, D), one head after another; causal: q are the last."""
     group = q.shape[1] // k.shape[1]
     heads = []
     for head in range(q.shape[1]):
         scores = q[:, head] @ k[:, head // group].T / q.shape[2] ** 0.5
         if causal:
-            scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), float("-inf"))
+            before = k.shape[0] - q.shape[0]
+            scores = scores.masked_fill(torch.ones_like(scores).triu(1 + before).bool(), float("-inf"))
         heads.append(scores.softmax(-1) @ v[:, head // group])
     return torch.stack(heads, dim=1)
 
@@ -38,6 +40,24 @@ def test_prefill_attention_is_causal(length: int, kv_heads: int) -> None:
     q, k, v = random(length, 4, 16, seed=0), random(length, kv_heads, 16, seed=1), random(length, kv_heads, 16, seed=2)
     expected = naive(q, k, v, causal=True)
     torch.testing.assert_close(prefill_attention(q, k.transpose(0, 1), v.transpose(0, 1)), expected)
+
+
+@pytest.mark.parametrize("places", [1, 200, 1 << 24], ids=["one query", "some queries", "all queries"])
+@pytest.mark.parametrize(("new", "kv_heads"), [(1, 2), (2, 4), (12, 1), (12, 2), (32, 2)])
+def test_prefill_attention_goes_on_behind_what_the_cache_holds(
+    monkeypatch: pytest.MonkeyPatch, new: int, kv_heads: int, places: int
+) -> None:
+    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", places)
+    q, k, v = random(new, 4, 16, seed=0), random(33, kv_heads, 16, seed=1), random(33, kv_heads, 16, seed=2)
+    expected = naive(q, k, v, causal=True)
+    torch.testing.assert_close(prefill_attention(q, k.transpose(0, 1), v.transpose(0, 1)), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_continued_prefill_needs_no_kernel_that_holds_all_scores(dtype: torch.dtype) -> None:
+    q, k, v = random(5, 16, 128, seed=0), random(2, 40, 128, seed=1), random(2, 40, 128, seed=2)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # the CPU's fused one; without it the call would raise
+        prefill_attention(q.to(dtype), k.to(dtype), v.to(dtype))
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
@@ -73,6 +93,14 @@ def test_chunked_attention_of_a_batch() -> None:
     for row in range(2):
         expected = naive(*(x[row].transpose(0, 1) for x in (q, k, v)), causal=True)
         torch.testing.assert_close(output[row].transpose(0, 1), expected)
+
+
+@pytest.mark.parametrize("scores", [1, 200, 1 << 24], ids=["one query", "some queries", "all queries"])
+def test_chunked_attention_of_fewer_queries_than_keys(monkeypatch: pytest.MonkeyPatch, scores: int) -> None:
+    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", scores)
+    q, k, v = random(1, 3, 8, 12, seed=0), random(1, 3, 21, 12, seed=1), random(1, 3, 21, 12, seed=2)
+    expected = naive(*(x[0].transpose(0, 1) for x in (q, k, v)), causal=True)
+    torch.testing.assert_close(chunked_attention(q, k, v, causal=True)[0].transpose(0, 1), expected)
 
 
 def test_chunked_attention_keeps_the_dtype() -> None:

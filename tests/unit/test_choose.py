@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from modes.choose import MODES, Picture, Prompt, Task, Turn, choose
+from modes.choose import MODES, OFFICIAL, Picture, Prompt, Task, Turn, choose
 
 PICTURE, OTHER = Picture(lambda: Image.new("RGB", (8, 8))), Picture(lambda: Image.new("RGB", (9, 9)))
 FIRST_PAGE, SECOND_PAGE = (replace(picture, page=True) for picture in (PICTURE, OTHER))
@@ -24,9 +24,10 @@ def prompt_of(task: Task) -> str:
     return words(only(task))
 
 
-@pytest.mark.parametrize("official", MODES)
+@pytest.mark.parametrize("official", OFFICIAL)
 def test_an_official_prompt_goes_to_the_model_as_it_is(official: str) -> None:
-    assert prompt_of(choose([Turn("user", official, [PICTURE])])) == official
+    task = choose([Turn("user", official, [PICTURE])])
+    assert (prompt_of(task), task.finished) == (official, False)
 
 
 @pytest.mark.parametrize("asked", ["Extract all text from this image as markdown", "", "ocr", "OCR: please"])
@@ -62,10 +63,70 @@ def test_several_pictures_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "mode"), [("OCR:", "ocr"), ("Table Recognition:", "table"), ("read this, please", "markdown")]
+    ("asked", "mode"),
+    [
+        ("OCR:", "ocr"),
+        ("Table Recognition:", "table"),
+        ("read this, please", "markdown"),
+        ("Extract receipt information as JSON", "receipt"),
+        ("INVOICE details?", "invoice"),
+        ("the form's fields", "form"),
+        ("Only the table.", "table"),
+        ("Write the equation in LaTeX", "formula"),
+        ("What does the chart say?", "chart"),
+        ("read the stamp", "seal"),
+        ("text with bounding boxes", "markdown"),
+        ("each line with its bounding box", "spotting"),
+        ("提取发票信息", "invoice"),
+        ("识别表格", "table"),
+    ],
 )
 def test_the_words_decide_the_mode(asked: str, mode: str) -> None:
     assert choose([Turn("user", asked, [PICTURE])]).mode == mode
+
+
+@pytest.mark.parametrize(
+    "asked", ["format as markdown", "information", "in the form of Markdown", "comfortable", "a receipted letter"]
+)
+def test_words_count_whole_and_a_form_of_something_is_no_form(asked: str) -> None:
+    assert choose([Turn("user", asked, [PICTURE])]).mode == "markdown"
+
+
+@pytest.mark.parametrize("asked", ["Extract all text and tables", "everything, formulas in LaTeX"])
+def test_parts_of_a_text_do_not_make_it_their_mode(asked: str) -> None:
+    assert choose([Turn("user", asked, [PICTURE])]).mode == "markdown"
+
+
+def test_of_two_modes_the_first_of_the_table_holds() -> None:
+    assert choose([Turn("user", "the table of this invoice, not a receipt", [PICTURE])]).mode == "receipt"
+
+
+def test_the_system_message_decides_where_the_user_says_nothing() -> None:
+    system = Turn("system", "You turn receipts into JSON.")
+    assert choose([system, Turn("user", "", [PICTURE])]).mode == "receipt"
+    assert choose([system, Turn("user", "read it", [PICTURE])]).mode == "markdown"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_that_is_named_decides_outright(mode: str) -> None:
+    task = choose([Turn("user", "Spotting: a receipt, invoice, form", [PICTURE])], mode)
+    assert (task.mode, prompt_of(task), task.finished) == (mode, MODES[mode].prompt, True)
+
+
+def test_raw_sends_the_conversation_to_the_model_as_it_is() -> None:
+    task = choose([Turn("system", "S"), Turn("user", " My own prompt:\n", [PICTURE])], "raw")
+    assert [message["content"][-1]["text"] for message in only(task).messages] == ["S", " My own prompt:\n"]
+    assert (task.mode, only(task).pictures, task.finished) == ("raw", [PICTURE], False)
+
+
+def test_raw_asks_every_page_of_a_document_in_the_users_words() -> None:
+    task = choose([Turn("user", "My own prompt:", [FIRST_PAGE, SECOND_PAGE])], "raw")
+    assert [words(prompt) for prompt in task.prompts] == ["My own prompt:"] * 2
+
+
+def test_a_mode_without_a_picture_is_refused() -> None:
+    with pytest.raises(ValueError, match="'table' reads a picture"):
+        choose([Turn("user", "read")], "table")
 
 
 def test_text_alone_is_raw() -> None:

@@ -8,14 +8,14 @@ from api.sampling import bounds, sampling
 from api.schema import ChatRequest, PictureOptions
 from engine.request import SamplingParams
 from models.paddleocr_vl.prompts import PixelBounds
-from modes.choose import Detail
+from modes.choose import Detail, Task
 
 OWN = PixelBounds(112_896, 1_003_520)
 
 
 def taken(mode: str = "ocr", defaults: SamplingParams | None = None, **fields: Any) -> SamplingParams:
     body = ChatRequest.model_validate({"messages": [{"role": "user", "content": "x"}], **fields})
-    return sampling(body, mode, defaults or SamplingParams())[0]
+    return sampling(body, Task(mode, []), None, defaults or SamplingParams())[0]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,10 @@ def test_pixels_of_the_request_go_before_its_detail() -> None:
     assert bounds(PictureOptions(min_pixels=200_000, max_pixels=300_000), "low", OWN) == (200_000, 300_000)
     assert bounds(PictureOptions(max_pixels=50_000), "auto", OWN) == (50_000, 50_000)
     assert bounds(PictureOptions(min_pixels=2_000_000), "auto", OWN) == (2_000_000, 2_000_000)
+
+
+def test_the_most_pixels_of_a_request_hold_against_its_least_as_paddleocrs_client_needs_it() -> None:
+    assert bounds(PictureOptions(min_pixels=112_896, max_pixels=50_000), "auto", OWN) == (50_000, 50_000)
 
 
 def test_what_is_left_out_is_the_checkpoints_default() -> None:

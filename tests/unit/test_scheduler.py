@@ -1,8 +1,12 @@
 """The scheduler, driven without torch: sequences are real, their prompts are bare token lists."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.request import SamplingParams, Sequence, TokenEvent
+import numpy as np
+
+from engine.request import SamplingParams, TokenEvent
+from engine.request import Sequence as EngineSequence
 from engine.scheduler import Scheduler
 from engine.slots import Slots
 
@@ -13,6 +17,10 @@ END = frozenset({2})
 class BarePrompt:
     input_ids: list[int]
     next_position: int
+
+    @property
+    def content_ids(self) -> np.ndarray:
+        return np.array(self.input_ids, dtype=np.int64)
 
 
 class NoText:
@@ -29,11 +37,12 @@ def ignore(_event: TokenEvent) -> None:
     pass
 
 
-def sequence(number: int) -> Sequence:
-    return Sequence(number, BarePrompt([1, 2, 3], 3), SamplingParams(), 10, NoText(), END, ignore, loop=None)
+def sequence(number: int, ids: Sequence[int] = (1, 2, 3)) -> EngineSequence:
+    prompt = BarePrompt(list(ids), len(ids))
+    return EngineSequence(number, prompt, SamplingParams(), 10, NoText(), END, ignore, loop=None)
 
 
-def scheduler_with(count: int, slots: int) -> tuple[Scheduler, list[Sequence]]:
+def scheduler_with(count: int, slots: int) -> tuple[Scheduler, list[EngineSequence]]:
     scheduler, sequences = Scheduler(Slots(slots)), [sequence(number) for number in range(count)]
     for one in sequences:
         scheduler.add(one)
@@ -84,6 +93,44 @@ def test_a_waiting_request_can_be_taken_back() -> None:
     scheduler.remove(first)
     assert scheduler.idle
     assert scheduler.slots.free == 1
+
+
+def test_the_next_request_continues_where_the_last_one_left_the_cache() -> None:
+    """The newest token of an answer is not in the cache: no step has read it."""
+    prompt, answer = list(range(20)), [101, 102, 103]
+    scheduler = Scheduler(Slots(1))
+    first = sequence(0, prompt)
+    second = sequence(1, [*prompt, *answer, 7])
+    scheduler.add(first)
+    scheduler.schedule()
+    first.tokens += answer
+    scheduler.remove(first)
+    scheduler.add(second)
+    assert scheduler.schedule().prefill is second
+    assert second.reused == len(prompt) + len(answer) - 1
+
+
+def test_a_prompt_that_was_not_read_leaves_nothing_in_its_slot() -> None:
+    scheduler = Scheduler(Slots(1))
+    first, second = (sequence(number, list(range(20))) for number in range(2))
+    scheduler.add(first)
+    scheduler.schedule()
+    scheduler.remove(first)
+    scheduler.add(second)
+    scheduler.schedule()
+    assert second.reused == 0
+
+
+def test_a_failed_request_leaves_nothing_in_its_slot() -> None:
+    scheduler = Scheduler(Slots(1))
+    first, second = (sequence(number, list(range(20))) for number in range(2))
+    scheduler.add(first)
+    scheduler.schedule()
+    first.tokens += [101, 102]
+    scheduler.remove(first, failed=True)
+    scheduler.add(second)
+    scheduler.schedule()
+    assert second.reused == 0
 
 
 def test_positions_and_cache_length_follow_the_tokens() -> None:

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from engine.config import EngineConfig
 from settings import SettingsError, load_settings
 
 
@@ -18,7 +21,14 @@ def test_an_empty_variable_is_an_unset_one() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("DEVICE", "gpu"), ("DEVICE", "cuda:x"), ("DTYPE", "int8"), ("SLOTS", "0"), ("MAX_MODEL_LEN", "many")],
+    [
+        ("DEVICE", "gpu"),
+        ("DEVICE", "cuda:x"),
+        ("DTYPE", "int8"),
+        ("SLOTS", "0"),
+        ("PICTURE_CACHE_BYTES", "-1"),
+        ("MAX_MODEL_LEN", "many"),
+    ],
 )
 def test_a_bad_value_is_named_with_its_setting(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"Setting {name} has value '{value}'"):
@@ -34,6 +44,13 @@ def test_names_are_separated_by_commas() -> None:
 @pytest.mark.parametrize(("value", "meaning"), [("1", True), ("true", True), ("0", False)])
 def test_switches_are_switched(value: str, meaning: bool) -> None:
     assert load_settings({"STRICT_FIELDS": value}).strict_fields is meaning
+
+
+def test_engine_settings_reach_the_engine() -> None:
+    settings = load_settings({"SLOTS": "3", "MAX_WAITING": "0", "PICTURE_CACHE_BYTES": "0", "DTYPE": "float32"})
+    config = settings.engine_config(Path("model"))
+    assert config == EngineConfig(Path("model"), dtype="float32", slots=3, max_waiting=0, picture_cache_bytes=0)
+    assert load_settings({}).engine_config(Path("model")) == EngineConfig(Path("model"))
 
 
 def test_limits_reach_those_who_hold_them() -> None:

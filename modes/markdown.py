@@ -1,0 +1,152 @@
+"""Raw model text -> finished Markdown, piece by piece: what it writes of formulas, and of tables inside text."""
+
+import re
+from typing import Protocol
+
+from modes.tables import TAG, TableFinisher, half_tag
+
+
+class Finisher(Protocol):
+    """Raw text of the model in, finished text out. How the raw text is cut into pieces never shows in the whole."""
+
+    def push(self, text: str) -> str:
+        """More raw text, cut anywhere -> the finished text that is now sure."""
+
+    def end(self) -> str:
+        """The rest. With it the whole is well-formed, wherever the model stopped."""
+
+
+class Raw:
+    """The answer as it is."""
+
+    def push(self, text: str) -> str:
+        return text
+
+    def end(self) -> str:
+        return ""
+
+
+class Chain:
+    """One finisher after the other."""
+
+    def __init__(self, *finishers: Finisher) -> None:
+        self._finishers = finishers
+
+    def push(self, text: str) -> str:
+        for finisher in self._finishers:
+            text = finisher.push(text)
+        return text
+
+    def end(self) -> str:
+        text = ""
+        for finisher in self._finishers:
+            text = finisher.push(text) + finisher.end()
+        return text
+
+
+_OPENING = {r"\(": "$", r"\[": "$$"}
+_CLOSING = {r"\)": "$", r"\]": "$$"}
+_MATH = re.compile(rf"(\\.)|{TAG.pattern}", re.DOTALL)  # a backslash goes with what follows: `\\[4pt]` opens nothing
+_FORMULA = re.compile(r"\\.|\$+|\s+|[^\\$\s]+", re.DOTALL)  # not a last `\`, which would escape the dollar behind it
+
+
+class MathFinisher:
+    r"""LaTeX's delimiters -> those of Markdown: `\( x \)` -> `$x$`, `\[ x \]` -> `$$x$$`.
+
+    The blanks inside go, because `$ x $` is no formula in Markdown; so does a delimiter written twice, as the model
+    does. A formula ends with its table cell at the latest.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""  # perhaps half a tag; backslashes, whose sense depends on what follows
+        self._dollars = ""  # of the formula that is open
+        self._begun = False  # whether something of it has been written
+        self._gap = ""  # blanks in it that may be its last
+        self._closed = ""  # the delimiter just before
+
+    def push(self, text: str) -> str:
+        text = self._held + text
+        sure = text.removesuffix(half_tag(text)).rstrip("\\")
+        self._held = text[len(sure) :]
+        return self._take(sure)
+
+    def end(self) -> str:
+        return self._take(self._held) + self._close()
+
+    def _take(self, text: str) -> str:
+        return "".join(self._piece(piece) for piece in _MATH.split(text) if piece)
+
+    def _piece(self, piece: str) -> str:
+        if self._dollars:
+            return self._inside(piece)
+        closed, self._closed = self._closed, ""
+        if piece in _OPENING:
+            self._dollars = _OPENING[piece]
+            return ""
+        return "" if piece == closed else piece
+
+    def _inside(self, piece: str) -> str:
+        if _CLOSING.get(piece) == self._dollars:
+            self._closed = piece
+            return self._close()
+        if TAG.fullmatch(piece):
+            return self._close() + piece
+        if not self._begun and _OPENING.get(piece) == self._dollars:
+            return ""
+        return self._body(piece)
+
+    def _body(self, piece: str) -> str:
+        whole = self._gap + piece if self._begun else piece.lstrip()
+        # `\ ` is a blank too; so is a last `\`, which would make the dollar behind it a letter
+        blank = not piece.lstrip("\\").strip() and piece != r"\\"
+        body = "" if blank else whole.rstrip()
+        self._gap = whole[len(body) :]
+        if not body:
+            return ""
+        before, self._begun = "" if self._begun else self._dollars, True
+        return before + body
+
+    def _close(self) -> str:
+        closing = self._dollars if self._begun else ""
+        self._dollars, self._begun, self._gap = "", False, ""
+        return closing
+
+
+class MarkdownFinisher(Chain):
+    """Text with formulas and tables in it -> Markdown. Places that are merged into another are empty."""
+
+    def __init__(self) -> None:
+        super().__init__(MathFinisher(), TableFinisher("markdown", streaming=True))
+
+
+class FormulaFinisher:
+    """An answer that is all formula -> `$$...$$`, whichever delimiters the model wrote around it.
+
+    Those that it wrote between two formulas, or around one within text, become dollars.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""  # backslashes, whose sense depends on what follows
+        self._edge = ""  # blanks and delimiters that may be the last
+        self._begun = False
+
+    def push(self, text: str) -> str:
+        text = self._held + text
+        sure = text.rstrip("\\")
+        self._held = text[len(sure) :]
+        return self._take(sure)
+
+    def end(self) -> str:
+        return self._take(self._held) + ("$$" if self._begun else "")
+
+    def _take(self, text: str) -> str:
+        return "".join(map(self._piece, _FORMULA.findall(text)))
+
+    def _piece(self, piece: str) -> str:
+        piece = {**_OPENING, **_CLOSING}.get(piece, piece)
+        if not piece.strip("$").strip():
+            self._edge += piece
+            return ""
+        before, self._begun = self._edge if self._begun else "$$", True
+        self._edge = ""
+        return before + piece

@@ -1,0 +1,66 @@
+"""Content ids of prompts: equal beginnings are equal input, pictures included."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.paddleocr_vl.processor import ModelInput, Processor, content_ids, picture_key
+from tests.parity.conftest import picture, prompt
+
+IMAGE = 9  # a token id
+A, B, SMALL = picture(120, 90, seed=1), picture(120, 90, seed=2), picture(56, 28, seed=3)
+
+
+@pytest.fixture(scope="module")
+def processor(checkpoint: Path) -> Processor:
+    return Processor(checkpoint)
+
+
+def cells_of(model_input: ModelInput, processor: Processor) -> list[list[int]]:
+    """Content ids of each picture's cells."""
+    cells = model_input.content_ids[np.array(model_input.input_ids) == processor.image_token_id]
+    return [part.tolist() for part in np.split(cells, np.cumsum(model_input.cells)[:-1])]
+
+
+def test_text_stands_for_itself(processor: Processor) -> None:
+    model_input = processor.prepare(prompt(0, "Hello"), [])
+    assert model_input.content_ids.tolist() == model_input.input_ids
+    assert (model_input.picture_keys, model_input.cells) == ([], [])
+
+
+def test_a_picture_is_the_same_wherever_it_stands(processor: Processor) -> None:
+    alone, second = processor.prepare(prompt(1), [A]), processor.prepare(prompt(2), [SMALL, A])
+    assert second.picture_keys[1] == alone.picture_keys[0]
+    assert cells_of(second, processor)[1] == cells_of(alone, processor)[0]
+    assert second.picture_keys[0] != alone.picture_keys[0]
+
+
+def test_no_cell_is_taken_for_text_or_for_a_cell_of_another_picture(processor: Processor) -> None:
+    a, b = cells_of(processor.prepare(prompt(2), [A, B]), processor)
+    assert len(a) == len(b) == 12
+    assert len({*a, *b}) == 24
+    assert max(*a, *b) < 0
+
+
+def test_one_pixel_makes_another_picture(processor: Processor) -> None:
+    touched = A.copy()
+    touched.putpixel((119, 89), (0, 0, 0))
+    a, b = (processor.prepare(prompt(1), [image]) for image in (A, touched))
+    assert a.picture_keys != b.picture_keys
+    assert cells_of(a, processor)[0][0] != cells_of(b, processor)[0][0]
+
+
+def test_the_same_patches_in_another_shape_are_another_picture() -> None:
+    pixels = np.zeros((24, 3, 14, 14), dtype=np.float32)
+    assert picture_key(pixels, (4, 6)) != picture_key(pixels, (6, 4))
+
+
+def test_the_whole_key_counts() -> None:
+    keys = [bytes(32), bytes(31) + b"\1"]
+    first, second = (content_ids([5, *[IMAGE] * 4, 6], IMAGE, [key], [4]) for key in keys)
+    assert np.flatnonzero(first != second).tolist() == [4]
+
+
+def test_a_picture_of_one_cell_has_one_number() -> None:
+    assert content_ids([IMAGE], IMAGE, [b"\xff" * 32], [1]).tolist() == [-1]

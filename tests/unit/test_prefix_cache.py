@@ -1,0 +1,277 @@
+"""What is kept between requests: features of pictures by content, and beginnings of prompts in the slots."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from engine.engine import Engine
+from engine.errors import GenerationFailed
+from engine.prefix_cache import PictureCache
+from engine.request import SamplingParams, TokenEvent
+from engine.request import Sequence as EngineSequence
+from models.paddleocr_vl.processor import ModelInput
+from models.paddleocr_vl.prompts import OCR
+from models.paddleocr_vl.rope import Grid
+from tests.conftest import running_engine
+from tests.parity.conftest import common_length, picture, prompt
+from tests.unit.test_scheduler import END, NoText, ignore
+
+A, B = picture(120, 90, seed=1), picture(120, 90, seed=2)
+SMALL = picture(56, 28, seed=3)
+TEXT_BEFORE = "Read what is on the next page."
+
+
+class Watched:
+    """An engine, and which pictures its vision tower has run on."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.encoded: list[list[Grid]] = []  # by call
+        assert engine.runner is not None
+        self.model, self._encode = engine.runner.model, engine.runner.model.encode
+        self.model.encode = self._count  # type: ignore[method-assign]
+
+    def _count(self, pixels: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
+        self.encoded.append(list(grids))
+        return self._encode(pixels, grids)
+
+    def input(self, *pictures: Image.Image, text: str = "OCR:", before: str = "") -> ModelInput:
+        assert self.engine.processor is not None
+        return self.engine.processor.prepare(messages(len(pictures), text, before), pictures)
+
+    def events(self, *pictures: Image.Image, text: str = "OCR:", before: str = "", tokens: int = 4) -> list[TokenEvent]:
+        async def run() -> list[TokenEvent]:
+            params = SamplingParams(max_tokens=tokens, ignore_eos=True)
+            generation = await self.engine.submit(messages(len(pictures), text, before), pictures, params)
+            return [event async for event in generation]
+
+        return asyncio.run(run())
+
+    def cached(self, *pictures: Image.Image, **question: Any) -> int:
+        return self.events(*pictures, **question)[-1].cached_tokens
+
+
+def messages(pictures: int, text: str, before: str) -> list[dict[str, Any]]:
+    system: list[dict[str, Any]] = [{"role": "system", "content": [{"type": "text", "text": before}]}] if before else []
+    return system + prompt(pictures, text)
+
+
+def ids_of(events: list[TokenEvent]) -> list[int]:
+    return [event.token.id for event in events if event.token is not None]
+
+
+@contextmanager
+def watched_engine(checkpoint: Path, **config: Any) -> Iterator[Watched]:
+    with running_engine(checkpoint, **config) as engine:
+        yield Watched(engine)
+
+
+# --- prompts in the slots -------------------------------------------------------------------------------------------
+
+
+def test_a_second_question_about_a_picture_reads_only_its_own_words(checkpoint: Path) -> None:
+    with watched_engine(checkpoint, slots=2) as watched:
+        watched.events(A, text="OCR:")
+        shared = common_length(*(watched.input(A, text=text).input_ids for text in ("OCR:", "What is it?")))
+        assert shared > 12  # the picture's tokens
+        assert watched.cached(A, text="What is it?") == shared
+        assert len(watched.encoded) == 1
+
+
+def test_the_same_question_again_reads_only_its_last_token(checkpoint: Path) -> None:
+    with watched_engine(checkpoint) as watched:
+        first, again = watched.events(A), watched.events(A)
+        assert {event.cached_tokens for event in first} == {0}
+        assert {event.cached_tokens for event in again} == {len(watched.input(A).input_ids) - 1}
+        assert ids_of(again) == ids_of(first)
+
+
+def test_another_picture_of_the_same_size_shares_the_text_before_it_only(checkpoint: Path) -> None:
+    with watched_engine(checkpoint) as watched:
+        watched.events(A, before=TEXT_BEFORE)
+        assert watched.engine.processor is not None
+        first_cell = watched.input(B, before=TEXT_BEFORE).input_ids.index(watched.engine.processor.image_token_id)
+        assert watched.cached(B, before=TEXT_BEFORE) == first_cell
+        assert len(watched.encoded) == 2
+
+
+def test_a_few_words_in_common_are_not_worth_a_slot(checkpoint: Path) -> None:
+    with watched_engine(checkpoint) as watched:
+        watched.events(A)
+        assert watched.cached(B) == 0
+
+
+def test_a_slot_forgets_what_is_written_over(checkpoint: Path) -> None:
+    with watched_engine(checkpoint, slots=1) as watched:
+        watched.events(A)
+        watched.events(B)
+        assert watched.cached(A) == 0
+        assert watched.cached(A) == len(watched.input(A).input_ids) - 1
+
+
+def test_what_lay_behind_the_end_of_a_shorter_prompt_is_forgotten(checkpoint: Path) -> None:
+    with watched_engine(checkpoint, slots=1) as watched:
+        long, short = "What is written on it?", "What?"
+        watched.events(A, text=long, tokens=8)
+        watched.events(A, text=short, tokens=1)
+        shared = common_length(*(watched.input(A, text=text).input_ids for text in (long, short)))
+        assert watched.cached(A, text=long) == shared
+
+
+def test_an_aborted_request_leaves_what_it_has_read(checkpoint: Path) -> None:
+    with watched_engine(checkpoint) as watched:
+
+        async def abort_early() -> None:
+            generation = await watched.engine.submit(prompt(1), [A], SamplingParams(max_tokens=300, ignore_eos=True))
+            async for event in generation:
+                if event.completion_tokens == 2:
+                    break
+            generation.abort()
+
+        asyncio.run(abort_early())
+        assert watched.cached(A) == len(watched.input(A).input_ids) - 1
+
+
+def test_a_failed_request_leaves_nothing(checkpoint: Path) -> None:
+    with watched_engine(checkpoint) as watched:
+        head = watched.model.lm_head.weight
+        whole = head.clone()
+        head.fill_(torch.nan)
+        with pytest.raises(GenerationFailed):
+            watched.events(A)
+        head.copy_(whole)
+        assert watched.cached(A) == 0
+
+
+def test_the_warm_up_leaves_nothing(checkpoint: Path) -> None:
+    with watched_engine(checkpoint) as watched:
+        assert watched.cached(Image.new("RGB", (56, 28), "white"), text=OCR) == 0
+        assert len(watched.encoded) == 1
+
+
+def test_several_answers_to_one_prompt_share_the_picture_and_a_free_slot(checkpoint: Path) -> None:
+    with watched_engine(checkpoint, slots=2) as watched:
+
+        async def run() -> list[list[TokenEvent]]:
+            params = [SamplingParams(max_tokens=count, ignore_eos=True) for count in (4, 6, 8)]
+            generations = await watched.engine.submit_all(prompt(1), [A], params)
+            return [[event async for event in generation] for generation in generations]
+
+        answers = asyncio.run(run())
+        assert [answer[-1].cached_tokens for answer in answers] == [0, 0, len(watched.input(A).input_ids) - 1]
+        assert len(watched.encoded) == 1
+        longest = ids_of(answers[2])
+        assert [ids_of(answer) for answer in answers] == [longest[:4], longest[:6], longest]
+
+
+@pytest.mark.parametrize("reused", [1, 9, 14, 20, 21, 23, 35], ids=lambda tokens: f"{tokens} tokens")
+def test_a_prompt_may_be_continued_anywhere(checkpoint: Path, reused: int) -> None:
+    """Before, inside and between the pictures, and behind them."""
+    with watched_engine(checkpoint, slots=1) as watched:
+        runner = watched.engine.runner
+        assert runner is not None
+        whole = EngineSequence(0, watched.input(A, SMALL), SamplingParams(), 1, NoText(), END, ignore, None, slot=0)
+        expected = runner.prefill(whole)
+        for cache in (runner.cache.keys, runner.cache.values):
+            cache[:, :, :, reused:] = torch.nan
+        whole.reused = reused
+        torch.testing.assert_close(runner.prefill(whole), expected, atol=1e-4, rtol=1e-4)
+
+
+# --- features of pictures -------------------------------------------------------------------------------------------
+
+
+def test_a_known_picture_is_not_encoded_again_although_its_slot_is_gone(checkpoint: Path) -> None:
+    with watched_engine(checkpoint, slots=1) as watched:
+        first = watched.events(A)
+        watched.events(text="Something else altogether")
+        again = watched.events(A)
+        assert again[-1].cached_tokens == 0
+        assert len(watched.encoded) == 1
+        assert ids_of(again) == ids_of(first)
+
+
+def test_of_several_pictures_only_the_unknown_are_encoded(checkpoint: Path) -> None:
+    with watched_engine(checkpoint) as watched:
+        watched.events(A)
+        watched.events(SMALL, A, B)
+        (a,), (small, b) = watched.input(A).grids, watched.input(SMALL, B).grids
+        assert watched.encoded == [[a], [small, b]]
+
+
+def test_a_picture_that_comes_twice_is_encoded_once(checkpoint: Path) -> None:
+    with watched_engine(checkpoint) as watched:
+        watched.events(A, SMALL, A)
+        assert watched.encoded == [watched.input(A, SMALL).grids]
+
+
+def test_a_budget_of_nothing_keeps_no_picture(checkpoint: Path) -> None:
+    with watched_engine(checkpoint, slots=1, picture_cache_bytes=0) as watched:
+        for _ in range(2):
+            watched.events(A)
+            watched.events(text="Something else altogether")
+        assert len(watched.encoded) == 2
+
+
+CELL = 64  # bytes
+
+
+def encoded(cells: int) -> Tensor:
+    return torch.zeros(cells, CELL // 4)
+
+
+class Encoder:
+    """Makes three cells of features for any picture, all in one tensor, and notes which were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[bytes]] = []
+
+    def __call__(self, keys: Sequence[bytes]) -> list[Tensor]:
+        self.asked.append(list(keys))
+        return list(encoded(3 * len(keys)).split(3))
+
+
+def test_the_least_recently_used_picture_makes_room() -> None:
+    cache, encoder = PictureCache(budget=2 * 3 * CELL), Encoder()
+    for key in (b"a", b"b", b"a", b"c", b"a", b"b"):
+        cache.features([key], encoder)
+    assert encoder.asked == [[b"a"], [b"b"], [b"c"], [b"b"]]
+
+
+def test_no_more_is_held_than_is_counted() -> None:
+    """A view would keep the features of all pictures that were encoded with it."""
+    cache, encoder = PictureCache(budget=4 * 3 * CELL), Encoder()
+    cache.features([b"a", b"b", b"c"], encoder)
+    assert cache.used == 3 * 3 * CELL
+    (kept,) = cache.features([b"b"], encoder)
+    assert kept.untyped_storage().nbytes() == kept.nbytes == 3 * CELL
+
+
+def test_a_picture_larger_than_the_budget_drives_no_other_out() -> None:
+    cache, encoder = PictureCache(budget=3 * CELL), Encoder()
+    cache.features([b"a"], encoder)
+    assert len(cache.features([b"large"], lambda _keys: [encoded(4)])[0]) == 4
+    cache.features([b"a"], encoder)
+    assert encoder.asked == [[b"a"]]
+
+
+def test_more_pictures_than_the_budget_holds_are_all_given_out() -> None:
+    cache, encoder = PictureCache(budget=3 * CELL), Encoder()
+    assert len(cache.features([b"a", b"b", b"a"], encoder)) == 3
+    assert cache.used == 3 * CELL
+
+
+def test_a_cleared_cache_is_empty() -> None:
+    cache, encoder = PictureCache(budget=100 * CELL), Encoder()
+    cache.features([b"a"], encoder)
+    cache.clear()
+    assert cache.used == 0
+    cache.features([b"a"], encoder)
+    assert len(encoder.asked) == 2

@@ -1,0 +1,359 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modes.tables import WIDEST, Cell, ChartFinisher, Table, TableFinisher, TableFormat, parse
+
+PROPERTY = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+TAGS = ["<fcel>", "<ecel>", "<lcel>", "<ucel>", "<xcel>", "<nl>"]
+SOUPS = st.lists(st.sampled_from([*TAGS, "<fcel>x", "<ucel>", "<lcel>", "<nl>", "y", "\n"]), max_size=30).map("".join)
+
+MERGED = "<fcel>Year<fcel>Sales<lcel><nl><ucel><fcel>net<fcel>gross<nl><fcel>2018<fcel>1<fcel>2<nl>"
+REGULAR = "<fcel>Item<fcel>Price<nl><fcel>Tea<fcel>2.50<nl><fcel>Cake<ecel><nl>"
+
+
+def whole(table_format: TableFormat, raw: str) -> str:
+    finisher = TableFinisher(table_format, streaming=False)
+    assert finisher.push(raw) == ""
+    return finisher.end()
+
+
+def streamed(table_format: TableFormat, raw: str) -> list[str]:
+    """What leaves after each row, then at the end."""
+    finisher = TableFinisher(table_format, streaming=True)
+    rows = re.split(r"(?<=<nl>)", raw)
+    return [*map(finisher.push, rows[:-1]), finisher.push(rows[-1]) + finisher.end()]
+
+
+def chart(raw: str) -> str:
+    finisher = ChartFinisher()
+    return finisher.push(raw) + finisher.end()
+
+
+def covered(table: Table) -> list[tuple[int, int]]:
+    """Every place as often as a cell covers it."""
+    return [
+        (row + down, cell.column + right)
+        for row, cells in enumerate(table.rows)
+        for cell in cells
+        for down in range(cell.rowspan)
+        for right in range(cell.colspan)
+    ]
+
+
+class Browser(HTMLParser):
+    """Lays a table out as HTML prescribes: a cell goes to the first place of its row that no cell above reaches."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.row = -1
+        self.owners: dict[tuple[int, int], tuple[int, int]] = {}
+        self.overlaps = 0
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "br":
+            return
+        self.open.append(tag)
+        if tag == "tr":
+            self.row += 1
+        if tag == "td":
+            self._place({name: int(value or 1) for name, value in attrs})
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def _place(self, spans: dict[str, int]) -> None:
+        column = next(c for c in range(1000) if (self.row, c) not in self.owners)
+        for row in range(self.row, self.row + spans.get("rowspan", 1)):
+            for other in range(column, column + spans.get("colspan", 1)):
+                self.overlaps += (row, other) in self.owners
+                self.owners[row, other] = (self.row, column)
+
+
+def pipes(line: str) -> int:
+    return len(re.findall(r"(?<!\\)\|", line))
+
+
+def test_cells_merge_left_and_up() -> None:
+    assert parse(MERGED).rows == [
+        [Cell("Year", 0, rowspan=2), Cell("Sales", 1, colspan=2)],
+        [Cell("net", 1), Cell("gross", 2)],
+        [Cell("2018", 0), Cell("1", 1), Cell("2", 2)],
+    ]
+
+
+def test_a_cell_merges_over_rows_and_columns() -> None:
+    assert parse("<fcel>a<lcel><fcel>b<nl><ucel><xcel><fcel>c<nl>").rows == [
+        [Cell("a", 0, rowspan=2, colspan=2), Cell("b", 2)],
+        [Cell("c", 2)],
+    ]
+
+
+@pytest.mark.parametrize(
+    "otsl",
+    [
+        "<lcel><fcel>b<nl>",  # nothing on the left
+        "<ucel><fcel>b<nl>",  # nothing above
+        "<xcel><fcel>b<nl>",
+        "<nl><ucel><fcel>b<nl>",
+    ],
+)
+def test_a_merge_into_nothing_is_an_empty_cell(otsl: str) -> None:
+    assert parse(otsl).rows == [[Cell("", 0), Cell("b", 1)]]
+
+
+@pytest.mark.parametrize(
+    ("below", "cells"),
+    [
+        ("<ucel><fcel>b", [Cell("", 0), Cell("b", 1)]),  # half of the cell above
+        ("<fcel>b<ucel>", [Cell("b", 0), Cell("", 1)]),
+        ("<fcel>b<xcel>", [Cell("b", 0), Cell("", 1)]),
+    ],
+)
+def test_a_merge_that_leaves_no_rectangle_is_an_empty_cell(below: str, cells: list[Cell]) -> None:
+    assert parse(f"<fcel>a<lcel><nl>{below}<nl>").rows == [[Cell("a", 0, colspan=2)], cells]
+
+
+def test_text_in_a_merged_place_makes_it_a_cell() -> None:
+    assert parse("<fcel>a<lcel>b<nl>").rows == [[Cell("a", 0), Cell("b", 1)]]
+
+
+@pytest.mark.parametrize("otsl", ["<fcel>a<nl><fcel>b<fcel>c<nl>", "<fcel>a<ecel><nl><fcel>b<fcel>c<nl>"])
+def test_short_rows_are_padded_to_the_widest(otsl: str) -> None:
+    assert parse(otsl).rows == [[Cell("a", 0), Cell("", 1)], [Cell("b", 0), Cell("c", 1)]]
+
+
+def test_a_place_that_the_row_above_lacks_cannot_be_merged_into() -> None:
+    assert parse("<fcel>a<nl><fcel>b<ucel><nl>").rows == [[Cell("a", 0), Cell("", 1)], [Cell("b", 0), Cell("", 1)]]
+
+
+@pytest.mark.parametrize("cut", ["", "<", "<n", "<nl", "<nl>", "<nl><", "<nl><fce", "<nl><nl>"])
+def test_a_table_that_breaks_off_keeps_all_its_cells(cut: str) -> None:
+    assert parse(f"<fcel>a<fcel>b{cut}").rows == [[Cell("a", 0), Cell("b", 1)]]
+
+
+def test_an_endless_row_is_joined_at_the_widest() -> None:
+    table = parse("<fcel>a<nl>" * 3 + "<fcel>b" * (WIDEST + 2) + "<nl>")
+    assert table.width == WIDEST
+    assert table.rows[3][-1].text == "b b b"
+
+
+@PROPERTY
+@given(SOUPS)
+def test_any_soup_of_tags_covers_every_place_once(soup: str) -> None:
+    table = parse(soup)
+    assert sorted(covered(table)) == [(r, c) for r in range(len(table.rows)) for c in range(table.width)]
+
+
+@PROPERTY
+@given(SOUPS)
+def test_a_browser_sees_the_cells_where_they_are(soup: str) -> None:
+    table = parse(soup)
+    seen = Browser(table.html())
+    assert seen.overlaps == 0
+    assert sorted(seen.owners) == sorted(covered(table))
+    starts = {(row, cell.column) for row, cells in enumerate(table.rows) for cell in cells}
+    assert set(seen.owners.values()) == starts
+
+
+@PROPERTY
+@given(SOUPS)
+def test_streamed_html_is_well_formed(soup: str) -> None:
+    seen = Browser("".join(streamed("html", soup)))
+    assert seen.open == []
+    assert seen.overlaps == 0
+
+
+@PROPERTY
+@given(SOUPS)
+@pytest.mark.parametrize("table_format", ["auto", "markdown", "html"])
+def test_no_text_is_lost(table_format: TableFormat, soup: str) -> None:
+    for text in (whole(table_format, soup), "".join(streamed(table_format, soup))):
+        assert (text.count("x"), text.count("y")) == (soup.count("<fcel>x"), soup.count("y"))
+
+
+@PROPERTY
+@given(SOUPS, st.booleans())
+def test_every_line_of_a_markdown_table_has_the_pipes_of_its_header(soup: str, streaming: bool) -> None:
+    text = "".join(streamed("markdown", soup)) if streaming else whole("markdown", soup)
+    tables = [block.split("\n") for block in text.split("\n\n") if block.startswith("|")]
+    assert bool(tables) == bool(parse(soup).rows)
+    for table in tables:
+        assert {pipes(line) for line in table} == {pipes(table[1])}
+        assert set(table[1]) == set("| -")
+
+
+def test_markdown_has_its_header_first() -> None:
+    assert whole("markdown", REGULAR) == "| Item | Price |\n| --- | --- |\n| Tea | 2.50 |\n| Cake |  |"
+
+
+def test_markdown_leaves_merged_places_empty() -> None:
+    assert whole("markdown", MERGED) == (
+        "| Year | Sales |  |\n| --- | --- | --- |\n|  | net | gross |\n| 2018 | 1 | 2 |"
+    )
+
+
+def test_html_has_a_row_a_line() -> None:
+    assert whole("html", MERGED) == (
+        '<table>\n<tr><td rowspan="2">Year</td><td colspan="2">Sales</td></tr>\n'
+        "<tr><td>net</td><td>gross</td></tr>\n"
+        "<tr><td>2018</td><td>1</td><td>2</td></tr>\n</table>"
+    )
+
+
+def test_a_whole_table_of_html_has_its_short_rows_padded() -> None:
+    assert whole("html", "<fcel>a<nl><fcel>b<fcel>c<nl>") == whole("html", "<fcel>a<ecel><nl><fcel>b<fcel>c<nl>")
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown", "html"),
+    [
+        ("a|b", r"a\|b", "a|b"),
+        (r"\|x\|", r"\\|x\\|", r"\|x\|"),  # Markdown takes one backslash off a pipe
+        ("one\n\n two\r\nthree", "one<br>two<br>three", "one<br>two<br>three"),
+        ("1 < 2 & 3", "1 < 2 & 3", "1 &lt; 2 &amp; 3"),
+    ],
+)
+def test_what_would_break_a_cell_is_escaped(text: str, markdown: str, html: str) -> None:
+    assert whole("markdown", f"<fcel>{text}<nl>") == f"| {markdown} |\n| --- |"
+    assert whole("html", f"<fcel>{text}<nl>") == f"<table>\n<tr><td>{html}</td></tr>\n</table>"
+
+
+@pytest.mark.parametrize(
+    ("raw", "other"),
+    [(REGULAR, "markdown"), (MERGED, "html"), ("<fcel>a<fcel>b<nl><ucel><fcel>c<nl>", "html")],
+)
+def test_auto_is_markdown_without_merged_cells(raw: str, other: TableFormat) -> None:
+    assert whole("auto", raw) == whole(other, raw)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_otsl_is_left_as_it_is(streaming: bool) -> None:
+    finisher = TableFinisher("otsl", streaming=streaming)
+    assert finisher.push(f"a {MERGED} b <fce") + finisher.end() == f"a {MERGED} b <fce"
+
+
+def test_streamed_otsl_holds_back_no_more_than_half_a_tag() -> None:
+    finisher = TableFinisher("otsl", streaming=True)
+    assert finisher.push("<fcel>a <nl") == "<fcel>a "
+
+
+def test_rows_of_markdown_leave_as_they_end() -> None:
+    assert streamed("markdown", REGULAR) == [
+        "| Item | Price |\n| --- | --- |",
+        "\n| Tea | 2.50 |",
+        "\n| Cake |  |",
+        "",
+    ]
+
+
+def test_a_row_of_html_leaves_when_the_next_does_not_merge_into_it() -> None:
+    assert streamed("html", "<fcel>a<fcel>b<nl><ucel><fcel>c<nl><fcel>d<fcel>e<nl>") == [
+        "",
+        "",
+        '<table>\n<tr><td rowspan="2">a</td><td>b</td></tr>\n<tr><td>c</td></tr>',
+        "\n<tr><td>d</td><td>e</td></tr>\n</table>",
+    ]
+
+
+@pytest.mark.parametrize("raw", [MERGED, REGULAR])
+@pytest.mark.parametrize("table_format", ["auto", "markdown", "html"])
+def test_a_streamed_table_is_that_of_the_whole_answer(raw: str, table_format: TableFormat) -> None:
+    assert "".join(streamed(table_format, raw)) == whole(table_format, raw)
+
+
+def test_streamed_auto_stays_markdown_once_begun() -> None:
+    raw = "<fcel>a<fcel>b<nl><fcel>c<lcel><nl>"
+    assert "".join(streamed("auto", raw)) == "| a | b |\n| --- | --- |\n| c |  |"
+
+
+def test_streamed_markdown_loses_no_text_of_a_row_longer_than_the_header() -> None:
+    raw = "<fcel>a<fcel>b<nl><fcel>1<fcel>2<ecel><fcel>3<nl><fcel>4<nl>"
+    assert "".join(streamed("markdown", raw)) == "| a | b |\n| --- | --- |\n| 1 | 2 3 |\n| 4 |  |"
+
+
+@pytest.mark.parametrize("table_format", ["auto", "markdown", "html", "otsl"])
+@pytest.mark.parametrize("text", ["", " \n", "No table.", " 1 < 2, <b> and <n", "two\n\n lines \n"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_text_without_a_table_is_left_as_it_is(table_format: TableFormat, text: str, streaming: bool) -> None:
+    finisher = TableFinisher(table_format, streaming=streaming)
+    assert finisher.push(text) + finisher.end() == text
+
+
+@pytest.mark.parametrize("blanks", ["", " ", "\n", "\n\n\n"])
+def test_text_and_tables_stand_apart(blanks: str) -> None:
+    one, other = "<fcel>a<nl><fcel>b<nl>", "<fcel>c<nl>"
+    raw = f"Before{blanks}{one}{blanks}between {blanks}them{blanks}{other}{blanks}after.{blanks}"
+    assert "".join(streamed("markdown", raw)) == (
+        f"Before\n\n| a |\n| --- |\n| b |\n\nbetween {blanks}them\n\n| c |\n| --- |\n\nafter.{blanks}"
+    )
+
+
+def test_text_leaves_as_it_comes() -> None:
+    finisher = TableFinisher("markdown", streaming=True)
+    assert [finisher.push(piece) for piece in ("So ", "far", " <", "3 <fc")] == ["So", " far", "", " <3"]
+
+
+def test_the_end_of_a_row_without_a_table_is_the_end_of_a_line() -> None:
+    assert whole("markdown", "one<nl>two") == "one\ntwo"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "Year | Revenue\n2018 | 104.22\n2019 | 99",
+        "| Year | Revenue |\n| 2018 | 104.22 |\n| 2019 | 99 |\n",
+        "Year | Revenue\n--- | ---\n2018 | 104.22\n2019 | 99",
+        "| Year | Revenue |\n|:---|---:|\n| 2018 | 104.22 |\n\n| 2019 | 99",
+        "Year|Revenue\r\n2018|104.22\r\n2019|99\r\n",
+    ],
+)
+def test_a_chart_becomes_a_table(raw: str) -> None:
+    assert chart(raw) == "| Year | Revenue |\n| --- | --- |\n| 2018 | 104.22 |\n| 2019 | 99 |"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("1", "1"),  # text ends the table
+        ("1 |", "| 1 |  |"),
+        ("| 1", "|  | 1 |"),
+        ("1 | 2 | 3 | | 4", "| 1 | 2 3 4 |"),
+        (r"a \| b | c", r"| a \| b | c |"),
+        ("- | -", "| - | - |"),
+    ],
+)
+def test_a_row_of_a_chart_has_the_cells_of_the_header(row: str, expected: str) -> None:
+    gap = "\n" if expected.startswith("|") else "\n\n"
+    assert chart(f"x | y\n{row}") == f"| x | y |\n| --- | --- |{gap}{expected}"
+
+
+def test_dashes_below_the_first_row_of_a_chart_are_values() -> None:
+    assert chart("x | y\n1 | 2\n--- | ---") == "| x | y |\n| --- | --- |\n| 1 | 2 |\n| --- | --- |"
+
+
+def test_a_header_that_begins_with_a_pipe_only_has_an_empty_corner() -> None:
+    assert chart(" | 2018 | 2019\nTea | 1 | 2") == "|  | 2018 | 2019 |\n| --- | --- | --- |\n| Tea | 1 | 2 |"
+
+
+def test_rows_of_a_chart_leave_with_their_lines() -> None:
+    finisher = ChartFinisher()
+    pieces = ["Year | Re", "venue\n20", "18 | 1", "\n"]
+    assert [finisher.push(piece) for piece in pieces] == ["", "| Year | Revenue |\n| --- | --- |", "", "\n| 2018 | 1 |"]
+
+
+def test_text_around_a_chart_stays() -> None:
+    assert chart("Sales\nx | y\n1 | 2\nSource: us\nz | w\n") == (
+        "Sales\n\n| x | y |\n| --- | --- |\n| 1 | 2 |\n\nSource: us\n\n| z | w |\n| --- | --- |"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "no chart", "two\n lines \n\n"])
+def test_text_without_a_chart_is_left_as_it_is(text: str) -> None:
+    assert chart(text) == text
