@@ -5,10 +5,10 @@ held out of training: how items are set, which words label an amount, where a la
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,8 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from models.paddleocr_vl import prompts
 from scripts.render_text import BUILT_IN, STREETS, Page, Writer, edges, load_font, paint
 
-Kind = Literal["receipt", "invoice", "form", "table"]
-KINDS: tuple[Kind, ...] = ("receipt", "invoice", "form", "table")
+KINDS = ("receipt", "invoice", "form", "table")
 MARGIN = 8  # pixels around the print
 GAP = 10  # pixels at least between two texts of a line
 TRIES = 30  # to make contents that fit
@@ -37,11 +36,9 @@ class Style:
 
 @dataclass(frozen=True)
 class Run:
-    """Text at a place of a line; `at` is the share of the width where it begins ("l"), is centred ("c") or ends ("r")."""
-
     text: str
-    at: float = 0.0
-    align: Literal["l", "c", "r"] = "l"
+    at: float = 0.0  # the share of the width where it begins, is centred or ends
+    align: str = "l"  # begins: l, is centred: c, ends: r
 
 
 Line = list[Run]
@@ -52,7 +49,7 @@ Rule = tuple[float, float, float, float]  # x0, y0, x1, y1
 class Sheet:
     """A document before it is painted."""
 
-    kind: Kind
+    kind: str
     width: int
     height: int
     font: ImageFont.FreeTypeFont
@@ -69,25 +66,19 @@ class Sheet:
 
 
 def choose_style(rng: random.Random, fonts: Sequence[str], *, held_out: bool) -> Style:
-    size = rng.randint(14, 19)
-    return Style(
-        rng.choice(fonts),
-        size,
-        min(450, rng.randint(15, 27) * size),
-        rng.uniform(1.15, 1.45),
-        rng.randint(1, 4),
-        held_out,
-    )
+    size = rng.randint(18, 24)
+    width = min(520, rng.randint(15, 25) * size)
+    return Style(rng.choice(fonts), size, width, rng.uniform(1.2, 1.5), rng.randint(1, 4), held_out)
 
 
-def make_sheet(rng: random.Random, kind: Kind, style: Style) -> Sheet:
+def make_sheet(rng: random.Random, kind: str, style: Style) -> Sheet:
     if kind == "table":
         return fitted(partial(table, rng, style))
     contents = {"receipt": receipt, "invoice": invoice, "form": form}[kind]
     return fitted(lambda: set_lines(style, kind, *contents(rng, style)))
 
 
-class TooWide(Exception):
+class TooWideError(Exception):
     pass
 
 
@@ -95,10 +86,10 @@ def fitted(make: Any) -> Sheet:
     for _ in range(TRIES):
         try:
             sheet: Sheet = make()
-        except TooWide:
+        except TooWideError:
             continue
         return sheet
-    raise TooWide
+    raise TooWideError
 
 
 def draw_sheet(rng: random.Random, sheet: Sheet, width: int | None = None, height: int | None = None) -> Page:
@@ -162,7 +153,7 @@ def receipt(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any
     setting = some(
         rng, style.held_out, ["name price", "qty name price", "columns"], ["name qty price", "qty x name price"]
     )
-    items = []
+    items: list[dict[str, Any]] = []
     for _ in range(style.items):
         each, count = rng.randint(50, 4000), rng.choice([1, 1, 1, 2, 3, 4])
         items.append({"name": title(writer), "qty": count, "price": each * count})
@@ -236,7 +227,7 @@ def invoice(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any
         ]
     )
     date, due = plain_date(rng), plain_date(rng)
-    items = []
+    items: list[dict[str, Any]] = []
     for _ in range(min(3, style.items)):
         each, count = rng.randint(100, 30000), rng.choice([1, 2, 3, 5, 10, 12])
         items.append(
@@ -308,7 +299,7 @@ def invoice(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any
 
 def form(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any]]:
     writer = Writer(rng, held_out=style.held_out)
-    makers = {
+    makers: dict[str, Callable[[], str]] = {
         "Name": lambda: person(writer),
         "First name": lambda: rng.choice(writer.names),
         "Address": lambda: f"{rng.randint(1, 999)} {rng.choice(writer.names)} {rng.choice(STREETS)}",
@@ -353,15 +344,20 @@ def sums(rng: random.Random, style: Style, money: Money, subtotal: int, tax: int
     )
     values = [money.show(subtotal), money.show(tax), money.show(subtotal + tax, total=True)]
     return [
-        [Run(name, *([0.35] if style.items % 2 else [])), Run(value, 1, "r")]
+        [Run(name, 0.35 if style.items % 2 else 0.0), Run(value, 1, "r")]
         for name, value in zip(names, values, strict=True)
     ]
+
+
+SHOPS = """
+    Store|Market|Foods|Shop|Ltd.|Inc.|Cafe|& Sons|Bakery|Supply|Works
+""".strip().split("|")
 
 
 def shop(writer: Writer) -> str:
     rng = writer.rng
     first = rng.choice(writer.names) if rng.random() < 0.5 else writer.word().capitalize()
-    name = f"{first} {rng.choice(['Store', 'Market', 'Foods', 'Shop', 'Ltd.', 'Inc.', 'Cafe', '& Sons', 'Bakery', 'Supply', 'Works'])}"
+    name = f"{first} {rng.choice(SHOPS)}"
     return name.upper() if rng.random() < 0.25 else name
 
 
@@ -390,8 +386,8 @@ def clock(rng: random.Random) -> str:
 # --- setting --------------------------------------------------------------------------------------------------------
 
 
-def set_lines(style: Style, kind: Kind, lines: list[Line], truth: dict[str, Any]) -> Sheet:
-    """Lines of runs, read from left to right with a space between runs. Raises TooWide."""
+def set_lines(style: Style, kind: str, lines: list[Line], truth: dict[str, Any]) -> Sheet:
+    """Lines of runs, read from left to right with a space between runs. Raises TooWideError."""
     font = load_font(style.font, style.size)
     ascent, descent = font.getmetrics()
     pitch = max(style.size * style.pitch, min(ascent + descent, 1.3 * style.size))
@@ -406,7 +402,7 @@ def set_lines(style: Style, kind: Kind, lines: list[Line], truth: dict[str, Any]
             xs = edges(font, run.text)
             x = MARGIN + inner * run.at - xs[-1] * {"l": 0.0, "c": 0.5, "r": 1.0}[run.align]
             if x < (end + GAP if end else MARGIN - 1) or x + xs[-1] > style.width - MARGIN + 1:
-                raise TooWide
+                raise TooWideError
             if end:
                 places.append(((end + x) / 2, middle))  # the space between two runs
             marks.append((x, y, run.text))
@@ -419,7 +415,7 @@ def set_lines(style: Style, kind: Kind, lines: list[Line], truth: dict[str, Any]
 
 
 def table(rng: random.Random, style: Style) -> Sheet:
-    """A table and its OTSL (Lysak et al. 2023, arXiv:2305.03393). Raises TooWide."""
+    """A table and its OTSL (Lysak et al. 2023, arXiv:2305.03393). Raises TooWideError."""
     font = load_font(style.font, style.size)
     ascent, descent = font.getmetrics()
     writer = Writer(rng, held_out=style.held_out)
@@ -438,7 +434,7 @@ def table(rng: random.Random, style: Style) -> Sheet:
     widths = [width + 2 * pad + rng.uniform(0, 12) for width in natural]
     pitch = max(style.size * style.pitch, ascent + descent) + rng.uniform(0, 6)
     if sum(widths) > style.width - 2 * MARGIN:
-        raise TooWide
+        raise TooWideError
     xs, ys = MARGIN + np.cumsum([0.0, *widths]), MARGIN + pitch * np.arange(rows + 1)
     aligns = ["l"] + [rng.choice("lcr") for _ in range(columns - 1)]
     marks, pieces, places, cells = [], [], [], []
@@ -461,7 +457,7 @@ def table(rng: random.Random, style: Style) -> Sheet:
             letters = edges(font, text)
             left, right = xs[c] + pad, xs[c + across] - pad
             if left + letters[-1] > right + 1:
-                raise TooWide
+                raise TooWideError
             align = "c" if across > 1 else aligns[c]
             x = {"l": left, "c": (left + right - letters[-1]) / 2, "r": right - letters[-1]}[align]
             y = (ys[r] + ys[r + down] - ascent - descent) / 2
@@ -477,7 +473,7 @@ def table(rng: random.Random, style: Style) -> Sheet:
 
 
 def cell_texts(rng: random.Random, writer: Writer, rows: int, columns: int) -> list[list[str]]:
-    makers = [
+    makers: list[Callable[[], str]] = [
         lambda: title(writer, 1),
         lambda: title(writer, 2),
         lambda: str(int(10 ** rng.uniform(0, 4))),
