@@ -1,8 +1,8 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Draws the sample document that the examples and the tests read: scripts/create_test_image.py [OUT]
+"""Draws the sample pictures that the examples and the tests read: scripts/create_test_image.py [OUT] [--sample NAME]
 
 In the font that Pillow carries and at the size of print that the embedded checkpoint was trained on, so that the
-sample looks the same on every machine and can be read without downloading a model.
+samples look the same on every machine and can be read without downloading a model.
 """
 
 import argparse
@@ -12,32 +12,101 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-TITLE = "Test Document"
-BODY = (
-    "Date: March 14, 2025",
-    "The quick brown fox reads",
-    "two pages every morning.",
-    "Total: $42.50",
-)
-TEXT = "\n".join((TITLE, *BODY))
+Row = tuple[str, ...]
+"""Texts of a line: the first at its left end, the last at its right end, others ending at two thirds of the width."""
 
 TITLE_SIZE, BODY_SIZE = 26, 20  # pixels per em
 PITCH = 1.4  # of the type size, from line to line
 MARGIN = 12  # pixels
+GAP = 16  # pixels at least between two texts of a line
+CELL = 8  # pixels around the text of a table's cell
+
+SAMPLES: dict[str, list[Row]] = {
+    "document": [
+        ("Test Document",),
+        ("Date: March 14, 2025",),
+        ("The quick brown fox reads",),
+        ("two pages every morning.",),
+        ("Total: $42.50",),
+    ],
+    "receipt": [
+        ("Corner Bakery",),
+        ("Date: 2025-03-14",),
+        ("2 Walnut bread", "9.00"),
+        ("1 Apple cake", "3.50"),
+        ("Subtotal", "12.50"),
+        ("Tax", "1.25"),
+        ("Total", "$13.75"),
+    ],
+    "invoice": [
+        ("Mill Supply",),
+        ("Invoice No: 2041",),
+        ("Date: 14/03/2025",),
+        ("Due Date: 14/04/2025",),
+        ("Bill To: Anna Carter",),
+        ("Item", "Qty", "Amount"),
+        ("Oak plank", "4", "96.00"),
+        ("Subtotal", "96.00"),
+        ("Tax", "9.60"),
+        ("Total", "$105.60"),
+    ],
+    "form": [
+        ("Name: Anna Carter",),
+        ("City: Brighton",),
+        ("Phone: 555-201-0147",),
+        ("Email:",),
+    ],
+    "table": [
+        ("Tree", "Height", "Count"),
+        ("Oak", "21.5", "14"),
+        ("Birch", "17.0", "8"),
+    ],
+}  # fmt: skip
 
 
-def draw() -> Image.Image:
-    """The sample document, black on white, just large enough for its text."""
-    lines = [(TITLE, TITLE_SIZE), *((line, BODY_SIZE) for line in BODY)]
-    fonts = {size: load_font(size) for _, size in lines}
-    width = max(fonts[size].getbbox(line)[2] for line, size in lines)
-    height = sum(size * PITCH for _, size in lines)
-    image = Image.new("RGB", (round(width) + 2 * MARGIN, round(height) + 2 * MARGIN), "white")
+def text_of(sample: str) -> str:
+    """What stands in a sample, line by line."""
+    return "\n".join(" ".join(row) for row in SAMPLES[sample])
+
+
+def draw(sample: str = "document") -> Image.Image:
+    """A sample, black on white, just large enough for its text."""
+    return draw_table(SAMPLES[sample]) if sample == "table" else draw_lines(sample)
+
+
+def draw_lines(sample: str) -> Image.Image:
+    """The title of the document stands in larger type."""
+    rows = SAMPLES[sample]
+    fonts = [load_font(TITLE_SIZE if sample == "document" and i == 0 else BODY_SIZE) for i in range(len(rows))]
+    widths = [[font.getlength(text) for text in row] for row, font in zip(rows, fonts, strict=True)]
+    inner = round(max(sum(row) + GAP * (len(row) - 1) for row in widths))
+    inner += sum(row[-1] for row in widths[-1:]) if max(map(len, rows)) > 2 else 0  # room for a column between
+    height = sum(font.size * PITCH for font in fonts)
+    image = Image.new("RGB", (round(inner) + 2 * MARGIN, round(height) + 2 * MARGIN), "white")
     canvas = ImageDraw.Draw(image)
     y = float(MARGIN)
-    for line, size in lines:
-        canvas.text((MARGIN, round(y)), line, font=fonts[size], fill="black")
-        y += size * PITCH
+    for row, lengths, font in zip(rows, widths, fonts, strict=True):
+        for i, (text, length) in enumerate(zip(row, lengths, strict=True)):
+            end = inner if i == len(row) - 1 else inner * 2 / 3
+            x = 0 if i == 0 else end - length
+            canvas.text((MARGIN + round(x), round(y)), text, font=font, fill="black")
+        y += font.size * PITCH
+    return image
+
+
+def draw_table(rows: Sequence[Row]) -> Image.Image:
+    """A ruled table."""
+    font = load_font(BODY_SIZE)
+    widths = [round(max(font.getlength(text) for text in column)) + 2 * CELL for column in zip(*rows, strict=True)]
+    height = round(BODY_SIZE * PITCH) + CELL
+    image = Image.new("RGB", (sum(widths) + 2 * MARGIN, height * len(rows) + 2 * MARGIN), "white")
+    canvas = ImageDraw.Draw(image)
+    for r, row in enumerate(rows):
+        x, y = MARGIN, MARGIN + r * height
+        for text, width in zip(row, widths, strict=True):
+            canvas.rectangle((x, y, x + width, y + height), outline="black")
+            canvas.text((x + CELL, y + CELL // 2), text, font=font, fill="black")
+            x += width
     return image
 
 
@@ -49,15 +118,16 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Draw the sample document.")
+    parser = argparse.ArgumentParser(description="Draw a sample picture.")
     parser.add_argument("out", nargs="?", type=Path, default=Path("test_document.png"), help="default: %(default)s")
-    out: Path = parser.parse_args(arguments).out
+    parser.add_argument("--sample", choices=SAMPLES, default="document", help="default: %(default)s")
+    asked = parser.parse_args(arguments)
     try:
-        draw().save(out)
+        draw(asked.sample).save(asked.out)
     except (OSError, ValueError) as error:
-        print(f"{out} cannot be written: {error}", file=sys.stderr)
+        print(f"{asked.out} cannot be written: {error}", file=sys.stderr)
         return 1
-    print(out)
+    print(asked.out)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The sample document, within what the embedded checkpoint can read."""
+"""The sample pictures, within what the embedded checkpoint can read."""
 
 from pathlib import Path
 
@@ -6,35 +6,54 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.create_test_image import MARGIN, TEXT, TITLE, draw, main
+from scripts.create_test_image import CELL, MARGIN, SAMPLES, draw, main, text_of
 
 DATA = Path(__file__).parents[1] / "data"
 
 
-def test_the_picture_is_no_wider_than_the_embedded_checkpoint_reads() -> None:
-    assert draw().width <= 440
+every_sample = pytest.mark.parametrize("sample", SAMPLES)
 
 
-def test_the_text_has_a_title_a_date_a_price_and_at_most_six_lines() -> None:
-    assert TITLE == "Test Document"
-    assert "March 14, 2025" in TEXT
-    assert "Total: $42.50" in TEXT
-    assert len(TEXT.splitlines()) <= 6
+@every_sample
+def test_the_picture_is_no_wider_than_the_embedded_checkpoint_reads(sample: str) -> None:
+    assert draw(sample).width <= 440
 
 
-def test_nothing_is_cut_at_the_edges() -> None:
-    ink = np.asarray(draw().convert("L")) < 128
+def test_the_document_has_a_title_a_date_a_price_and_at_most_six_lines() -> None:
+    text = text_of("document")
+    assert text.startswith("Test Document\n")
+    assert "March 14, 2025" in text
+    assert "Total: $42.50" in text
+    assert len(text.splitlines()) <= 6
+
+
+@every_sample
+def test_nothing_is_cut_at_the_edges(sample: str) -> None:
+    ink = np.asarray(draw(sample).convert("L")) < 128
+    margin = MARGIN - CELL if sample == "table" else MARGIN
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    assert rows[0] >= MARGIN
-    assert columns[0] >= MARGIN
-    assert rows[-1] < ink.shape[0] - MARGIN
-    assert columns[-1] < ink.shape[1] - MARGIN
+    assert rows[0] >= margin
+    assert columns[0] >= margin
+    assert rows[-1] < ink.shape[0] - margin
+    assert columns[-1] < ink.shape[1] - margin
 
 
-def test_the_stored_sample_is_what_the_script_draws() -> None:
-    with Image.open(DATA / "test_document.png") as stored:
-        assert np.array_equal(np.asarray(stored.convert("RGB")), np.asarray(draw()))
-    assert (DATA / "test_document.txt").read_text() == TEXT
+@pytest.mark.parametrize("sample", ["receipt", "invoice"])
+def test_texts_of_a_line_keep_their_distance(sample: str) -> None:
+    """So far apart that a reader sees two: the widest gap of ink in the line of the first item."""
+    row = next(i for i, row in enumerate(SAMPLES[sample]) if len(row) > 1)
+    picture = np.asarray(draw(sample).convert("L"))
+    line = picture[MARGIN + 28 * row : MARGIN + 28 * (row + 1)] < 128
+    columns = np.flatnonzero(line.any(axis=0))
+    assert np.diff(columns).max() >= 14
+
+
+@every_sample
+def test_the_stored_sample_is_what_the_script_draws(sample: str) -> None:
+    stored = DATA / f"test_{sample}.png"
+    with Image.open(stored) as image:
+        assert np.array_equal(np.asarray(image.convert("RGB")), np.asarray(draw(sample)))
+    assert stored.with_suffix(".txt").read_text() == text_of(sample)
 
 
 def test_the_picture_is_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
