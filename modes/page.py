@@ -81,9 +81,8 @@ def _lines(text: str, mark: str) -> Iterator[tuple[int, str]]:
     """Lines with something to read. An amount alone on one belongs to the line before: a gap was read as its end."""
     waiting: tuple[int, int] | None = None
     for match in re.finditer(r"[^\n]*\w[^\n]*", text):
-        found = numbers(match[0], mark)
-        alone = len(found) == 1 and found[0].amount and not re.search(r"[^\W\d]{4}", match[0])
-        if waiting is not None and alone and not any(number.amount for number in numbers(text[slice(*waiting)], mark)):
+        priced = waiting is not None and any(number.amount for number in numbers(text[slice(*waiting)], mark))
+        if waiting is not None and not priced and _is_amount(match[0], mark):
             waiting = waiting[0], match.end()
             continue
         if waiting is not None:
@@ -91,6 +90,16 @@ def _lines(text: str, mark: str) -> Iterator[tuple[int, str]]:
         waiting = match.span()
     if waiting is not None:
         yield waiting[0], text[slice(*waiting)]
+
+
+def _is_amount(text: str, mark: str) -> bool:
+    """An amount with its currency, and no word besides."""
+    found = numbers(text, mark)
+    if len(found) != 1 or not found[0].amount:
+        return False
+    start, end = found[0].start, found[0].end
+    mark_start, mark_end = found[0].currency or (start, end)
+    return not re.search(r"\w", text[: min(start, mark_start)] + text[max(end, mark_end) :])
 
 
 def title_line(page: Page) -> Span | None:

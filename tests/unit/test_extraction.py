@@ -1,0 +1,246 @@
+"""From perfect transcripts to values: what is found, what is left to the model, and that all of it is on the page."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from llguidance import LLMatcher, LLTokenizer
+
+from modes.extraction import Form
+from modes.schemas import SCHEMAS, parse
+
+
+def filled(mode: str, *lines: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(form(mode, *lines).content())
+    return found
+
+
+def form(mode: str, *lines: str) -> Form:
+    return Form(parse(SCHEMAS[mode]), "\n".join(lines))
+
+
+def own(*lines: str, **properties: Any) -> Form:
+    return Form(parse({"type": "object", "properties": properties}), "\n".join(lines))
+
+
+TEXT, NUMBER = {"type": "string"}, {"type": "number"}
+
+# --- receipts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "TOTAL $13.30",
+        "Total: 13.30",
+        "Total (3 items) 13.30",
+        "Amount due 13.30",
+        "Total incl. 7% VAT 13.30",
+        "合计: 13.30",
+    ],
+)
+def test_a_total_is_what_stands_behind_its_label(line: str) -> None:
+    assert filled("receipt", "Shop", line)["total"] == 13.30
+
+
+@pytest.mark.parametrize("line", ["Subtotal 9.00", "Sub total 9.00", "SUB-TOTAL: 9.00", "Total before tax 9.00"])
+def test_a_subtotal_is_no_total(line: str) -> None:
+    found = filled("receipt", "Shop", line)
+    assert (found["subtotal"], found["total"]) == (9, None)
+
+
+@pytest.mark.parametrize("line", ["Tax 7% 2.10", "VAT (20%) £2.10", "Sales tax: 2.10", "税额 2.10"])
+def test_a_rate_is_no_tax(line: str) -> None:
+    assert filled("receipt", "Shop", line)["tax"] == 2.10
+
+
+@pytest.mark.parametrize("line", ["Date: 04/03/2026", "04/03/2026 14:22", "Sold on 04/03/2026"])
+def test_a_date_needs_no_label(line: str) -> None:
+    assert filled("receipt", "Shop", line)["date"] == "04/03/2026"
+
+
+def test_the_merchant_is_the_first_line_that_says_more_than_receipt() -> None:
+    assert filled("receipt", "RECEIPT", "Corner Cafe", "Total 1.00")["merchant"] == "Corner Cafe"
+    assert filled("invoice", "Acme Ltd. INVOICE", "Total 1.00")["vendor"] == "Acme Ltd."
+
+
+@pytest.mark.parametrize(
+    ("line", "item"),
+    [
+        ("Green tea 7.50", ("Green tea", None, 7.5)),
+        ("2 Green tea 7.50", ("Green tea", 2, 7.5)),
+        ("2 x Green tea $7.50", ("Green tea", 2, 7.5)),
+        ("Green tea x2 7.50", ("Green tea", 2, 7.5)),
+        ("Green tea 2 x 3.75 7.50", ("Green tea", 2, 7.5)),
+        ("Windows 11 119.00", ("Windows 11", None, 119)),
+        ("Tax software 30.00", ("Tax software", None, 30)),
+    ],
+)
+def test_an_item_is_a_line_that_ends_with_its_price(line: str, item: tuple[str, int | None, float]) -> None:
+    (found,) = filled("receipt", "Shop", line, "Total 99.00")["items"]
+    assert (found["name"], found["qty"], found["price"]) == item
+
+
+@pytest.mark.parametrize("line", ["12 Main Street", "Tel. 200-9286", "2026-03-04 12:30", "Card **** 12", "Cash 50.00"])
+def test_other_lines_are_no_items(line: str) -> None:
+    assert filled("receipt", "Shop", line, "Total 9.00")["items"] == []
+
+
+def test_what_stands_below_the_sums_is_no_item() -> None:
+    assert filled("receipt", "Shop", "Tea 5.00", "Total 5.00", "You saved 1.00")["items"] == [
+        {"name": "Tea", "qty": None, "price": 5}
+    ]
+
+
+def test_a_gap_that_was_read_as_a_new_line_does_not_part_a_label_from_its_amount() -> None:
+    found = filled("receipt", "Shop", "Tea", "5.00", "Total", "$5.00")
+    assert (found["items"][0]["name"], found["total"], found["currency"]) == ("Tea", 5, "$")
+
+
+def test_an_empty_page_gives_an_object_of_nulls() -> None:
+    empty = dict.fromkeys(("merchant", "date", "currency", "subtotal", "tax", "total"))
+    assert filled("receipt", "") == empty | {"items": []}
+
+
+# --- invoices and forms ---------------------------------------------------------------------------------------------
+
+
+def test_labels_may_share_a_line() -> None:
+    found = filled("invoice", "Acme", "Invoice No: INV-7 Date: 4 Mar 2026", "Bill To: Ann Due: 5 Apr 2026")
+    assert (found["invoice_number"], found["date"]) == ("INV-7", "4 Mar 2026")
+    assert (found["customer"], found["due_date"]) == ("Ann", "5 Apr 2026")
+
+
+def test_the_columns_head_says_what_the_numbers_of_an_item_are() -> None:
+    lines = ["Description Qty Price Amount", "Blue paint 3 9.50 28.50", "Total 28.50"]
+    assert filled("invoice", *lines)["line_items"] == [
+        {"description": "Blue paint", "quantity": 3, "unit_price": 9.5, "amount": 28.5}
+    ]
+    lines = ["Item Qty Amount", "Model 5 2 28.50", "Total 28.50"]
+    assert filled("invoice", *lines)["line_items"] == [
+        {"description": "Model 5", "quantity": 2, "unit_price": None, "amount": 28.5}
+    ]
+
+
+def test_an_item_named_as_a_label_stays_an_item() -> None:
+    found = filled("invoice", "Acme", "Item Qty Amount", "Currency 5 614.55", "Total $614.55")
+    assert (found["currency"], found["line_items"][0]["description"]) == ("$", "Currency")
+
+
+def test_a_form_has_its_labels_with_their_values() -> None:
+    found = filled("form", "Application", "Name: Ann Lee", "Email:", "Phone: 555-0147", "City:", "Leeds")
+    assert [(field["label"], field["value"]) for field in found["fields"]] == [
+        ("Name", "Ann Lee"),
+        ("Email", None),
+        ("Phone", "555-0147"),
+        ("City", "Leeds"),
+    ]
+
+
+# --- sums -----------------------------------------------------------------------------------------------------------
+
+
+def test_sums_are_exact_decimals() -> None:
+    checks = form("receipt", "Shop", "A1 0.10", "B2 0.20", "Subtotal 0.30", "Tax 0.05", "Total 0.36").checks()
+    assert [(check.rule, check.right, check.holds) for check in checks] == [
+        ("items = subtotal", Decimal("0.30"), True),
+        ("subtotal + tax = total", Decimal("0.36"), False),
+    ]
+
+
+def test_a_sum_with_a_part_missing_is_not_checked() -> None:
+    assert form("receipt", "Shop", "Tea 1.00", "Total 1.00").checks() == []
+
+
+# --- what is left to the model --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> LLTokenizer:
+    return LLTokenizer("byte")
+
+
+def allows(form: Form, tokenizer: LLTokenizer, answer: str) -> bool:
+    matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(form.grammar()))
+    tokens = tokenizer.tokenize_str(answer)
+    return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+
+
+def test_a_page_with_one_candidate_each_leaves_no_question() -> None:
+    assert form("receipt", "Shop", "Total 5.00", "Total: 5.00").questions == {}
+
+
+def test_of_several_candidates_the_model_may_take_only_one_of_them(tokenizer: LLTokenizer) -> None:
+    asked = form("receipt", "Shop", "Total 1.00", "Total 2.00", "Tax 3.00")
+    assert list(asked.questions) == ["total"]
+    assert allows(asked, tokenizer, '{"total":2.00}')
+    assert not allows(asked, tokenizer, '{"total":3.00}')
+    assert not allows(asked, tokenizer, '{"total":null}')
+    asked.settle('{"total":2.00}')
+    assert json.loads(asked.content())["total"] == 2
+
+
+def test_a_text_that_no_label_names_is_a_run_of_whole_words_of_one_line(tokenizer: LLTokenizer) -> None:
+    asked = own("Green tea", "and cake", nickname=TEXT)
+    assert allows(asked, tokenizer, '{"nickname":"Green tea"}')
+    assert allows(asked, tokenizer, '{"nickname":null}')
+    assert not allows(asked, tokenizer, '{"nickname":"Gree"}')
+    assert not allows(asked, tokenizer, '{"nickname":"tea and"}')
+    assert not allows(asked, tokenizer, '{"nickname":"black tea"}')
+
+
+def test_a_number_that_no_label_names_is_one_of_the_page(tokenizer: LLTokenizer) -> None:
+    asked = own("Rooms 12 of 1,500", guests=NUMBER, floors={"type": "integer"})
+    assert allows(asked, tokenizer, '{"guests":1500,"floors":12}')
+    assert not allows(asked, tokenizer, '{"guests":150,"floors":12}')
+
+
+def test_quotes_and_backslashes_of_a_page_never_break_the_json(tokenizer: LLTokenizer) -> None:
+    asked = own('say "hi" C:\\new', nickname=TEXT)
+    assert allows(asked, tokenizer, '{"nickname":"hi"}')
+    assert not allows(asked, tokenizer, '{"nickname":"say \\"hi"}')
+
+
+def test_lists_that_nothing_tells_apart_are_written_by_the_model(tokenizer: LLTokenizer) -> None:
+    asked = own("red green", colours={"type": "array", "items": TEXT, "maxItems": 2})
+    assert allows(asked, tokenizer, '{"colours":["red","green"]}')
+    assert not allows(asked, tokenizer, '{"colours":["red","green","red"]}')
+    asked.settle('{"colours":["red","green"]}')
+    assert json.loads(asked.content()) == {"colours": ["red", "green"]}
+
+
+def test_a_schemas_own_words_may_be_chosen_and_have_no_place(tokenizer: LLTokenizer) -> None:
+    asked = own("Paid in cash", method={"enum": ["cash", "card"]}, paid={"type": "boolean"})
+    assert allows(asked, tokenizer, '{"method":"card","paid":true}')
+    asked.settle('{"method":"card","paid":true}')
+    assert [(field.value, field.span) for field in asked.fields()] == [("card", None), (True, None)]
+
+
+def test_an_answer_that_was_cut_off_leaves_the_likeliest() -> None:
+    asked = form("receipt", "Shop", "Total 1.00", "Total 2.00")
+    asked.settle('{"total":2')
+    assert json.loads(asked.content())["total"] == 1
+
+
+# --- a caller's own schema ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["invoice_number", "invoiceNumber", "Invoice No", "invoice_no"])
+def test_a_propertys_name_finds_the_label_that_it_means(name: str) -> None:
+    assert json.loads(own("Invoice No: 17", **{name: TEXT}).content()) == {name: "17"}
+
+
+def test_a_propertys_own_words_are_a_label_too() -> None:
+    asked = own("Room number: 12", "Guest name: Ann", room_number={"type": "integer"}, guest_name=TEXT)
+    assert json.loads(asked.content()) == {"room_number": 12, "guest_name": "Ann"}
+    assert asked.questions == {}
+
+
+def test_every_value_says_where_it_stands() -> None:
+    asked = own("Room number: 12", "Guest name: Ann", room_number={"type": "integer"}, guest_name=TEXT)
+    assert [asked.page.text[slice(*field.span)] for field in asked.fields() if field.span] == ["12", "Ann"]
+    assert [asked.line_at(field.span) for field in asked.fields() if field.span] == [
+        "Room number: 12",
+        "Guest name: Ann",
+    ]

@@ -1,0 +1,88 @@
+from typing import Any
+
+import pytest
+
+from modes.schemas import SCHEMAS, ArrayNode, Leaf, ObjectNode, SchemaError, of_example, parse, shape_in
+
+
+def leaf(**schema: Any) -> Any:
+    node = parse({"type": "object", "properties": {"a": schema}})
+    assert isinstance(node, ObjectNode)
+    return node.properties["a"]
+
+
+@pytest.mark.parametrize("mode", SCHEMAS)
+def test_the_built_in_schemas_can_be_filled(mode: str) -> None:
+    assert isinstance(parse(SCHEMAS[mode]), ObjectNode)
+
+
+def test_null_beside_a_type_changes_nothing_because_every_value_may_be_null() -> None:
+    assert leaf(type=["string", "null"]) == leaf(anyOf=[{"type": "string"}, {"type": "null"}]) == Leaf("string")
+
+
+def test_references_are_followed() -> None:
+    node = parse(
+        {
+            "properties": {"rows": {"type": "array", "items": {"$ref": "#/$defs/row"}, "maxItems": 3}},
+            "$defs": {"row": {"properties": {"n": {"type": "integer"}}}},
+        }
+    )
+    assert node == ObjectNode({"rows": ArrayNode(ObjectNode({"n": Leaf("integer")}), 3)})
+
+
+def test_an_enum_and_a_boolean_are_choices() -> None:
+    assert leaf(enum=["cash", "card"]).choices == ("cash", "card")
+    assert leaf(type="boolean").choices == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"type": "string", "pattern": "a"}, "'pattern'"),
+        ({"type": "number", "minimum": 1}, "'minimum'"),
+        ({"type": "string", "format": "email"}, "'email'"),
+        ({"type": ["string", "number"]}, "several types"),
+        ({"oneOf": [{"type": "string"}, {"type": "number"}]}, "alternatives"),
+        ({"type": "object"}, "names no properties"),
+        ({"type": "array"}, "not an object"),
+        ({"type": "date"}, "none of JSON's"),
+        ({"$ref": "#/$defs/none"}, "not there"),
+        ({"enum": [[1]]}, "plain values"),
+        (True, "not an object"),
+    ],
+)
+def test_what_a_page_cannot_fill_is_named(schema: Any, says: str) -> None:
+    with pytest.raises(SchemaError, match=r"the schema\.a") as raised:
+        parse({"type": "object", "properties": {"a": schema}})
+    assert says in str(raised.value)
+
+
+def test_a_schema_that_refers_to_itself_ends() -> None:
+    with pytest.raises(SchemaError, match="refers to itself"):
+        parse({"properties": {"a": {"$ref": "#"}}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Use {"shop": "name", "sum": 0, "rows": [{"n": "integer"}]} please',
+        """Schema: {"type": "object", "properties": {"shop": {"type": "string"}, "sum": {"type": "number"},
+        "rows": {"type": "array", "items": {"type": "object", "properties": {"n": {"type": "number"}}}}}}""",
+    ],
+)
+def test_a_text_may_hold_a_schema_or_an_example(text: str) -> None:
+    found = shape_in(text)
+    assert found is not None
+    number = Leaf("number")
+    assert parse(found) == ObjectNode(
+        {"shop": Leaf("string"), "sum": number, "rows": ArrayNode(ObjectNode({"n": number}))}
+    )
+
+
+@pytest.mark.parametrize("text", ["", "no braces", "{not json}", "an empty {}", "{" * 10_000])
+def test_a_text_without_a_shape_names_none(text: str) -> None:
+    assert shape_in(text) is None
+
+
+def test_an_empty_list_of_an_example_holds_strings() -> None:
+    assert of_example([]) == {"type": "array", "items": {"type": "string"}}
