@@ -18,7 +18,7 @@ from api.reading import Page, Reading
 from api.sampling import bounds, sampling, structure_of
 from api.schema import ChatCompletion, ChatRequest, FilePart, ImagePart, Message, PictureOptions, TextPart, ignored
 from api.serving import Serving
-from engine.engine import Engine
+from engine.engine import Engine, Hold
 from engine.errors import EngineError
 from modes.choose import Detail, Task, Turn, choose
 
@@ -33,9 +33,14 @@ async def answer(body: ChatRequest, request: Request, serving: Serving) -> Respo
     """Run one request. Raises ApiError; after the first byte of a stream, errors are events in it."""
     serving.check_model(body.model)
     headers = unknown_fields(body, serving)
-    turns = await load_turns(body.messages, serving.limits)
     try:
-        completion = await begin(body, task_of(body, turns), serving)
+        hold = serving.engine.hold()
+        try:
+            turns = await load_turns(body.messages, serving.limits)
+            completion = await begin(body, task_of(body, turns), serving, hold)
+        except BaseException:
+            hold.release()
+            raise
     except EngineError as error:
         raise translated(error) from error
     if body.stream:
@@ -58,8 +63,8 @@ def task_of(body: ChatRequest, turns: list[Turn]) -> Task:
     return task
 
 
-async def begin(body: ChatRequest, task: Task, serving: Serving) -> Completion:
-    """The completion whose first page is in the queue. Raises ApiError, EngineError."""
+async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold) -> Completion:
+    """The completion, which releases `hold` at its end; its first page is queued. Raises ApiError, EngineError."""
     engine = serving.engine
     structure = structure_of(body)
     node = node_to_fill(body, task, structure)
@@ -70,9 +75,11 @@ async def begin(body: ChatRequest, task: Task, serving: Serving) -> Completion:
         task = replace(task, finished=False)  # what a structure says is finished
     params = sampling(body, task, held, engine.defaults)
     asked = pages(task, body.mm_processor_kwargs, engine)
-    generations = await asked[0].submit(engine, params)
-    readings = [Reading(engine, asked, generation, own) for generation, own in zip(generations, params, strict=True)]
-    return Completion(serving, body, task, readings, node)
+    generations = await asked[0].submit(engine, params, hold)
+    readings = [
+        Reading(engine, asked, generation, own, hold) for generation, own in zip(generations, params, strict=True)
+    ]
+    return Completion(serving, body, task, readings, node, hold)
 
 
 def pages(task: Task, asked: PictureOptions, engine: Engine) -> list[Page]:

@@ -30,6 +30,7 @@ from api.schema import (
     Usage,
 )
 from api.serving import Serving
+from engine.engine import Hold
 from engine.errors import EngineError
 from engine.request import Token, TokenEvent
 from modes.choose import Task
@@ -147,13 +148,20 @@ class Progress:
 
 class Completion:
     def __init__(
-        self, serving: Serving, body: ChatRequest, task: Task, readings: Sequence[Reading], node: Node | None
+        self,
+        serving: Serving,
+        body: ChatRequest,
+        task: Task,
+        readings: Sequence[Reading],
+        node: Node | None,
+        hold: Hold,
     ) -> None:
         """`node`: what each reading is to fill, where the answer is extracted from it."""
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self._started = time.monotonic()
         self._serving, self._body, self._task, self._readings = serving, body, task, readings
+        self._hold = hold
         self._options = body.stream_options or StreamOptions()
         self._answers: list[Answer] = [*readings]
         if node is not None:
@@ -164,6 +172,7 @@ class Completion:
     def abort(self) -> None:
         for answer in self._answers:
             answer.abort()
+        self._hold.release()
 
     async def whole(self) -> ChatCompletion:
         """Raises ApiError."""
@@ -283,10 +292,12 @@ async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, TokenEve
             yield 0, event
         return
     events: asyncio.Queue[tuple[int, TokenEvent] | None] = asyncio.Queue()
+    taken = [asyncio.Semaphore(0) for _ in answers]  # an answer waits with its event: its transcript is just so far
 
     async def forward(index: int) -> None:
         async for event in answers[index].events():
             events.put_nowait((index, event))
+            await taken[index].acquire()
 
     async def forward_all() -> None:
         try:
@@ -300,6 +311,7 @@ async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, TokenEve
     try:
         while (item := await events.get()) is not None:
             yield item
+            taken[item[0]].release()
         await _first_error(task)
     finally:
         task.cancel()

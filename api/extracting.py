@@ -102,9 +102,8 @@ class Extraction:
         page = reading.pages[0].followed_by(("assistant", form.page.text), ("user", form.question()))
         grammar = Structure("grammar", form.grammar(), "grounded")
         try:
-            self._asked = await submit_patiently(
-                page, self._engine, SamplingParams(max_tokens=MOST_CHOICE_TOKENS, structure=grammar)
-            )
+            params = SamplingParams(max_tokens=MOST_CHOICE_TOKENS, structure=grammar)
+            self._asked = await submit_patiently(page, self._engine, params, reading.hold)
         except InvalidRequest as error:
             logger.warning("The model could not be asked about %s: %s", ", ".join(form.questions), error)
             return

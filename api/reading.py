@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
-from engine.engine import Engine, Generation
+from engine.engine import Engine, Generation, Hold
 from engine.errors import QueueFull
 from engine.request import SamplingParams, TokenEvent
 from models.paddleocr_vl.prompts import PixelBounds
@@ -30,9 +30,9 @@ class Page:
         more = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
         return Page(replace(self.prompt, messages=[*self.prompt.messages, *more]), self.bounds)
 
-    async def submit(self, engine: Engine, params: Sequence[SamplingParams]) -> list[Generation]:
+    async def submit(self, engine: Engine, params: Sequence[SamplingParams], hold: Hold) -> list[Generation]:
         """Raises ApiError, EngineError."""
-        return await engine.submit_all(self.prompt.messages, await self._pictures(), params, self.bounds)
+        return await engine.submit_all(self.prompt.messages, await self._pictures(), params, self.bounds, hold)
 
     async def tokens(self, engine: Engine) -> list[int]:
         """Of the prompt, placeholders of pictures included. Raises ApiError, EngineError."""
@@ -45,7 +45,9 @@ class Page:
 
 
 class Reading:
-    def __init__(self, engine: Engine, pages: Sequence[Page], first: Generation, params: SamplingParams) -> None:
+    def __init__(
+        self, engine: Engine, pages: Sequence[Page], first: Generation, params: SamplingParams, hold: Hold
+    ) -> None:
         """`first`: the first page's, in the queue already."""
         self.transcript = Transcript()  # of all pages, as the model writes it
         self.page = 0  # that the newest event is of
@@ -53,6 +55,7 @@ class Reading:
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.completion_tokens = 0
+        self.hold = hold
         self._engine = engine
         self._params = params
         self._generations = [first]
@@ -112,16 +115,16 @@ class Reading:
         return await self._ahead.pop(0) if self._ahead else None
 
     async def _submit(self, page: Page) -> Generation:
-        generation = await submit_patiently(page, self._engine, self._params)
+        generation = await submit_patiently(page, self._engine, self._params, self.hold)
         self._generations.append(generation)
         return generation
 
 
-async def submit_patiently(page: Page, engine: Engine, params: SamplingParams) -> Generation:
+async def submit_patiently(page: Page, engine: Engine, params: SamplingParams, hold: Hold) -> Generation:
     """More work of a request that has been let in: where it finds the queue full, it waits. Raises as `submit`."""
     while True:
         try:
-            (generation,) = await page.submit(engine, [params])
+            (generation,) = await page.submit(engine, [params], hold)
         except QueueFull as full:
             await asyncio.sleep(full.retry_after)
         else:

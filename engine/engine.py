@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 State = Literal["loading", "ready", "draining", "stopped", "failed", "dead"]
 """failed: the model could not be loaded. dead: the thread broke afterwards."""
 
+SECONDS_TO_END = 5.0  # for the step under way, once everybody's time is up
 PREPARE_THREADS = 2  # picture work beside the model's own threads
 
 
@@ -73,6 +74,17 @@ class Generation:
             self._engine.abort(self._sequence)
 
 
+class Hold:
+    """An answer under way: a draining engine goes on, and takes its further prompts, until it is released."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    def release(self) -> None:
+        """Harmless a second time."""
+        self._engine.let_go(self)
+
+
 class Engine:
     def __init__(self, config: EngineConfig, on_failure: Callable[[BaseException], None] | None = None) -> None:
         """`on_failure` is called on the engine's thread when the model cannot be loaded or the thread dies."""
@@ -86,6 +98,7 @@ class Engine:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._scheduler = Scheduler(Slots(0))
         self.admission = Admission(0, config.max_waiting)
+        self._holds: set[Hold] = set()
         self._ids = itertools.count()
         self._prepare = ThreadPoolExecutor(PREPARE_THREADS, thread_name_prefix="prepare")
         self._settled = threading.Event()
@@ -141,18 +154,30 @@ class Engine:
         scheduler = self._scheduler
         return Stats(len(scheduler.running), len(scheduler.waiting), scheduler.slots.free)
 
+    def hold(self) -> Hold:
+        """For an answer of several prompts, or one whose pictures are still to come. Raises EngineUnavailable."""
+        self._require_ready()
+        hold = Hold(self)
+        self._holds.add(hold)
+        return hold
+
+    def let_go(self, hold: Hold) -> None:
+        self._holds.discard(hold)
+        self._inbox.put(lambda: None)  # wakes a thread that waits for it
+
     async def submit(
         self,
         messages: List[dict[str, Any]],
         pictures: List[Image.Image],
         params: SamplingParams,
         bounds: List[PixelBounds] | None = None,
+        hold: Hold | None = None,
     ) -> Generation:
-        """Queue one request; `bounds` of each picture overrule the checkpoint's own.
+        """Queue one request; `bounds` of each picture overrule the checkpoint's own; `hold`: what it is part of.
 
         Raises InvalidRequest, QueueFull, EngineUnavailable.
         """
-        return (await self.submit_all(messages, pictures, [params], bounds))[0]
+        return (await self.submit_all(messages, pictures, [params], bounds, hold))[0]
 
     async def submit_all(
         self,
@@ -160,18 +185,20 @@ class Engine:
         pictures: List[Image.Image],
         params: List[SamplingParams],
         bounds: List[PixelBounds] | None = None,
+        hold: Hold | None = None,
     ) -> list[Generation]:
         """Queue one prompt, made once, for several answers: all of them or, with an exception as `submit`, none."""
-        self._require_ready()
+        self._require_ready(hold)
         self.admission.admit(len(params))
         waiting = len(params)  # admitted and not yet in the hands of the engine's thread
         generations: list[Generation] = []
         try:
             loop = asyncio.get_running_loop()
             prompt = await loop.run_in_executor(self._prepare, self._prepare_prompt, messages, pictures, bounds)
+            self._require_ready(hold)  # its time may have run out meanwhile
             grammars = await loop.run_in_executor(self._prepare, self._compile, params)
             for own, grammar in zip(params, grammars, strict=True):
-                generations.append(self._enqueue(prompt, own, grammar, loop))
+                generations.append(self._enqueue(prompt, own, grammar, loop, hold))
                 waiting -= 1
         except BaseException:
             for generation in generations:
@@ -222,15 +249,16 @@ class Engine:
         self._inbox.put(lambda: None)  # wakes an idle thread
         self._thread.join(grace)
         if self._thread.is_alive():
+            self._holds.clear()
             self._inbox.put(lambda: self._end_all(EngineUnavailable("the server is shutting down")))
-            self._thread.join(grace)
+            self._thread.join(SECONDS_TO_END)
         self._prepare.shutdown(wait=False)
         if self.structures is not None:
             self.structures.shutdown()
 
     # --- from messages to a sequence ---------------------------------------------------------------------------------
 
-    def _require_ready(self) -> None:
+    def _require_ready(self, hold: Hold | None = None) -> None:
         reasons = {
             "loading": "the model is still loading",
             "draining": "the server is shutting down",
@@ -238,7 +266,7 @@ class Engine:
             "failed": f"the model could not be loaded: {self.error}",
             "dead": f"the engine stopped working: {self.error}",
         }
-        if self.state != "ready":
+        if self.state != "ready" and not (self.state == "draining" and hold in self._holds):
             raise EngineUnavailable(reasons[self.state])
 
     def _prepare_prompt(
@@ -273,7 +301,12 @@ class Engine:
             raise InvalidRequest(f"{param} names the token {wrong}; this model's are 0 to {size - 1}", param)
 
     def _enqueue(
-        self, prompt: "ModelInput", params: SamplingParams, grammar: "Grammar | None", loop: asyncio.AbstractEventLoop
+        self,
+        prompt: "ModelInput",
+        params: SamplingParams,
+        grammar: "Grammar | None",
+        loop: asyncio.AbstractEventLoop,
+        hold: Hold | None,
     ) -> Generation:
         assert self.processor is not None
         room = self.config.max_model_len - len(prompt.input_ids)
@@ -289,7 +322,7 @@ class Engine:
         deliver = generation._events.put_nowait
         sequence = Sequence(next(self._ids), prompt, params, max_tokens, text, ends, deliver, loop, grammar)
         generation._sequence = sequence
-        self._require_ready()  # the thread may have gone while the prompt was made
+        self._require_ready(hold)  # the thread may have gone while the prompt was made
         self._inbox.put(lambda: self._scheduler.add(sequence))
         if self.state in ("dead", "stopped"):  # went after the check: nobody will empty the inbox again
             raise EngineUnavailable("the engine stopped working")
@@ -369,9 +402,10 @@ class Engine:
         """Carry out what came in; waits while there is nothing to do. False: drained, the thread may end."""
         while True:
             try:
-                command = self._inbox.get(block=self._scheduler.idle and self.state == "ready")
+                waiting = self.state == "ready" or bool(self._holds)
+                command = self._inbox.get(block=self._scheduler.idle and waiting)
             except queue.Empty:
-                return not (self._scheduler.idle and self.state == "draining")
+                return not self._scheduler.idle or self.state != "draining"
             command()
 
     def _step(self) -> None:

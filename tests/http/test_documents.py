@@ -2,6 +2,8 @@
 
 import base64
 import io
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from PIL.TiffImagePlugin import STRIPOFFSETS, TiffImageFile
 from starlette.testclient import TestClient
 
 from engine.engine import Engine
-from tests.http.conftest import LIMITS, client_of, picture_part
+from tests.conftest import running_engine
+from tests.http.conftest import LIMITS, chat, client_of, picture_part
 from tests.http.test_chat import chunks, post, text, user
 from tests.http.test_fields import refused
 from tests.parity.conftest import picture
@@ -101,3 +104,21 @@ def test_a_document_goes_on_where_the_queue_is_full(engine: Engine) -> None:
     client = client_of(engine, LIMITS)
     whole = text(post(client, messages=user(file_part(document("TIFF"))), max_tokens=8, n=3))
     assert whole.count(SEPARATOR) == len(PAGES) - 1
+
+
+def test_a_document_under_way_is_read_to_its_end_while_the_server_drains(checkpoint: Path) -> None:
+    """Its later pages came to an engine that took nothing any more."""
+    with running_engine(checkpoint) as engine, client_of(engine) as client:
+        first, draining = engine._step, threading.Event()
+
+        def step() -> None:
+            if engine.stats().running and not draining.is_set():
+                draining.set()
+                engine.state = "draining"
+            first()
+
+        engine._step = step  # type: ignore[method-assign]
+        body = post(client, messages=user(file_part(document("TIFF"))), max_tokens=4)
+        assert draining.is_set()
+        assert text(body).count(SEPARATOR) == len(PAGES) - 1
+        assert client.post("/v1/chat/completions", json=chat()).status_code == 503
