@@ -6,7 +6,7 @@ one of its own task prompts. Knows text and PIL, neither HTTP nor tensors.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from PIL import Image
@@ -117,6 +117,8 @@ def choose(conversation: Sequence[Turn], asked_mode: str | None = None) -> Task:
     system = "\n".join(turn.text for turn in conversation if turn.role == "system")
     mode, words, finished = _reading(asked, system, asked_mode)
     pictures = list(with_pictures[-1].pictures)
+    if finished and mode == "spotting":  # PaddleOCR gives it more pixels than other tasks
+        pictures = [replace(picture, detail="high") if picture.detail == "auto" else picture for picture in pictures]
     groups = [[picture] for picture in pictures] if pages else [pictures]
     own = [Prompt([_message("user", words, len(group))], group) for group in groups]
     return Task(mode, own, finished, system)

@@ -87,13 +87,6 @@ class Table:
                 return index
         return len(self.rows)
 
-    def markdown(self) -> str:
-        """A pipe table under its first row; merged places are empty cells."""
-        return "\n".join(self.markdown_lines())
-
-    def html(self) -> str:
-        return "\n".join(["<table>", *self.html_lines(), "</table>"])
-
     def markdown_lines(self, start: int = 0, width: int = 0) -> list[str]:
         """From row `start` on, under a header of `width` columns or as wide as the widest row."""
         width = width or self.width

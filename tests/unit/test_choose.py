@@ -113,6 +113,11 @@ def test_a_mode_that_is_named_decides_outright(mode: str) -> None:
     assert (task.mode, prompt_of(task), task.finished) == (mode, MODES[mode].prompt, True)
 
 
+def test_spotting_looks_closer_unless_told_otherwise() -> None:
+    turn = Turn("user", "spotting", [PICTURE, replace(PICTURE, detail="low")])
+    assert [picture.detail for picture in only(choose([turn])).pictures] == ["high", "low"]
+
+
 def test_raw_sends_the_conversation_to_the_model_as_it_is() -> None:
     task = choose([Turn("system", "S"), Turn("user", " My own prompt:\n", [PICTURE])], "raw")
     assert [message["content"][-1]["text"] for message in only(task).messages] == ["S", " My own prompt:\n"]
