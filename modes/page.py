@@ -80,7 +80,9 @@ def read_page(text: str, labels: Labels) -> Page:
 def _lines(text: str, mark: str) -> Iterator[tuple[int, str]]:
     """Lines with something to read. An amount alone on one belongs to the line before: a gap was read as its end."""
     waiting: tuple[int, int] | None = None
-    for match in re.finditer(r"[^\n]*\w[^\n]*", text):
+    for match in re.finditer(r"[^\n]+", text):
+        if not re.search(r"\w", match[0]):
+            continue
         priced = waiting is not None and any(number.amount for number in numbers(text[slice(*waiting)], mark))
         if waiting is not None and not priced and _is_amount(match[0], mark):
             waiting = waiting[0], match.end()

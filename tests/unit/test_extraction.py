@@ -5,10 +5,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
 from modes.extraction import Form
 from modes.schemas import SCHEMAS, parse
+from modes.values import decimal_mark, numbers
 
 
 def filled(mode: str, *lines: str) -> dict[str, Any]:
@@ -244,3 +247,37 @@ def test_every_value_says_where_it_stands() -> None:
         "Room number: 12",
         "Guest name: Ann",
     ]
+
+
+# --- any page at all ------------------------------------------------------------------------------------------------
+
+WORDS = st.sampled_from(
+    """Total|Sub total|Tax|Date|Invoice No|Bill To|Item|Qty|Price|合计|税|:|#|-|"|\\|$|€|¥1200|12|1.234,50|3.00|5%|x2
+    |2 x|٣|2026-03-04|4 Mar 2026|Tea""".split("|")
+)
+PAGES = st.lists(st.lists(WORDS | st.text(max_size=6), max_size=6).map(" ".join), max_size=8).map("\n".join)
+OWN = {
+    "type": "object",
+    "properties": {
+        "total": NUMBER,
+        "note": TEXT,
+        "guests": {"type": "integer"},
+        "tags": {"type": "array", "items": TEXT},
+    },
+}
+
+
+def stands(value: Any, text: str) -> bool:
+    if isinstance(value, str):
+        return " ".join(value.split()) in " ".join(text.split())
+    return value is None or any(number.value == value for number in numbers(text, decimal_mark(text)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(PAGES, st.sampled_from([*SCHEMAS.values(), OWN]))
+def test_whatever_the_page_the_object_is_valid_and_on_it_and_the_grammar_compiles(text: str, schema: Any) -> None:
+    asked = Form(parse(schema), text)
+    assert list(json.loads(asked.content())) == list(schema["properties"])
+    assert all(stands(field.value, text) for field in asked.fields())
+    if asked.questions:
+        assert LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(asked.grammar())) == ""
