@@ -79,8 +79,9 @@ def draw_lines(sample: str) -> Image.Image:
     rows = SAMPLES[sample]
     fonts = [load_font(TITLE_SIZE if sample == "document" and i == 0 else BODY_SIZE) for i in range(len(rows))]
     widths = [[font.getlength(text) for text in row] for row, font in zip(rows, fonts, strict=True)]
-    inner = round(max(sum(row) + GAP * (len(row) - 1) for row in widths))
-    inner += sum(row[-1] for row in widths[-1:]) if max(map(len, rows)) > 2 else 0  # room for a column between
+    inner = max(sum(row) + GAP * (len(row) - 1) for row in widths)
+    if max(map(len, rows)) > 2:
+        inner += widths[-1][-1]  # room for the column between
     height = sum(font.size * PITCH for font in fonts)
     image = Image.new("RGB", (round(inner) + 2 * MARGIN, round(height) + 2 * MARGIN), "white")
     canvas = ImageDraw.Draw(image)

@@ -38,7 +38,8 @@ from modes.schemas import SCHEMAS, parse
 from modes.tables import parse as parse_table
 from modes.values import decimal_mark, numbers
 from scripts.evaluate import start
-from scripts.render_documents import TooWideError, choose_style, draw_sheet, make_sheet
+from scripts.render_documents import choose_style, make_sheet
+from scripts.render_sheets import TooWideError, draw_sheet
 from scripts.render_text import HELD_OUT_FONTS, require_packages
 
 CHECKPOINT = Path(__file__).resolve().parent.parent / "models" / "tiny"

@@ -1,4 +1,4 @@
-"""Pictures of receipts, invoices, forms and small tables with known truth: what the modes are trained and measured on.
+"""Receipts, invoices, forms and tables with known truth: what the modes are trained and measured on.
 
 Contents come from the same split word list as plain text (`render_text.py`). Of every choice of layout some values are
 held out of training: how items are set, which words label an amount, where a label stands to its value.
@@ -6,63 +6,15 @@ held out of training: how items are set, which words label an amount, where a la
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-
-from models.paddleocr_vl import prompts
-from scripts.render_text import BUILT_IN, STREETS, Page, Writer, edges, load_font, paint
+from scripts.render_sheets import Line, Run, Sheet, Style, fitted, set_lines, some, title
+from scripts.render_tables import table
+from scripts.render_text import BUILT_IN, STREETS, Writer
 
 KINDS = ("receipt", "invoice", "form", "table")
-MARGIN = 8  # pixels around the print
-GAP = 10  # pixels at least between two texts of a line
-TRIES = 30  # to make contents that fit
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a document is set; shared by all pictures of one batch, which so come out about equally large."""
-
-    font: str
-    size: int  # pixels per em
-    width: int  # pixels
-    pitch: float  # lines per em
-    items: int
-    held_out: bool  # words and layouts
-
-
-@dataclass(frozen=True)
-class Run:
-    text: str
-    at: float = 0.0  # the share of the width where it begins, is centred or ends
-    align: str = "l"  # begins: l, is centred: c, ends: r
-
-
-Line = list[Run]
-Rule = tuple[float, float, float, float]  # x0, y0, x1, y1
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A document before it is painted."""
-
-    kind: str
-    width: int
-    height: int
-    font: ImageFont.FreeTypeFont
-    marks: list[tuple[float, float, str]]  # x, y of the top, text
-    rules: list[Rule]
-    text: str  # what the model is to answer under `prompt`
-    centres: np.ndarray  # (pieces of text, 2)
-    truth: dict[str, Any] | list[list[str]] = field(default_factory=dict)
-    """Of a table its cells, row by row, merged ones with their text in each place; else the mode's JSON object."""
-
-    @property
-    def prompt(self) -> str:
-        return prompts.TABLE if self.kind == "table" else prompts.OCR
 
 
 def choose_style(rng: random.Random, fonts: Sequence[str], *, held_out: bool) -> Style:
@@ -76,37 +28,6 @@ def make_sheet(rng: random.Random, kind: str, style: Style) -> Sheet:
         return fitted(partial(table, rng, style))
     contents = {"receipt": receipt, "invoice": invoice, "form": form}[kind]
     return fitted(lambda: set_lines(style, kind, *contents(rng, style)))
-
-
-class TooWideError(Exception):
-    pass
-
-
-def fitted(make: Any) -> Sheet:
-    for _ in range(TRIES):
-        try:
-            sheet: Sheet = make()
-        except TooWideError:
-            continue
-        return sheet
-    raise TooWideError
-
-
-def draw_sheet(rng: random.Random, sheet: Sheet, width: int | None = None, height: int | None = None) -> Page:
-    """Painted on a canvas of its own size or a larger one, there at a random place."""
-    width, height = width or sheet.width, height or sheet.height
-    dx, dy = rng.randint(0, width - sheet.width), rng.randint(0, height - sheet.height)
-    mask = Image.new("L", (width, height))
-    draw = ImageDraw.Draw(mask)
-    for x, y, text in sheet.marks:
-        draw.text((round(x) + dx, round(y) + dy), text, font=sheet.font, fill=255)
-    for x0, y0, x1, y1 in sheet.rules:
-        draw.line((round(x0) + dx, round(y0) + dy, round(x1) + dx, round(y1) + dy), fill=255)
-    image = paint(rng, np.asarray(mask, dtype=np.float32) / 255)
-    return Page(image, sheet.text, sheet.centres + np.array([dx, dy], dtype=np.float32))
-
-
-# --- contents -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -135,15 +56,6 @@ def choose_money(rng: random.Random, font: str) -> Money:
     comma = symbol in ("€", "EUR") and rng.random() < 0.6
     before = symbol in ("$", "£") or (not comma and rng.random() < 0.5)
     return Money(symbol, before, comma, rng.random() < 0.5 and not symbol.isalpha())
-
-
-def some(rng: random.Random, held_out: bool, training: Sequence[Any], kept: Sequence[Any]) -> Any:
-    """A value of layout: one of training's, or, in evaluation, mostly one that training never saw."""
-    return rng.choice(kept) if held_out and rng.random() < 0.7 else rng.choice(training)
-
-
-def title(writer: Writer, most: int = 2) -> str:
-    return " ".join(writer.word() for _ in range(writer.rng.randint(1, most))).capitalize()
 
 
 def receipt(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any]]:
@@ -381,151 +293,3 @@ def plain_date(rng: random.Random) -> str:
 
 def clock(rng: random.Random) -> str:
     return f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}"
-
-
-# --- setting --------------------------------------------------------------------------------------------------------
-
-
-def set_lines(style: Style, kind: str, lines: list[Line], truth: dict[str, Any]) -> Sheet:
-    """Lines of runs, read from left to right with a space between runs. Raises TooWideError."""
-    font = load_font(style.font, style.size)
-    ascent, descent = font.getmetrics()
-    pitch = max(style.size * style.pitch, min(ascent + descent, 1.3 * style.size))
-    inner = style.width - 2 * MARGIN
-    marks: list[tuple[float, float, str]] = []
-    places: list[tuple[float, float]] = []
-    for number, line in enumerate(lines):
-        y = MARGIN + number * pitch + (pitch - ascent - descent) / 2
-        middle = y + ascent - 0.35 * style.size
-        end = 0.0
-        for run in line:
-            xs = edges(font, run.text)
-            x = MARGIN + inner * run.at - xs[-1] * {"l": 0.0, "c": 0.5, "r": 1.0}[run.align]
-            if x < (end + GAP if end else MARGIN - 1) or x + xs[-1] > style.width - MARGIN + 1:
-                raise TooWideError
-            if end:
-                places.append(((end + x) / 2, middle))  # the space between two runs
-            marks.append((x, y, run.text))
-            places += [(round(x) + at, middle) for at in (xs[1:] + xs[:-1]) / 2]
-            end = x + xs[-1]
-        places.append((end, middle))  # the newline
-    text = "\n".join(" ".join(run.text for run in line) for line in lines)
-    height = round(2 * MARGIN + len(lines) * pitch)
-    return Sheet(kind, style.width, height, font, marks, [], text, np.array(places[:-1], dtype=np.float32), truth)
-
-
-def table(rng: random.Random, style: Style) -> Sheet:
-    """A table and its OTSL (Lysak et al. 2023, arXiv:2305.03393). Raises TooWideError."""
-    font = load_font(style.font, style.size)
-    ascent, descent = font.getmetrics()
-    writer = Writer(rng, held_out=style.held_out)
-    rows, columns = style.items + rng.randint(1, 2), rng.randint(2, 4)
-    marks_of = cell_texts(rng, writer, rows, columns)
-    owner = merge_cells(rng, rows, columns)
-    pad = rng.uniform(4, 10)
-    natural = [
-        max(
-            edges(font, marks_of[r][c])[-1]
-            for r in range(rows)
-            if (owner[r][c] == (r, c) and span(owner, r, c)[1] == 1) or r == rows - 1
-        )
-        for c in range(columns)
-    ]
-    widths = [width + 2 * pad + rng.uniform(0, 12) for width in natural]
-    pitch = max(style.size * style.pitch, ascent + descent) + rng.uniform(0, 6)
-    if sum(widths) > style.width - 2 * MARGIN:
-        raise TooWideError
-    xs, ys = MARGIN + np.cumsum([0.0, *widths]), MARGIN + pitch * np.arange(rows + 1)
-    aligns = ["l"] + [rng.choice("lcr") for _ in range(columns - 1)]
-    marks, pieces, places, cells = [], [], [], []
-    for r in range(rows):
-        cells.append([marks_of[owner[r][c][0]][owner[r][c][1]] for c in range(columns)])
-        for c in range(columns):
-            own = owner[r][c]
-            middle = ((xs[c] + xs[c + 1]) / 2, (ys[r] + ys[r + 1]) / 2)
-            if own != (r, c):
-                pieces.append(
-                    {(True, False): "<lcel>", (False, True): "<ucel>"}.get((own[0] == r, own[1] == c), "<xcel>")
-                )
-                places.append(middle)
-                continue
-            text, (down, across) = marks_of[r][c], span(owner, r, c)
-            if not text:
-                pieces.append("<ecel>")
-                places.append(middle)
-                continue
-            letters = edges(font, text)
-            left, right = xs[c] + pad, xs[c + across] - pad
-            if left + letters[-1] > right + 1:
-                raise TooWideError
-            align = "c" if across > 1 else aligns[c]
-            x = {"l": left, "c": (left + right - letters[-1]) / 2, "r": right - letters[-1]}[align]
-            y = (ys[r] + ys[r + down] - ascent - descent) / 2
-            line = y + ascent - 0.35 * style.size
-            marks.append((x, y, text))
-            pieces += ["<fcel>", *text]
-            places += [(x, line), *((round(x) + at, line) for at in (letters[1:] + letters[:-1]) / 2)]
-        pieces.append("<nl>")
-        places.append((xs[-1], ys[r] + pitch / 2))
-    rules = ruling(some(rng, style.held_out, ["all", "all", "none", "header"], ["rows", "outer"]), owner, xs, ys)
-    size = round(xs[-1] + MARGIN), round(ys[-1] + MARGIN)
-    return Sheet("table", *size, font, marks, rules, "".join(pieces), np.array(places, dtype=np.float32), cells)
-
-
-def cell_texts(rng: random.Random, writer: Writer, rows: int, columns: int) -> list[list[str]]:
-    makers: list[Callable[[], str]] = [
-        lambda: title(writer, 1),
-        lambda: title(writer, 2),
-        lambda: str(int(10 ** rng.uniform(0, 4))),
-        lambda: f"{10 ** rng.uniform(0, 3):.2f}",
-        lambda: f"{rng.randint(0, 1000) / 10}%",
-        lambda: str(rng.randint(1950, 2035)),
-        lambda: rng.choice(["Yes", "No", "A", "B", "C", "n/a", "-"]),
-    ]
-    chosen = [rng.choice(makers[:2]), *(rng.choice(makers[1:]) for _ in range(columns - 1))]
-    empty = rng.choice([0, 0, 0.12])
-    body = [["" if rng.random() < empty else make() for make in chosen] for _ in range(rows - 1)]
-    return [[title(writer, 1) for _ in range(columns)], *body]
-
-
-def merge_cells(rng: random.Random, rows: int, columns: int) -> list[list[tuple[int, int]]]:
-    """The row and column of the cell that each place belongs to: in one table of four, one merged pair."""
-    owner = [[(r, c) for c in range(columns)] for r in range(rows)]
-    kind = rng.random()
-    if kind < 0.15 and columns > 2 and rows > 2:
-        at = rng.randint(1, columns - 2)
-        owner[0][at + 1] = (0, at)
-    elif kind < 0.25 and rows > 2:
-        at = rng.randint(1, rows - 2)
-        owner[at + 1][0] = (at, 0)
-    return owner
-
-
-def span(owner: list[list[tuple[int, int]]], r: int, c: int) -> tuple[int, int]:
-    """Rows and columns of a cell."""
-    down = sum(owner[other][c] == (r, c) for other in range(len(owner)))
-    return down, sum(place == (r, c) for place in owner[r])
-
-
-def ruling(kind: str, owner: list[list[tuple[int, int]]], xs: np.ndarray, ys: np.ndarray) -> list[Rule]:
-    rows, columns = len(owner), len(owner[0])
-    edge: list[Rule] = [(xs[0], ys[0], xs[-1], ys[0]), (xs[0], ys[-1], xs[-1], ys[-1])]
-    if kind == "none":
-        return []
-    if kind == "header":
-        return [*edge, (xs[0], ys[1], xs[-1], ys[1])]
-    if kind == "rows":
-        return edge + [
-            (xs[0], ys[r], xs[-1], ys[r]) for r in range(1, rows) if all(owner[r][c][0] == r for c in range(columns))
-        ]
-    edge += [(xs[0], ys[0], xs[0], ys[-1]), (xs[-1], ys[0], xs[-1], ys[-1])]
-    if kind == "outer":
-        return edge
-    inside: list[Rule] = []
-    for r in range(rows):
-        for c in range(columns):
-            if r and owner[r][c] != owner[r - 1][c]:
-                inside.append((xs[c], ys[r], xs[c + 1], ys[r]))
-            if c and owner[r][c] != owner[r][c - 1]:
-                inside.append((xs[c], ys[r], xs[c], ys[r + 1]))
-    return edge + inside

@@ -39,7 +39,8 @@ from models.paddleocr_vl.prompts import OCR, PixelBounds
 from models.paddleocr_vl.rope import Grid, prompt_positions
 from models.paddleocr_vl.weights import fill, save_model
 from scripts.evaluate import ENLARGED, evaluate, evaluate_folder
-from scripts.render_documents import KINDS, TooWideError, choose_style, draw_sheet, make_sheet
+from scripts.render_documents import KINDS, choose_style, make_sheet
+from scripts.render_sheets import TooWideError, draw_sheet
 from scripts.render_text import (
     ANSWER_CHARACTERS,
     TRAINING_FONTS,
