@@ -11,19 +11,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from modes.labels import Labels, column_of, field_of, words_of
-from modes.page import Line, Page, Row, Span, pairs, read_page, rows, title_line
+from modes.labels import Label, Labels, column_of, field_of, words_of
+from modes.page import SUMS, Line, Page, Row, Span, pairs, read_page, rows, title_line
 from modes.schemas import ArrayNode, Leaf, Node, ObjectNode
 from modes.values import CURRENCY, Json, Number, numbers
 
-SHAPES = {
-    "date": "date",
-    "due_date": "date",
-    "invoice_number": "code",
-    "subtotal": "amount",
-    "tax": "amount",
-    "total": "amount",
-}
+SHAPES = {"date": "date", "due_date": "date", "invoice_number": "code"} | dict.fromkeys(SUMS, "amount")
 """How the values of known fields look; other fields are text, or by their type numbers."""
 NEEDS_COLON = {"to", "from", "net", "due"}  # words too common to be labels of texts by themselves
 NULL = "null"
@@ -94,13 +87,11 @@ class Form:
     """A schema, filled from one transcript."""
 
     def __init__(self, node: Node, transcript: str) -> None:
-        self.node = node
-        extra = {path: [words_of(name)] for path, name in _leaf_names(node) if field_of(name) is None}
+        names = ((path, words_of(name)) for path, name in _leaf_names(node) if field_of(name) is None)
+        extra = {path: [words] for path, words in names if words}
         self.page = read_page(transcript, Labels(extra))
         self.tree = self._fill(node, "")
-        self.questions = {
-            place.path: place for place in _places(self.tree) if isinstance(place, OpenList) or place.open
-        }
+        self.questions = {place.path: place for place in _places(self.tree) if place.open}
 
     # --- candidates -------------------------------------------------------------------------------------------------
 
@@ -152,9 +143,7 @@ class Form:
 
     def _tiers(self, leaf: Leaf, label: str, name: str) -> Iterator[list[Span]]:
         """Where a field may stand, the surest places first."""
-        shape = (
-            "amount" if leaf.kind in ("number", "integer") else SHAPES.get(label, "date" if "date" in name else "text")
-        )
+        shape = SHAPES.get(label, "date" if "date" in name else "text") if leaf.kind == "string" else "amount"
         if label == "currency":
             yield self._labelled(label, "currency")
             yield self._currencies()
@@ -192,7 +181,7 @@ class Form:
                     found.append(below.at(span))
         return found
 
-    def _at(self, line: Line, label: Any, shape: str, *, strict: bool = False) -> Span | None:
+    def _at(self, line: Line, label: Label, shape: str, *, strict: bool = False) -> Span | None:
         word = line.text[label.start : label.end].strip().lower()
         if shape == "text" and word in NEEDS_COLON:
             return None
@@ -240,11 +229,10 @@ class Form:
             return
         for path, place in self.questions.items():
             if isinstance(place, OpenList):
-                place.values = [
-                    self._grounded(place.node.items, own, f"{path}[{i}]") for i, own in enumerate(chosen[path])
-                ]
-                continue
-            place.candidates = [self._found(place.leaf, chosen[path], place.candidates)]
+                items = place.node.items
+                place.values = [self._grounded(items, own, f"{path}[{i}]") for i, own in enumerate(chosen[path])]
+            else:
+                place.candidates = [self._found(place.leaf, chosen[path], place.candidates)]
 
     def _grounded(self, node: Node, value: Any, path: str) -> Tree:
         if isinstance(node, ObjectNode):
@@ -399,7 +387,7 @@ def _shaped(line: Line, region: Span, shape: str, *, strict: bool) -> Span | Non
 
 def _columns(node: ObjectNode) -> dict[str, str] | None:
     """The columns of items that an object's properties are; None where they are something else."""
-    found = {name: column_of(name) for name in node.properties}
+    found = {name: column_of(name) if _is_printed(leaf) else None for name, leaf in node.properties.items()}
     amounts = [name for name, column in found.items() if column == "amount"]
     if None in found.values() or not any(column in ("amount", "unit_price") for column in found.values()):
         return None
@@ -410,11 +398,21 @@ def _columns(node: ObjectNode) -> dict[str, str] | None:
     return columns if len(set(columns.values())) == len(columns) else None
 
 
+def _is_printed(node: Node) -> bool:
+    return isinstance(node, Leaf) and node.choices is None
+
+
 def _pair_names(node: ObjectNode) -> tuple[str, str] | None:
     """The label's and the value's property of an object that is a pair of a form."""
     names = list(node.properties)
     words = [words_of(name) for name in names]
-    if len(names) == 2 and words[0] in ("label", "key", "field", "name") and words[1] in ("value", "text", "content"):
+    printed = all(map(_is_printed, node.properties.values()))
+    if (
+        printed
+        and len(names) == 2
+        and words[0] in ("label", "key", "field", "name")
+        and words[1] in ("value", "text", "content")
+    ):
         return names[0], names[1]
     return None
 

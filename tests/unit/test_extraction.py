@@ -240,6 +240,18 @@ def test_a_propertys_own_words_are_a_label_too() -> None:
     assert asked.questions == {}
 
 
+@pytest.mark.parametrize("name", ["", "_", "__ -"])
+def test_a_property_without_a_word_in_its_name_has_no_label(name: str) -> None:
+    assert list(own("Guest: Ann", **{name: TEXT}).questions) == [name]
+
+
+def test_rows_of_more_than_printed_values_are_left_to_the_model(tokenizer: LLTokenizer) -> None:
+    row = {"type": "object", "properties": {"name": TEXT, "price": NUMBER, "paid": {"type": "boolean"}}}
+    asked = own("Tea 3.00", "Total 3.00", items={"type": "array", "items": row})
+    assert allows(asked, tokenizer, '{"items":[{"name":"Tea","price":3.00,"paid":true}]}')
+    assert not allows(asked, tokenizer, '{"items":[{"name":"Cake","price":3.00,"paid":true}]}')
+
+
 def test_every_value_says_where_it_stands() -> None:
     asked = own("Room number: 12", "Guest name: Ann", room_number={"type": "integer"}, guest_name=TEXT)
     assert [asked.page.text[slice(*field.span)] for field in asked.fields() if field.span] == ["12", "Ann"]
