@@ -82,8 +82,9 @@ class Progress:
             self._cut(event)
             return self._end_page(len(self.reading.transcript.text)) if event.last else ""
         new = self._finisher.push(event.text)
-        if event.last:
-            new += self._end_page(len(self.reading.transcript.text))
+        if not event.last:
+            return new
+        new += self._end_page(len(self.reading.transcript.text))
         if event.keep_chars is not None:
             self.keep_chars = self._kept(event.keep_chars, self.content + new)
         return new

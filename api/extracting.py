@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from api.errors import invalid
 from api.reading import Reading, submit_patiently
+from api.sampling import ANY_OBJECT
 from api.schema import ChatRequest, OcrCheck, OcrField
 from engine.engine import Engine, Generation
 from engine.errors import InvalidRequest
@@ -57,9 +58,14 @@ def structure_to_hold(body: ChatRequest, task: Task, structure: Structure | None
 
 
 def _schema(task: Task, structure: Structure | None) -> tuple[Schema | None, str]:
-    """The schema to fill, and the field that holds it."""
-    if structure is not None and (given := json.loads(structure.definition)) != {"type": "object"}:
-        return given, structure.param
+    """The schema to fill, and the field that holds it. Raises ApiError for what is no JSON."""
+    if structure is not None:
+        try:
+            given = json.loads(structure.definition)
+        except (ValueError, RecursionError) as error:
+            raise invalid(f"{structure.param} is not JSON: {error}", structure.param) from error
+        if given != ANY_OBJECT:
+            return given, structure.param
     if task.extracts:
         named = shape_in(task.system)
         return (named, "messages") if named is not None else (SCHEMAS[task.mode], "mode")

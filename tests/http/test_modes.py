@@ -230,6 +230,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"grounded": True, "mode": "table", "response_format": schema(a={"type": "string"})}, "grounded"),
     ({"mode": "receipt", "guided_regex": "a+"}, "guided_regex"),
     ({"mode": "receipt", "response_format": schema(a={"type": "string", "pattern": "a"})}, "response_format"),
+    ({"mode": "receipt", "guided_json": "{"}, "guided_json"),
+    ({"mode": "receipt", "guided_json": "[" * 100_000}, "guided_json"),
     ({"mode": "spotting", "messages": asking("x", PICTURE, PICTURE)}, "messages"),
 ]
 
