@@ -16,21 +16,26 @@ PHRASES = {
         "customer": "bill to, billed to, invoice to, sold to, ship to, customer, client, buyer, to, 购买方, 客户",
         "invoice_number": (
             "invoice no., invoice no, invoice number, invoice #, invoice num, invoice id, inv no, inv #, "
-            "bill no, tax invoice, invoice, 发票号码, 发票号, 单号"
+            "bill no, "
+            "rechnungsnummer, rechnung nr, tax invoice, invoice, 发票号码, 发票号, 单号"
         ),
         "date": (
             "invoice date, date of issue, issue date, date issued, issued on, issued, sold on, dated, date, "
             "开票日期, 日期"
         ),
         "due_date": "payment due date, payment due, due date, date due, due on, due by, pay by, due, 到期日, 付款期限",
-        "subtotal": "sub total, subtotal, net amount, net total, total net, net, total before tax, 小计, 不含税金额",
+        "subtotal": (
+            "sub total, subtotal, net amount, net total, total net, net, total before tax, zwischensumme, netto, "
+            "小计, 不含税金额"
+        ),
         "tax": (
             "sales tax, total tax, tax amount, tax total, vat amount, vat, gst, hst, pst, tax, mwst, ust, "
             "tva, iva, 税额, 税"
         ),
         "total": (
             "grand total, total due, total amount due, total amount, total to pay, total payable, amount "
-            "due, amount payable, balance due, invoice total, total, 价税合计, 应付金额, 合计, 总计, 总额, 实付"
+            "due, amount payable, balance due, invoice total, total, gesamtbetrag, gesamt, summe, "
+            "价税合计, 应付金额, 合计, 总计, 总额, 实付"
         ),
         "currency": "currency, 币种",
         "paid": (

@@ -14,8 +14,9 @@ SUMS = ("subtotal", "tax", "total")
 COLUMN_HEADS = one_of(head for heads in COLUMNS.values() for head in heads)
 TITLE = re.compile(r"\s*\b(?:tax invoice|invoice|receipt|sales receipt|bill|收据|小票|发票)\s*$", re.IGNORECASE)
 COUNT_FIRST = re.compile(r"(\d{1,4})\s?[x×*]?\s+(?=\S*[^\W\d])", re.IGNORECASE)
-COUNT_LAST = re.compile(r"(?:\s[x×*]\s?(\d{1,4})|\s(\d{1,4})\s?[x×*]?)$", re.IGNORECASE)
+COUNT_LAST = re.compile(r"(?:\s[x×*]\s?(\d{1,4})|(?:\s|^)(\d{1,4})\s?[x×*]?)$", re.IGNORECASE)
 PAIR = re.compile(r"(?P<label>[^\W\d][^:：]{0,40}?)\s?[:：](?=\s|$|[^\d/])\s*(?P<value>.*)")
+NEXT_LABEL = re.compile(r"\s(?=[A-Z]\w*(?:\s[a-z]\w*){0,3}\s?:(?:\s|$))")  # a capital, then small words, then a colon
 
 
 @dataclass(frozen=True)
@@ -125,34 +126,33 @@ def rows(page: Page) -> list[Row]:
         if len(COLUMN_HEADS.findall(line.text)) >= 2 and not line.numbers:
             first, heads = index + 1, line.text
             break
+    decimals = any(number.amount for line in page.lines for number in line.numbers)
     found = []
-    for line in page.lines[first:]:
+    for above, line in zip([None, *page.lines[first:]], page.lines[first:], strict=False):
         if any(label.field in SUMS and _is_sum(line, label) for label in line.labels):
             break
-        row = _row(page, line, heads)
+        row = _row(page, line, above, heads=heads != "", whole=heads != "" and not decimals)
         if row is not None:
             found.append(row)
     return found
 
 
 def _is_sum(line: Line, label: Label) -> bool:
-    """A label of a sum with its amount, and nothing but a rate between them: an item may be called `Tax software`."""
+    """A label of a sum with its amount; a tax with nothing but a rate between them: `Tax software` may be an item."""
     start, end = line.region(label)
-    amounts = [number for number in line.numbers if number.amount and start <= number.start < end]
-    if not amounts:
+    inside = [number for number in line.numbers if not number.percent and start <= number.start < end]
+    if not inside:
         return line.text[start:end].strip() == ""
-    between = line.text[start : amounts[-1].start]
-    return len(re.findall(r"[^\W\d_]{4,}", between)) == 0
+    between = line.text[start : inside[-1].start]
+    return label.field == "total" or not re.search(r"[^\W\d_]{4,}", between)
 
 
-def _row(page: Page, line: Line, heads: str) -> Row | None:
-    if line.labels and line.labels[0].start == 0 and line.labels[0].field != "invoice_number" and line.dates:
-        return None
+def _row(page: Page, line: Line, above: Line | None, *, heads: bool, whole: bool) -> Row | None:
+    """The item of a line. `heads`: columns have heads, so a number behind the name is a count; `whole`: prices are."""
     last = line.numbers[-1] if line.numbers else None
-    priced = last is not None and (last.amount or (heads != "" and not last.percent))
-    if last is None or not priced or line.dates or re.search(r"[^\W\d]{4}", line.text[last.end :]):
+    if last is None or last.percent or not (last.amount or whole):
         return None
-    if any(label.field == "paid" for label in line.labels):
+    if line.dates or re.search(r"[^\W\d]{4}", line.text[last.end :]) or any(own.field == "paid" for own in line.labels):
         return None
     end = _before(last)
     unit = next((number for number in reversed(line.numbers[:-1]) if number.amount), None)
@@ -160,21 +160,30 @@ def _row(page: Page, line: Line, heads: str) -> Row | None:
         unit = None  # words stand between them: it is part of the name
     if unit is not None:
         end = _before(unit)
-    count, name_start = None, 0
-    if first := COUNT_FIRST.match(line.text[:end]):
-        count, name_start = first.span(1), first.end()
-    elif (final := COUNT_LAST.search(line.text[:end].rstrip(" @"))) and (heads or unit is not None or final[1]):
-        count, end = final.span(1 if final[1] else 2), final.start()
-    name = line.at((name_start, end))
-    if not re.search(r"[^\W\d]", page.text[slice(*name)]):
-        return None
+    count, name = _count_and_name(line, end, heads or unit is not None)
     place = line.start
+    named = line.at(name)
+    if not re.search(r"[^\W\d]", page.text[slice(*named)]):
+        if above is None or above.labels or above.dates or any(number.amount for number in above.numbers) or not heads:
+            return None
+        named = above.at((0, len(above.text)))  # a long name has the line above to itself
     return Row(
-        name,
+        named,
         None if count is None else (place + count[0], place + count[1]),
         None if unit is None else (place + unit.start, place + unit.end),
         (place + last.start, place + last.end),
     )
+
+
+def _count_and_name(line: Line, end: int, counted: bool) -> tuple[Span | None, Span]:
+    """Of the text before an item's prices. `counted`: a bare number at its end is a count."""
+    text = line.text[:end].rstrip(" @")
+    if first := COUNT_FIRST.match(text):
+        return first.span(1), (first.end(), len(text))
+    final = COUNT_LAST.search(text)
+    if final and (counted or final[1]):
+        return final.span(1 if final[1] else 2), (0, final.start())
+    return None, (0, len(text))
 
 
 def _before(number: Number) -> int:
@@ -190,13 +199,20 @@ def _before(number: Number) -> int:
 def pairs(page: Page) -> list[tuple[Span, Span | None]]:
     """Labels with a colon and their values: on the same line, or else the next one, where that is no label itself."""
     found: list[tuple[Span, Span | None]] = []
-    matches = [PAIR.search(line.text) for line in page.lines]
-    for index, (line, match) in enumerate(zip(page.lines, matches, strict=True)):
-        if match is None:
-            continue
-        value: Span | None = line.at(match.span("value"))
-        if match["value"].strip() == "":
-            below = page.lines[index + 1] if index + 1 < len(matches) and matches[index + 1] is None else None
-            value = below.at((0, len(below.text))) if below is not None and not below.labels else None
-        found.append((line.at(match.span("label")), value))
+    for line, below in zip(page.lines, [*page.lines[1:], None], strict=False):
+        for start, end in _pieces(line):
+            match = PAIR.match(line.text, start, end)
+            if match is None:
+                continue
+            value: Span | None = line.at(match.span("value"))
+            if match["value"].strip() == "":
+                alone = below is not None and not below.labels and end == len(line.text) and not PAIR.match(below.text)
+                value = below.at((0, len(below.text))) if below is not None and alone else None
+            found.append((line.at(match.span("label")), value))
     return found
+
+
+def _pieces(line: Line) -> list[Span]:
+    """Where a form's line falls apart into pairs: before a further label with a colon."""
+    starts = [0, *(match.end() for match in NEXT_LABEL.finditer(line.text) if PAIR.match(line.text[: match.start()]))]
+    return list(zip(starts, [*starts[1:], len(line.text)], strict=True))

@@ -90,6 +90,21 @@ def test_other_lines_are_no_items(line: str) -> None:
     assert filled("receipt", "Shop", line, "Total 9.00")["items"] == []
 
 
+def test_below_columns_with_heads_a_long_name_may_have_a_line_to_itself() -> None:
+    lines = ["Description Qty Unit price Amount", "Safety shoes size 45", "2 95.00 190.00", "Total 190.00"]
+    assert filled("receipt", *lines)["items"] == [{"name": "Safety shoes size 45", "qty": 2, "price": 190}]
+
+
+def test_prices_may_be_whole_where_the_columns_have_heads_and_no_decimals() -> None:
+    lines = ["Item Qty Price", "Noodles 2 1,200", "Total 1,200"]
+    assert filled("receipt", *lines)["items"] == [{"name": "Noodles", "qty": 2, "price": 1200}]
+
+
+def test_a_total_with_words_behind_it_is_no_item() -> None:
+    assert filled("receipt", "Shop", "Tea 3.00", "Total sales (inclusive of tax): 3.00")["total"] == 3
+    assert len(filled("receipt", "Shop", "Tea 3.00", "Total sales (inclusive of tax): 3.00")["items"]) == 1
+
+
 def test_what_stands_below_the_sums_is_no_item() -> None:
     assert filled("receipt", "Shop", "Tea 5.00", "Total 5.00", "You saved 1.00")["items"] == [
         {"name": "Tea", "qty": None, "price": 5}
@@ -138,6 +153,15 @@ def test_a_form_has_its_labels_with_their_values() -> None:
         ("Email", None),
         ("Phone", "555-0147"),
         ("City", "Leeds"),
+    ]
+
+
+def test_pairs_of_a_form_may_share_a_line() -> None:
+    found = filled("form", "Gender: F Date of birth: 1 Mar 1990 Time: 12:30")
+    assert [(field["label"], field["value"]) for field in found["fields"]] == [
+        ("Gender", "F"),
+        ("Date of birth", "1 Mar 1990"),
+        ("Time", "12:30"),
     ]
 
 
