@@ -121,17 +121,17 @@ def title_line(page: Page) -> Span | None:
 
 def rows(page: Page) -> list[Row]:
     """The items: lines that end with an amount, below the head of their columns if there is one, above the sums."""
-    first, heads = 0, ""
+    first, heads = 0, False
     for index, line in enumerate(page.lines):
         if len(COLUMN_HEADS.findall(line.text)) >= 2 and not line.numbers:
-            first, heads = index + 1, line.text
+            first, heads = index + 1, True
             break
     decimals = any(number.amount for line in page.lines for number in line.numbers)
     found = []
     for above, line in zip([None, *page.lines[first:]], page.lines[first:], strict=False):
         if any(label.field in SUMS and _is_sum(line, label) for label in line.labels):
             break
-        row = _row(page, line, above, heads=heads != "", whole=heads != "" and not decimals)
+        row = _row(page, line, above, heads=heads, whole=heads and not decimals)
         if row is not None:
             found.append(row)
     return found
