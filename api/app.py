@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import __version__
 from api.chat import answer, load_turns, pages
-from api.errors import ApiError, invalid, translated
+from api.errors import ApiError, invalid, translated, unexpected
 from api.gate import Gate
 from api.schema import (
     ChatCompletion,
@@ -234,4 +234,4 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 async def _on_unexpected_error(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return ApiError(500, "an unexpected error; the server's log has it", type_="server_error").response()
+    return unexpected().response()

@@ -57,6 +57,10 @@ def task_of(body: ChatRequest, turns: list[Turn]) -> Task:
     if body.table_format is not None:
         if task.mode != "table":
             raise invalid(f"table_format is for the mode table; this is {task.mode}", "table_format")
+        if structure_of(body) is not None:
+            raise invalid(
+                "table_format does not go with a structure, which says itself how its answer looks", "table_format"
+            )
         task = replace(task, finished=True)
     if task.finished and task.mode == "spotting" and len(task.prompts[0].pictures) > 1:
         raise invalid("spotting reads one picture at a time", "messages")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from api import sse
-from api.errors import ApiError, translated
+from api.errors import ApiError, translated, unexpected
 from api.extracting import Extraction
 from api.reading import Reading
 from api.schema import (
@@ -127,8 +127,8 @@ class Progress:
             confidence=None if confidence is None else round(confidence, 6),
             lines=[self._line(line) for line in transcript.lines()] if self._body.ocr.words else None,
             keep_chars=self.keep_chars,
-            fields=None if extraction is None else extraction.fields(),
-            checks=None if extraction is None else extraction.checks(),
+            fields=None if extraction is None else extraction.fields,
+            checks=None if extraction is None else extraction.checks,
         )
 
     def _line(self, line: Part) -> OcrLine:
@@ -221,6 +221,9 @@ class Completion:
                 yield sse.event(self._body_of([], self._usage()).model_dump())
         except (EngineError, ApiError) as error:
             yield sse.event((error if isinstance(error, ApiError) else translated(error)).body)
+        except Exception as error:  # the response has begun: only an event can still say so
+            logger.error("%s failed", self.id, exc_info=error)
+            yield sse.event(unexpected().body)
         finally:
             self.abort()
             self._log()

@@ -35,6 +35,10 @@ class ApiError(Exception):
         return JSONResponse(self.body, self.status, self.headers)
 
 
+def unexpected() -> ApiError:
+    return ApiError(500, "an unexpected error; the server's log has it", type_="server_error")
+
+
 def invalid(message: str, param: str | None) -> ApiError:
     return ApiError(400, message, param=param)
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from decimal import Decimal
 
 from api.errors import invalid
-from api.reading import Reading, submit_patiently
+from api.reading import Reading
 from api.sampling import ANY_OBJECT
 from api.schema import ChatRequest, OcrCheck, OcrField
 from engine.engine import Engine, Generation
-from engine.errors import InvalidRequest
+from engine.errors import GenerationFailed, InvalidRequest
 from engine.request import SamplingParams, Structure, TokenEvent
-from modes.choose import MODES, Task
+from modes.choose import Task
 from modes.extraction import Field, Form
 from modes.schemas import SCHEMAS, Node, Schema, SchemaError, parse, shape_in
 from modes.transcript import Transcript
@@ -40,7 +40,7 @@ def node_to_fill(body: ChatRequest, task: Task, structure: Structure | None) -> 
     schema, param = _schema(task, structure)
     if schema is None:
         raise invalid("grounded needs a schema to fill: send one as response_format", "grounded")
-    if MODES.get(task.mode, MODES["markdown"]).prompt != MODES["markdown"].prompt or not task.prompts[0].pictures:
+    if not task.reads_text:
         raise invalid(f"grounded reads a picture's text; mode {task.mode!r} does not", "grounded")
     try:
         return parse(schema)
@@ -66,10 +66,10 @@ def _schema(task: Task, structure: Structure | None) -> tuple[Schema | None, str
             raise invalid(f"{structure.param} is not JSON: {error}", structure.param) from error
         if given != ANY_OBJECT:
             return given, structure.param
-    if task.extracts:
-        named = shape_in(task.system)
-        return (named, "messages") if named is not None else (SCHEMAS[task.mode], "mode")
-    return None, "grounded"
+    named = shape_in(task.system)
+    if named is not None:
+        return named, "messages"
+    return (SCHEMAS[task.mode], "mode") if task.extracts else (None, "grounded")
 
 
 class Extraction:
@@ -82,6 +82,9 @@ class Extraction:
         self._node = node
         self._answer = Transcript()  # what the model said to the form's questions
         self._asked: Generation | None = None
+        self._certainties: dict[str, float] = {}  # of each choice: its probability among what the grammar allowed
+        self.fields: list[OcrField] | None = None
+        self.checks: list[OcrCheck] | None = None
 
     async def events(self) -> AsyncIterator[TokenEvent]:
         """Raises ApiError, EngineError."""
@@ -94,7 +97,7 @@ class Extraction:
                 form = await asyncio.to_thread(Form, self._node, transcript.text)
                 if form.questions:
                     await self._ask(form)
-                self.form = form
+                await asyncio.to_thread(self._finish, form)
             yield event
 
     def abort(self) -> None:
@@ -106,28 +109,40 @@ class Extraction:
         """Have the model decide what the page leaves open, in the same conversation: what it has read stays read."""
         reading = self._reading
         page = reading.pages[0].followed_by(("assistant", form.page.text), ("user", form.question()))
-        grammar = Structure("grammar", form.grammar(), "grounded")
+        grammar = Structure("grammar", await asyncio.to_thread(form.grammar), "grounded")
         try:
             params = SamplingParams(max_tokens=MOST_CHOICE_TOKENS, structure=grammar)
-            self._asked = await submit_patiently(page, self._engine, params, reading.hold)
-        except InvalidRequest as error:
-            logger.warning("The model could not be asked about %s: %s", ", ".join(form.questions), error)
-            return
-        reading.prompt_tokens += self._asked.prompt_tokens
-        before = reading.completion_tokens
-        async for event in self._asked:
-            self._answer.add(event.text, None if event.token is None else event.token.share)
-            reading.completion_tokens = before + event.completion_tokens
-        reading.cached_tokens += event.cached_tokens
+            (self._asked,) = await page.submit(self._engine, [params], reading.hold)
+            reading.prompt_tokens += self._asked.prompt_tokens
+            before = reading.completion_tokens
+            async for event in self._asked:
+                self._answer.add(event.text, None if event.token is None else event.token.share)
+                reading.completion_tokens = before + event.completion_tokens
+            reading.cached_tokens += event.cached_tokens
+        except (InvalidRequest, GenerationFailed) as error:  # the page is read all the same
+            logger.warning("The model could not be asked about %d places: %s", len(form.questions), error)
+
+    def _finish(self, form: Form) -> None:
         self._answer.end()
         form.settle(self._answer.text)
+        if form.choices:
+            self._certainties = self._certainties_of(form)
+        self.fields = [self._field(form, own) for own in form.fields()]
+        self.checks = [
+            OcrCheck(rule=own.rule, left=float(own.left), right=float(own.right), holds=own.holds)
+            for own in form.checks()
+        ]
+        self.form = form
 
-    # --- the report --------------------------------------------------------------------------------------------------
-
-    def fields(self) -> list[OcrField] | None:
-        if self.form is None:
-            return None
-        return [self._field(self.form, own) for own in self.form.fields()]
+    def _certainties_of(self, form: Form) -> dict[str, float]:
+        """The answer holds the questions' paths in their order, each with its choice."""
+        found, start, decoder = {}, 1, json.JSONDecoder()
+        for path in form.questions:
+            start += len(json.dumps(path)) + 1
+            _, end = decoder.raw_decode(self._answer.text, start)
+            found[path] = self._answer.probability_at(start, end)
+            start = end + 1
+        return found
 
     def _field(self, form: Form, own: Field) -> OcrField:
         value: str | bool | int | float | None
@@ -135,27 +150,10 @@ class Extraction:
         if own.span is None:
             return OcrField(path=own.path, value=value, confidence=None, line=None)
         confidence = self._reading.transcript.confidence_at(*own.span)
-        if confidence is not None:
-            confidence = round(confidence * self._certainty(own), 6)
-        return OcrField(path=own.path, value=value, confidence=confidence, line=form.line_at(own.span))
-
-    def _certainty(self, own: Field) -> float:
-        """How sure the model was of its choice; 1 where it had none."""
-        key = f"{json.dumps(own.path)}:"
-        start = self._answer.text.find(key)
-        if not own.chosen or start < 0:
-            return 1.0
-        start += len(key)
-        _, end = json.JSONDecoder().raw_decode(self._answer.text, start)
-        return self._answer.probability_at(start, end)
-
-    def checks(self) -> list[OcrCheck] | None:
-        if self.form is None:
-            return None
-        return [
-            OcrCheck(rule=own.rule, left=float(own.left), right=float(own.right), holds=own.holds)
-            for own in self.form.checks()
-        ]
+        if confidence is not None and own.question is not None:
+            confidence *= self._certainties.get(own.question, 0.0)  # not asked: the first candidate, a mere guess
+        rounded = None if confidence is None else round(confidence, 6)
+        return OcrField(path=own.path, value=value, confidence=rounded, line=form.line_at(own.span))
 
 
 def _number(value: Decimal) -> int | float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from engine.engine import Engine, Generation, Hold
-from engine.errors import QueueFull
 from engine.request import SamplingParams, TokenEvent
 from models.paddleocr_vl.prompts import PixelBounds
 from modes.choose import Prompt
@@ -115,17 +114,6 @@ class Reading:
         return await self._ahead.pop(0) if self._ahead else None
 
     async def _submit(self, page: Page) -> Generation:
-        generation = await submit_patiently(page, self._engine, self._params, self.hold)
+        (generation,) = await page.submit(self._engine, [self._params], self.hold)
         self._generations.append(generation)
         return generation
-
-
-async def submit_patiently(page: Page, engine: Engine, params: SamplingParams, hold: Hold) -> Generation:
-    """More work of a request that has been let in: where it finds the queue full, it waits. Raises as `submit`."""
-    while True:
-        try:
-            (generation,) = await page.submit(engine, [params], hold)
-        except QueueFull as full:
-            await asyncio.sleep(full.retry_after)
-        else:
-            return generation

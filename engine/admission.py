@@ -19,9 +19,15 @@ class Admission:
         self._lock = threading.Lock()
         self._finished_at: deque[float] = deque(maxlen=RATE_WINDOW)
 
-    def admit(self, count: int) -> None:
-        """Let in all of `count` requests, or none. Raises InvalidRequest, QueueFull."""
+    def admit(self, count: int, *, follows: bool = False) -> None:
+        """Let in all of `count` requests, or none. Raises InvalidRequest, QueueFull.
+
+        `follows`: they belong to an answer that was let in, and are not turned away any more.
+        """
         with self._lock:
+            if follows:
+                self._inside += count
+                return
             most = self._slots + self._max_waiting
             if count > most:
                 raise InvalidRequest(f"n is {count}; this server takes {most} at once", "n")

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 State = Literal["loading", "ready", "draining", "stopped", "failed", "dead"]
 """failed: the model could not be loaded. dead: the thread broke afterwards."""
 
-SECONDS_TO_END = 5.0  # for the step under way, once everybody's time is up
+LAST_STEP_SECONDS = 5.0  # for the step under way, once everybody's time is up
 PREPARE_THREADS = 2  # picture work beside the model's own threads
 
 
@@ -78,6 +78,7 @@ class Hold:
     """An answer under way: a draining engine goes on, and takes its further prompts, until it is released."""
 
     def __init__(self, engine: "Engine") -> None:
+        self.admitted = False  # its first prompt is in the queue
         self._engine = engine
 
     def release(self) -> None:
@@ -189,7 +190,7 @@ class Engine:
     ) -> list[Generation]:
         """Queue one prompt, made once, for several answers: all of them or, with an exception as `submit`, none."""
         self._require_ready(hold)
-        self.admission.admit(len(params))
+        self.admission.admit(len(params), follows=hold is not None and hold.admitted)
         waiting = len(params)  # admitted and not yet in the hands of the engine's thread
         generations: list[Generation] = []
         try:
@@ -205,6 +206,8 @@ class Engine:
                 generation.abort()
             self.admission.leave(waiting)
             raise
+        if hold is not None:
+            hold.admitted = True
         return generations
 
     async def tokenize(
@@ -251,7 +254,7 @@ class Engine:
         if self._thread.is_alive():
             self._holds.clear()
             self._inbox.put(lambda: self._end_all(EngineUnavailable("the server is shutting down")))
-            self._thread.join(SECONDS_TO_END)
+            self._thread.join(LAST_STEP_SECONDS)
         self._prepare.shutdown(wait=False)
         if self.structures is not None:
             self.structures.shutdown()

@@ -82,5 +82,6 @@ class Grammar:
     def accept(self, token: int) -> None:
         """Go on by one token. Raises GenerationFailed."""
         if not self._matcher.consume_token(token):
-            reason = self._matcher.get_error() or "the token does not fit"
+            # What follows the first line is the grammar, and with it all that a page may hold.
+            reason = (self._matcher.get_error() or "the token does not fit").splitlines()[0][:200]
             raise GenerationFailed(f"the answer left its structure: {reason}")

@@ -53,9 +53,11 @@ RAW = "raw"  # the user's words go to the model, and its answer comes back, as t
 WHOLE_TEXT = ("text", "texts", "everything", "transcribe", "transcription", "文字", "全文", "文本")
 """Words that ask for all there is: beside them a plural, as in `text and tables`, names a part of it."""
 
-A_PART = re.compile(r".*s|latex")
+A_PART = re.compile(r"(?!bounding).*s|latex")
+MOST_WORDS = 4000  # characters of a request that its mode is looked for in
 
-NO_FORM = re.compile(r"\bforms?\s+of\b", re.IGNORECASE)  # `in the form of Markdown` means no form
+NO_FORM = re.compile(r"\bforms?\s+of\b|\b(?:in|as|table|json|list|markdown|text)\s+form\b")
+"""`in the form of Markdown` and `in table form` mean no form."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class Task:
     prompts: list[Prompt]
     finished: bool = False  # the answer is put into the mode's form; else it stays as the model writes it
     system: str = ""  # what system messages say
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the model's answer is the text of pictures."""
+        return self.prompts[0].pictures != [] and (self.mode not in MODES or MODES[self.mode].prompt == prompts.OCR)
 
     @property
     def extracts(self) -> bool:
@@ -136,11 +143,11 @@ def _reading(asked: str, system: str, asked_mode: str | None) -> tuple[str, str,
 
 def mode_of(words: str) -> str:
     """The first mode of MODES that words name."""
-    words = NO_FORM.sub(" ", words.lower())
+    words = NO_FORM.sub(" ", words[:MOST_WORDS].lower())
     whole_text = any(_stands_in(word, words) for word in WHOLE_TEXT)
     for name, mode in MODES.items():
         named = [word for word in mode.words if _stands_in(word, words)]
-        if named and not (whole_text and not mode.extracts and all(A_PART.fullmatch(word) for word in named)):
+        if named and not (whole_text and all(A_PART.fullmatch(word) for word in named)):
             return name
     return "markdown"
 

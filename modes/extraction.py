@@ -20,8 +20,11 @@ SHAPES = {"date": "date", "due_date": "date", "invoice_number": "code"} | dict.f
 """How the values of known fields look; other fields are text, or by their type numbers."""
 NEEDS_COLON = {"to", "from", "net", "due"}  # words too common to be labels of texts by themselves
 NULL = "null"
-QUOTE = r'"\""'  # in Lark
+OWN = "own "  # before the words of a property that no known field is
 MOST_ROWS = 32  # of a list that the model writes
+MOST_LINE = 200  # characters of a line that a field tells of
+CHUNK = re.compile(r"\s+|\w+(?:[^\w\s]+\w+)*|[^\w\s]+")
+"""Blanks, words with the marks inside them (`O'Brien`, `12.50`), other marks: the model takes them whole or not."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Blank:
     anything: bool = False  # any words or number of the page may be meant
 
     @property
-    def open(self) -> bool:
+    def undecided(self) -> bool:
         return self.anything or len(self.candidates) > 1
 
 
@@ -55,7 +58,7 @@ class OpenList:
     path: str
     node: ArrayNode
     values: list[Any] = field(default_factory=list)
-    open = True
+    undecided = True
 
 
 Place = Blank | OpenList
@@ -67,7 +70,7 @@ class Field:
     path: str
     value: Json
     span: Span | None
-    chosen: bool  # by the model, among several
+    question: str | None  # the path of the place that the model was to decide; None where the page did
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,13 @@ class Form:
     """A schema, filled from one transcript."""
 
     def __init__(self, node: Node, transcript: str) -> None:
-        names = ((path, words_of(name)) for path, name in _leaf_names(node) if field_of(name) is None)
-        extra = {path: [words] for path, words in names if words}
-        self.page = read_page(transcript, Labels(extra))
+        words = {words_of(name) for name in _leaf_names(node) if field_of(name) is None}
+        self.page = read_page(transcript, Labels({OWN + own: [own] for own in words if own}))
+        self.choices: dict[str, Any] = {}  # of the model, by question
+        self._numbers = numbers(transcript, self.page.mark)
+        self._amounts: dict[str, str] = {}  # a list of items -> the property that holds what each costs
         self.tree = self._fill(node, "")
-        self.questions = {place.path: place for place in _places(self.tree) if place.open}
+        self.questions = {place.path: place for place in _places(self.tree) if place.undecided}
 
     # --- candidates -------------------------------------------------------------------------------------------------
 
@@ -106,6 +111,7 @@ class Form:
         if isinstance(node.items, ObjectNode):
             columns = _columns(node.items)
             if columns is not None:
+                self._amounts[path] = next((name for name, column in columns.items() if column == "amount"), "")
                 found = [self._row(node.items, columns, row, f"{path}[{i}]") for i, row in enumerate(rows(self.page))]
                 return found[: node.most]
             names = _pair_names(node.items)
@@ -132,18 +138,18 @@ class Form:
     def _blank(self, leaf: Leaf, path: str) -> Blank:
         if leaf.choices is not None:
             return Blank(path, leaf, [Value(choice) for choice in leaf.choices])
-        name = re.split(r"[.\[\]]+", path.rstrip("[]"))[-1]
+        name = path.rpartition(".")[2]
         known = field_of(name)
-        label = known or path
-        for spans in self._tiers(leaf, label, name):
+        for spans in self._tiers(leaf, known or OWN + words_of(name)):
             values = [value for span in spans if (value := self._value(leaf, span)) is not None]
             if values:
                 return Blank(path, leaf, _distinct(values))
         return Blank(path, leaf, [], anything=known is None)
 
-    def _tiers(self, leaf: Leaf, label: str, name: str) -> Iterator[list[Span]]:
+    def _tiers(self, leaf: Leaf, label: str) -> Iterator[list[Span]]:
         """Where a field may stand, the surest places first."""
-        shape = SHAPES.get(label, "date" if "date" in name else "text") if leaf.kind == "string" else "amount"
+        text = "date" if "date" in label.split() else "text"
+        shape = SHAPES.get(label, text if leaf.kind == "string" else "number")
         if label == "currency":
             yield self._labelled(label, "currency")
             yield self._currencies()
@@ -185,7 +191,7 @@ class Form:
         word = line.text[label.start : label.end].strip().lower()
         if shape == "text" and word in NEEDS_COLON:
             return None
-        span = _shaped(line, line.region(label), shape, strict=strict)
+        span = _shaped(line, (label.end, label.stop), shape, strict=strict)
         return None if span is None else line.at(span)
 
     def _currencies(self) -> list[Span]:
@@ -224,7 +230,7 @@ class Form:
     def settle(self, answer: str) -> None:
         """Take the model's choices; an answer that was cut off leaves the likeliest candidates and empty lists."""
         try:
-            chosen = json.loads(answer, parse_float=Decimal, parse_int=Decimal)
+            chosen = self.choices = json.loads(answer, parse_float=Decimal, parse_int=Decimal)
         except json.JSONDecodeError:
             return
         for path, place in self.questions.items():
@@ -249,13 +255,16 @@ class Form:
         if leaf.choices is not None:
             return Value(value) if value in leaf.choices else Value(None)
         if isinstance(value, str):
-            at = self.page.text.find(value)
-            return Value(value, (at, at + len(value))) if at >= 0 else Value(None)
-        number = next((own for own in self._numbers() if own.value == value), None)
+            span = self._run(value)
+            return Value(None) if span is None else Value(value, span)
+        number = next((own for own in self._numbers if own.value == value), None)
         return Value(None) if number is None else Value(number.value, (number.start, number.end))
 
-    def _numbers(self) -> list[Number]:
-        return numbers(self.page.text, self.page.mark)
+    def _run(self, words: str) -> Span | None:
+        """Where words stand on the page, whole."""
+        ends = {place for match in CHUNK.finditer(self.page.text) for place in match.span()}
+        found = (match.span() for match in re.finditer(re.escape(words), self.page.text))
+        return next((span for span in found if ends.issuperset(span)), None)
 
     # --- the outcome ------------------------------------------------------------------------------------------------
 
@@ -267,31 +276,33 @@ class Form:
         found = []
         for place in _places(self.tree):
             if isinstance(place, Blank):
-                value = _first(place)
-                found.append(Field(place.path, value.value, value.span, place.path in self.questions))
+                value, path = _first(place), place.path
+                question = next((own for own in self.questions if path == own or path.startswith(f"{own}[")), None)
+                found.append(Field(path, value.value, value.span, question))
         return found
 
     def line_at(self, span: Span) -> str:
-        """The transcript's line around a run."""
-        start = self.page.text.rfind("\n", 0, span[0]) + 1
-        end = self.page.text.find("\n", span[1])
-        return self.page.text[start : end if end >= 0 else None]
+        """The transcript's line around a run, or what of it stands nearest."""
+        text = self.page.text
+        start, end = text.rfind("\n", 0, span[0]) + 1, text.find("\n", span[1])
+        end = end if end >= 0 else len(text)
+        return text[max(start, span[0] - MOST_LINE) : min(end, span[1] + MOST_LINE)]
 
     def checks(self) -> list[Check]:
         """The sums that the filled fields should make, where all their values are there."""
         if not isinstance(self.tree, dict):
             return []
         known: dict[str, Decimal] = {}
-        amounts: list[Decimal | None] = []
+        amounts: list[Json] = []
         for name, own in self.tree.items():
             if isinstance(own, Blank):
                 value = _first(own).value
                 if isinstance(value, Decimal):
                     known.setdefault(field_of(name) or name, value)
-            elif isinstance(own, list) and own and isinstance(own[0], dict):
-                amounts = [_amount(row) for row in own]
+            elif isinstance(own, list) and (amount := self._amounts.get(name)):
+                amounts = [_first(row[amount]).value for row in own]
         checks = []
-        printed = [amount for amount in amounts if amount is not None]
+        printed = [amount for amount in amounts if isinstance(amount, Decimal)]
         if printed and len(printed) == len(amounts) and "subtotal" in known:
             checks.append(Check("items = subtotal", sum(printed, Decimal()), known["subtotal"]))
         if {"subtotal", "tax", "total"} <= set(known):
@@ -320,8 +331,8 @@ class _Rules:
             inside = f" {_lark(',')} ".join(parts)
             return self._rule(f'"{{" {inside} "}}"')
         if isinstance(node, ArrayNode):
-            one, most = self._node(node.items), min(node.most or MOST_ROWS, MOST_ROWS)
-            return self._rule(f'"[" "]" | "[" {one} ("," {one}){{0,{most - 1}}} "]"' if most > 1 else f'"[" {one}? "]"')
+            one, most = self._node(node.items), min(MOST_ROWS if node.most is None else node.most, MOST_ROWS)
+            return self._rule(f'"[" "]" | "[" {one} ("," {one}){{0,{most - 1}}} "]"' if most else '"[" "]"')
         if node.choices is not None:
             return self._rule(" | ".join(_lark(Value(choice).literal) for choice in node.choices))
         return self._anything(node)
@@ -332,13 +343,11 @@ class _Rules:
         if kind in self._shared:
             return self._shared[kind]
         if kind == "words":
-            runs = {run.strip() for run in re.split(r'[\n"\\\x00-\x1f]', self._page.text) if re.search(r"\w", run)}
-            parts = [_lark(NULL)]
-            for run in sorted(runs):
-                self.lines.append(
-                    f"W{len(self.lines)}: %regex {json.dumps({'substring_words': run}, ensure_ascii=False)}"
-                )
-                parts.append(f"{_lark(chr(34))} W{len(self.lines) - 1} {_lark(chr(34))}")
+            chunks = CHUNK.findall(self._page.text)
+            self.lines.append(f"CHUNKS: %regex {json.dumps({'substring_chunks': chunks}, ensure_ascii=False)}")
+            # From and to a word or mark, on one line, with a letter or digit in it; no quote that JSON would escape.
+            self.lines.append(r'WORDS: CHUNKS & /\S([^\x00-\x1f"\\]*\S)?/ & /[^\x00-\x1f"\\]*\w[^\x00-\x1f"\\]*/')
+            parts = [_lark(NULL), f"{_lark(chr(34))} WORDS {_lark(chr(34))}"]
         else:
             found = numbers(self._page.text, self._page.mark)
             values = {own.value for own in found if kind == "number" or own.value == int(own.value)}
@@ -360,9 +369,11 @@ def _lark(text: str) -> str:
 def _shaped(line: Line, region: Span, shape: str, *, strict: bool) -> Span | None:
     """The run of a region that looks like a value of that shape; on the line."""
     start, end = region
+    if shape in ("text", "code"):  # an amount below them may have been taken for the end of their line
+        end = min(end, len(line.text.split("\n", 1)[0])) if "\n" in line.text[start:end] else end
     text = line.text[start:end]
     if shape == "text":
-        return region if re.search(r"\w", text) else None
+        return (start, end) if re.search(r"\w", text) else None
     if shape == "currency":
         mark = re.match(CURRENCY, text)
         return None if mark is None else (start, start + mark.end())
@@ -370,19 +381,33 @@ def _shaped(line: Line, region: Span, shape: str, *, strict: bool) -> Span | Non
         found = next(((a, b) for a, b in line.dates if start <= a and b <= end), None)
         return None if found is None or (strict and re.search(r"\w", line.text[start : found[0]])) else found
     if shape == "code":
-        first = re.match(r"\W*([^\W_][\w\-/.]*)", text) if strict else re.search(r"\b([^\W_]*\d[\w\-/.]*)", text)
-        if (
-            first is None
-            or not re.search(r"\d", first[1])
-            or (start + first.start(1), start + first.end(1)) in line.dates
-        ):
-            return None
-        return start + first.start(1), start + first.end(1)
+        return _code(line, start, text, strict=strict)
     inside = [number for number in line.numbers if start <= number.start and number.end <= end and not number.percent]
+    if shape == "number":
+        whole = next((number for number in inside if not _in_code(line.text, number)), None)
+        return None if whole is None else (whole.start, whole.end)
     likely = [number for number in inside if number.amount] or inside
     if not likely or (strict and re.search(r"[^\W\d_]{4,}", line.text[start : likely[-1].start])):
         return None
     return likely[-1].start, likely[-1].end
+
+
+def _in_code(text: str, number: Number) -> bool:
+    """Whether a number is only a part of something longer, such as `0012-3456` or `17b`."""
+    before, after = text[max(0, number.start - 2) : number.start], text[number.end : number.end + 2]
+    return bool(re.fullmatch(r"\w[-/]", before) or re.match(r"[-/]\w|[^\W\d]", after))
+
+
+def _code(line: Line, start: int, text: str, *, strict: bool) -> Span | None:
+    """The first word with a digit in it that is no date; strict: the first word must be it."""
+    for word in re.finditer(r"[^\s.,;:()]\S*", text):
+        end = len(word[0].rstrip(".,;:()")) + word.start()
+        place = start + word.start(), start + end
+        if re.search(r"\d", word[0]) and not any(a <= place[0] < b for a, b in line.dates):
+            return place
+        if strict:
+            return None
+    return None
 
 
 def _columns(node: ObjectNode) -> dict[str, str] | None:
@@ -417,11 +442,10 @@ def _pair_names(node: ObjectNode) -> tuple[str, str] | None:
     return None
 
 
-def _leaf_names(node: Node, path: str = "") -> Iterator[tuple[str, str]]:
+def _leaf_names(node: Node) -> Iterator[str]:
     if isinstance(node, ObjectNode):
         for name, own in node.properties.items():
-            inside = f"{path}.{name}" if path else name
-            yield from [(inside, name)] if isinstance(own, Leaf) else _leaf_names(own, inside)
+            yield from [name] if isinstance(own, Leaf) else _leaf_names(own)
 
 
 def _places(tree: Tree) -> Iterator[Place]:
@@ -448,14 +472,6 @@ def _json(tree: Tree) -> str:
 
 def _first(blank: Blank) -> Value:
     return blank.candidates[0] if blank.candidates else Value(None)
-
-
-def _amount(row: dict[str, Any]) -> Decimal | None:
-    for name, blank in row.items():
-        value = _first(blank).value if isinstance(blank, Blank) else None
-        if column_of(name) == "amount" and isinstance(value, Decimal):
-            return value
-    return None
 
 
 def _distinct(values: Sequence[Value]) -> list[Value]:

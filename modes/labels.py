@@ -4,6 +4,7 @@ Phrases are matched as whole words, whatever their case and the space in them; o
 one holds, so that `Sub total` is never a `total`.
 """
 
+import bisect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,9 @@ COLUMNS = {
 }
 """Heads of the columns of a list of items, and names of the properties that they fill."""
 
+NEXT_LABEL = re.compile(r"\s(?=[A-Z]\w*(?:\s[a-z]\w*){0,3}\s?:(?:\s|$))")
+"""Before a label that nobody listed: a capital, perhaps small words behind it, a colon."""
+
 SEPARATOR = re.compile(r"[\s:：#.\-–_*]*")
 
 
@@ -65,6 +69,7 @@ class Label:
     field: str
     start: int  # of the phrase on its line
     end: int  # where its value may begin
+    stop: int  # where the next label stands, or the line ends
 
 
 class Labels:
@@ -77,7 +82,7 @@ class Labels:
 
     def on(self, line: str) -> list[Label]:
         """Those that begin the line, and those further on that a colon, a second word or a date makes one."""
-        found: list[Label] = []
+        found: list[tuple[str, int, int]] = []
         for match in self._pattern.finditer(line):
             field = self._fields[_key(match[0])]
             first = not line[: match.start()].strip(" •*-·\t")
@@ -86,8 +91,14 @@ class Labels:
             dated = field in ("date", "due_date") and bool(re.match(r"\s\d", line[match.end() :]))
             if first or colon or several or dated:
                 end = SEPARATOR.match(line, match.end()).end()  # type: ignore[union-attr]  # it matches nothing, too
-                found.append(Label(field, match.start(), end))
-        return found
+                found.append((field, match.start(), end))
+        others = [match.end() for match in NEXT_LABEL.finditer(line)]
+        stops = sorted([*(start for _, start, _ in found), *others, len(line)])
+        return [Label(field, start, end, _first_from(stops, end)) for field, start, end in found]
+
+
+def _first_from(places: Sequence[int], least: int) -> int:
+    return places[min(bisect.bisect_left(places, least), len(places) - 1)]
 
 
 def normal(phrase: str) -> str:
@@ -103,8 +114,9 @@ def one_of(phrases: Iterable[str]) -> re.Pattern[str]:
     alternatives = []
     for phrase in sorted(map(normal, phrases), key=len, reverse=True):
         body = r"[\s\-_]?".join(re.escape(word) for word in phrase.split(" "))
-        alternatives.append(rf"(?<!\w){body}(?!\w)" if phrase.isascii() else body)
-    return re.compile("|".join(alternatives), re.IGNORECASE)
+        # ASCII letters only: elsewhere one letter may stand for another (the dotted I, the long s) in either case.
+        alternatives.append(rf"(?<!\w)(?ai:{body})(?!\w)" if phrase.isascii() else body)
+    return re.compile("|".join(alternatives))
 
 
 def words_of(name: str) -> str:
@@ -114,14 +126,15 @@ def words_of(name: str) -> str:
 
 def field_of(name: str) -> str | None:
     """The known field that a property's name means."""
-    words = words_of(name)
-    own = {normal(phrase): field for field, phrases in PHRASES.items() for phrase in phrases if field != "paid"}
-    return words.replace(" ", "_") if words.replace(" ", "_") in PHRASES else own.get(words)
+    return _FIELDS.get(words_of(name))
 
 
 def column_of(name: str) -> str | None:
     """The column of a list of items that a property's name means."""
-    words = words_of(name)
-    return next(
-        (column for column, heads in COLUMNS.items() if words in map(normal, heads) or words == normal(column)), None
-    )
+    return _COLUMNS.get(words_of(name))
+
+
+_FIELDS = {
+    normal(phrase): field for field, phrases in PHRASES.items() for phrase in (*phrases, field) if field != "paid"
+}
+_COLUMNS = {normal(head): column for column, heads in COLUMNS.items() for head in (*heads, column)}

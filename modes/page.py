@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from modes.labels import COLUMNS, Label, Labels, one_of
+from modes.labels import COLUMNS, NEXT_LABEL, Label, Labels, one_of
 from modes.values import Number, dates, decimal_mark, numbers
 
 Span = tuple[int, int]
@@ -12,11 +12,10 @@ Span = tuple[int, int]
 
 SUMS = ("subtotal", "tax", "total")
 COLUMN_HEADS = one_of(head for heads in COLUMNS.values() for head in heads)
-TITLE = re.compile(r"\s*\b(?:tax invoice|invoice|receipt|sales receipt|bill|收据|小票|发票)\s*$", re.IGNORECASE)
+TITLE = re.compile(r"\b(?:tax invoice|invoice|receipt|sales receipt|bill|收据|小票|发票)$", re.IGNORECASE)
 COUNT_FIRST = re.compile(r"(\d{1,4})\s?[x×*]?\s+(?=\S*[^\W\d])", re.IGNORECASE)
 COUNT_LAST = re.compile(r"(?:\s[x×*]\s?(\d{1,4})|(?:\s|^)(\d{1,4})\s?[x×*]?)$", re.IGNORECASE)
-PAIR = re.compile(r"(?P<label>[^\W\d][^:：]{0,40}?)\s?[:：](?=\s|$|[^\d/])\s*(?P<value>.*)")
-NEXT_LABEL = re.compile(r"\s(?=[A-Z]\w*(?:\s[a-z]\w*){0,3}\s?:(?:\s|$))")  # a capital, then small words, then a colon
+PAIR = re.compile(r"(?P<label>[^\W\d][^:：]{0,40}?)\s?(?<!\d)[:：](?!//)\s*(?P<value>.*)")
 
 
 @dataclass(frozen=True)
@@ -26,15 +25,6 @@ class Line:
     labels: list[Label]
     numbers: list[Number]
     dates: list[Span]
-
-    @property
-    def span(self) -> Span:
-        return self.start, self.start + len(self.text)
-
-    def region(self, label: Label) -> Span:
-        """Where the value of a label may stand: up to the next label or the end of the line; on the line."""
-        following = [other.start for other in self.labels if other.start >= label.end]
-        return label.end, min(following, default=len(self.text))
 
     def at(self, span: Span) -> Span:
         """A run of the line as one of the transcript, without the space and marks around it."""
@@ -59,20 +49,12 @@ class Row:
 @dataclass
 class Page:
     text: str
+    mark: str  # before its decimals
     lines: list[Line] = field(default_factory=list)
-
-    @property
-    def mark(self) -> str:
-        return decimal_mark(self.text)
-
-    def number(self, span: Span) -> Number | None:
-        """The number that stands at just this run."""
-        found = numbers(self.text[slice(*span)], self.mark)
-        return found[0] if len(found) == 1 else None
 
 
 def read_page(text: str, labels: Labels) -> Page:
-    page = Page(text)
+    page = Page(text, decimal_mark(text))
     for start, own in _lines(text, page.mark):
         page.lines.append(Line(start, own, labels.on(own), numbers(own, page.mark), dates(own)))
     return page
@@ -108,7 +90,8 @@ def _is_amount(text: str, mark: str) -> bool:
 def title_line(page: Page) -> Span | None:
     """The name at the top: the first line with letters that neither is a label nor only says what the document is."""
     for line in page.lines:
-        end = len(TITLE.sub("", line.text))
+        top = line.text.split("\n")[0].rstrip()
+        end = len(TITLE.sub("", top))
         if line.labels and line.labels[0].start == 0 and line.labels[0].field != "invoice_number":
             continue
         if re.search(r"[^\W\d]{2}", line.text[:end]):
@@ -139,7 +122,7 @@ def rows(page: Page) -> list[Row]:
 
 def _is_sum(line: Line, label: Label) -> bool:
     """A label of a sum with its amount; a tax with nothing but a rate between them: `Tax software` may be an item."""
-    start, end = line.region(label)
+    start, end = label.end, label.stop
     inside = [number for number in line.numbers if not number.percent and start <= number.start < end]
     if not inside:
         return line.text[start:end].strip() == ""

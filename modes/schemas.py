@@ -3,8 +3,11 @@
 All of them become one tree of objects, lists and leaves.
 """
 
+import itertools
 import json
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +49,11 @@ ANNOTATIONS = {
 }  # fmt: skip
 """Keywords that leave the values alone: every property is answered, no others are."""
 
+MOST_NODES = 1000  # of a caller's schema, references followed
 DEEPEST = 16  # levels of a caller's schema
+
+
+MOST_STARTS = 20  # braces of a text that may begin a shape
 
 
 class SchemaError(ValueError):
@@ -75,10 +82,12 @@ Node = Leaf | ObjectNode | ArrayNode
 
 def parse(schema: Schema) -> Node:
     """The tree of a schema. Raises SchemaError for what has no meaning for values read off a page."""
-    return _parse(schema, schema, "the schema", 0)
+    return _parse(schema, schema, "the schema", 0, itertools.count())
 
 
-def _parse(schema: Any, root: Schema, where: str, depth: int) -> Node:
+def _parse(schema: Any, root: Schema, where: str, depth: int, nodes: Iterator[int]) -> Node:
+    if next(nodes) > MOST_NODES:
+        raise SchemaError(f"the schema has more than {MOST_NODES} parts")
     if not isinstance(schema, dict):
         raise SchemaError(f"{where} is not an object")
     if depth > DEEPEST:
@@ -95,10 +104,18 @@ def _parse(schema: Any, root: Schema, where: str, depth: int) -> Node:
         inside = schema.get("properties")
         if not isinstance(inside, dict) or not inside:
             raise SchemaError(f"{where} is an object that names no properties")
-        node = ObjectNode({name: _parse(own, root, f"{where}.{name}", depth + 1) for name, own in inside.items()})
+        unclear = next((name for name in inside if re.search(r"[.\[\]]", name)), None)
+        if unclear is not None:
+            raise SchemaError(f"{where} has the property {unclear!r}; a grounded one has no dot or bracket in its name")
+        node = ObjectNode(
+            {name: _parse(own, root, f"{where}.{name}", depth + 1, nodes) for name, own in inside.items()}
+        )
     elif kind == "array":
         known |= {"items", "maxItems"}
-        node = ArrayNode(_parse(schema.get("items"), root, f"{where}[]", depth + 1), schema.get("maxItems"))
+        most = schema.get("maxItems")
+        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 0):
+            raise SchemaError(f"{where} has a maxItems that is no count")
+        node = ArrayNode(_parse(schema.get("items"), root, f"{where}[]", depth + 1, nodes), most)
     elif kind in ("string", "number", "integer", "boolean"):
         known |= {"enum", "const", "format"}
         node = _leaf(kind, schema, where)
@@ -118,7 +135,7 @@ def _resolved(schema: Schema, root: Schema, where: str) -> Schema:
             target = target.get(part) if isinstance(target, dict) and part else target
         if not isinstance(target, dict) or "$ref" in target:
             raise SchemaError(f"{where} refers to {schema['$ref']!r}, which is not there")
-        return target
+        return target | {name: own for name, own in schema.items() if name != "$ref"}
     several = schema.get("anyOf", schema.get("oneOf"))
     if several is None:
         return schema
@@ -136,8 +153,8 @@ def _implied(schema: Schema) -> str:
 
 
 def _leaf(kind: str, schema: Schema, where: str) -> Leaf:
-    choices = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    if choices is not None and (not isinstance(choices, list) or any(isinstance(one, list | dict) for one in choices)):
+    choices = [schema["const"]] if "const" in schema else schema.get("enum")
+    if choices is not None and (not isinstance(choices, list) or not all(map(_is_plain, choices))):
         raise SchemaError(f"{where} has an enum that is no list of plain values")
     if schema.get("format") not in (None, "date"):
         raise SchemaError(f"{where} has the format {schema['format']!r}; values stand as they are printed")
@@ -146,16 +163,20 @@ def _leaf(kind: str, schema: Schema, where: str) -> Leaf:
     return Leaf(kind, None if choices is None else tuple(one for one in choices if one is not None))
 
 
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, list | dict) and (not isinstance(value, float) or math.isfinite(value))
+
+
 def shape_in(text: str) -> Schema | None:
     """The JSON schema, or the schema of the JSON example, that a text holds; None where it holds neither."""
     decoder = json.JSONDecoder()
-    for start in (match.start() for match in re.finditer(r"\{", text)):
+    for match in itertools.islice(re.finditer(r"\{", text), MOST_STARTS):
         try:
-            found, _ = decoder.raw_decode(text, start)
+            found, _ = decoder.raw_decode(text, match.start())
+            if found:
+                return found if isinstance(found.get("properties"), dict) else of_example(found)
         except (json.JSONDecodeError, RecursionError):
             continue
-        if found:
-            return found if isinstance(found.get("properties"), dict) else of_example(found)
     return None
 
 

@@ -13,9 +13,10 @@ CURRENCIES = (
 )
 SYMBOLS = "$€£¥￥₹₩฿元"
 CURRENCY = rf"(?:[A-Z]{{0,2}}\$|[{SYMBOLS}]|\b(?:{'|'.join(CURRENCIES)})\b)"
+MOST_DIGITS = 18  # and marks; more are no amount or count, and no double
 DIGITS = r"\d+(?:[.,'’\u00a0\u202f]\d+)*"
 NUMBER = re.compile(
-    rf"(?P<before>{CURRENCY})?\s?(?P<sign>(?<!\w)[-−])?(?P<digits>{DIGITS})(?:\s?(?P<after>{CURRENCY}(?!\s?\d)|%))?"
+    rf"(?P<minus>(?<!\w)[-−]\s?(?={CURRENCY}))?(?P<before>{CURRENCY})?\s?(?P<sign>(?<!\w)[-−])?(?P<digits>{DIGITS})(?:\s?(?P<after>{CURRENCY}(?!\s?\d)|%))?"
 )
 MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
@@ -50,22 +51,28 @@ def decimal_mark(text: str) -> str:
 
 
 def numbers(text: str, mark: str) -> list[Number]:
-    """All numbers of a text, dates and the like (`28.04.2017`, `1-2-3`) left out. `mark`: that of `decimal_mark`."""
+    """All numbers of a text but those in dates and codes (`28.04.2017`, `A4`). `mark`: that of `decimal_mark`."""
     found = []
+    in_dates = {place for start, end in dates(text) for place in range(start, end)}
     for match in NUMBER.finditer(text):
         value = _value(match["digits"], mark)
-        if value is None:
+        before = text[match.start("digits") - 1 : match.start("digits")]
+        in_code = before.isascii() and before.isalpha() and match["before"] is None
+        if value is None or in_code or match.start("digits") in in_dates:
             continue
         start = match.start("sign") if match["sign"] else match.start("digits")
         percent = match["after"] == "%"
         side = "before" if match["before"] else "after" if match["after"] and not percent else None
         currency = match.span(side) if side is not None else None
-        found.append(Number(start, match.end("digits"), -value if match["sign"] else value, currency, percent))
+        negative = match["sign"] or match["minus"]
+        found.append(Number(start, match.end("digits"), -value if negative else value, currency, percent))
     return found
 
 
 def _value(digits: str, mark: str) -> Decimal | None:
-    """`1.234,50`, `1,234.50` and `1200` as decimals; None where the marks make no number."""
+    """`1.234,50`, `1,234.50` and `1200` as decimals; None where the marks make no number, or it has no end."""
+    if len(digits) > MOST_DIGITS:
+        return None
     parts = re.split(r"[.,'’\u00a0\u202f]", digits)
     marks = [c for c in digits if not c.isdigit()]
     whole, fraction = parts, ""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pytest
 from starlette.testclient import TestClient
 
+from modes.extraction import Form
 from tests.checkpoints import write_script
 from tests.conftest import running_engine
 from tests.http.conftest import client_of, picture_part
@@ -184,6 +185,23 @@ def test_among_several_candidates_the_model_chooses_one_that_stands_on_the_page(
     assert body["usage"]["prompt_tokens_details"]["cached_tokens"] > 0  # the page was not read a second time
 
 
+def test_a_choice_that_was_cut_off_leaves_the_likeliest_as_a_mere_guess(tmp_path: Path) -> None:
+    """Its half JSON ended the stream without a word."""
+    folder = write_script(tmp_path / "m", "Shop", "\nTotal 1.00", "\nTotal 2.00", "\n2026-03-04", "\n2026-03-05")
+    with running_engine(folder, max_model_len=112) as engine, client_of(engine) as client:
+        body = ask(client, "receipt")
+        (total,) = [field for field in report(body)["fields"] if field["path"] == "total"]
+        assert (total["value"], total["confidence"]) == (1, 0)
+        assert json.loads("".join(streamed(client, "receipt")))["total"] == 1
+
+
+def test_what_nobody_foresaw_ends_a_stream_with_an_error(writes: Writes, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = writes("Shop")
+    monkeypatch.setattr(Form, "content", lambda _: 1 / 0)
+    found = chunks(client, messages=asking("receipt", PICTURE), max_tokens=200)
+    assert found[-1]["error"]["type"] == "server_error"
+
+
 def schema(**properties: Any) -> dict[str, Any]:
     own = {"type": "object", "properties": properties}
     return {"type": "json_schema", "json_schema": {"name": "own", "schema": own}}
@@ -232,6 +250,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"mode": "receipt", "response_format": schema(a={"type": "string", "pattern": "a"})}, "response_format"),
     ({"mode": "receipt", "guided_json": "{"}, "guided_json"),
     ({"mode": "receipt", "guided_json": "[" * 100_000}, "guided_json"),
+    ({"table_format": "html", "mode": "table", "guided_regex": "a+"}, "table_format"),
     ({"mode": "spotting", "messages": asking("x", PICTURE, PICTURE)}, "messages"),
 ]
 

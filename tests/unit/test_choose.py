@@ -75,7 +75,7 @@ def test_several_pictures_keep_their_order() -> None:
         ("Write the equation in LaTeX", "formula"),
         ("What does the chart say?", "chart"),
         ("read the stamp", "seal"),
-        ("text with bounding boxes", "markdown"),
+        ("all text with bounding boxes", "spotting"),
         ("each line with its bounding box", "spotting"),
         ("提取发票信息", "invoice"),
         ("识别表格", "table"),
@@ -86,13 +86,23 @@ def test_the_words_decide_the_mode(asked: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", ["format as markdown", "information", "in the form of Markdown", "comfortable", "a receipted letter"]
+    "asked",
+    [
+        "format as markdown",
+        "information",
+        "in the form of Markdown",
+        "everything in JSON form",
+        "comfortable",
+        "a receipted letter",
+    ],
 )
 def test_words_count_whole_and_a_form_of_something_is_no_form(asked: str) -> None:
     assert choose([Turn("user", asked, [PICTURE])]).mode == "markdown"
 
 
-@pytest.mark.parametrize("asked", ["Extract all text and tables", "everything, formulas in LaTeX"])
+@pytest.mark.parametrize(
+    "asked", ["Extract all text and tables", "everything, formulas in LaTeX", "all text of the forms"]
+)
 def test_parts_of_a_text_do_not_make_it_their_mode(asked: str) -> None:
     assert choose([Turn("user", asked, [PICTURE])]).mode == "markdown"
 

@@ -48,12 +48,17 @@ def test_an_enum_and_a_boolean_are_choices() -> None:
         ({"type": "date"}, "none of JSON's"),
         ({"$ref": "#/$defs/none"}, "not there"),
         ({"enum": [[1]]}, "plain values"),
+        ({"enum": [float("nan")]}, "plain values"),
+        ({"$ref": "#/$defs/text", "pattern": "a"}, "'pattern'"),
+        ({"type": "array", "items": {"type": "string"}, "maxItems": "x"}, "no count"),
+        ({"type": "array", "items": {"type": "string"}, "maxItems": -1}, "no count"),
+        ({"properties": {"a.b": {"type": "string"}}}, "no dot"),
         (True, "not an object"),
     ],
 )
 def test_what_a_page_cannot_fill_is_named(schema: Any, says: str) -> None:
     with pytest.raises(SchemaError, match=r"the schema\.a") as raised:
-        parse({"type": "object", "properties": {"a": schema}})
+        parse({"type": "object", "properties": {"a": schema}, "$defs": {"text": {"type": "string"}}})
     assert says in str(raised.value)
 
 
@@ -79,7 +84,15 @@ def test_a_text_may_hold_a_schema_or_an_example(text: str) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "no braces", "{not json}", "an empty {}", "{" * 10_000])
+def test_references_that_multiply_end_too() -> None:
+    levels = {f"l{i}": {"properties": {name: {"$ref": f"#/$defs/l{i + 1}"} for name in "abcd"}} for i in range(9)}
+    with pytest.raises(SchemaError, match="more than 1000 parts"):
+        parse({"$ref": "#/$defs/l0", "$defs": levels | {"l9": {"type": "string"}}})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no braces", "{not json}", "an empty {}", "{" * 10_000, '{"a":' * 600 + "1" + "}" * 600]
+)
 def test_a_text_without_a_shape_names_none(text: str) -> None:
     assert shape_in(text) is None
 

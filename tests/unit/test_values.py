@@ -22,6 +22,8 @@ def values_in(text: str) -> list[str]:
         ("12,5", "12.5"),
         ("0.125", "0.125"),
         ("-5.00", "-5.00"),
+        ("-$5.00", "-5.00"),
+        ("$-5.00", "-5.00"),
     ],
 )
 def test_a_number_means_the_same_however_it_is_printed(printed: str, value: str) -> None:
@@ -33,7 +35,7 @@ def test_three_digits_behind_a_point_are_thousands_where_the_page_writes_commas(
     assert values_in("1.234 and 5.00") == ["1.234", "5.00"]
 
 
-@pytest.mark.parametrize("text", ["28.04.2017", "1.2.3", "1,23,456.7.8"])
+@pytest.mark.parametrize("text", ["28.04.2017", "2026-03-04", "1.2.3", "1,23,456.7.8", "A4", "x2", "9" * 30])
 def test_what_only_looks_like_a_number_is_none(text: str) -> None:
     assert values_in(text) == []
 
@@ -43,8 +45,8 @@ def test_neighbours_stay_two_numbers() -> None:
 
 
 def test_a_currency_belongs_to_the_number_that_it_touches() -> None:
-    first, second = numbers("x4 $105.36", ".")
-    assert (first.currency, second.currency) == (None, (3, 4))
+    first, second = numbers("x 4 $105.36", ".")
+    assert (first.currency, second.currency) == (None, (4, 5))
     (only,) = numbers("99,50 EUR", ",")
     assert only.currency == (6, 9)
 
