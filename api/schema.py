@@ -297,13 +297,14 @@ class OcrLine(OcrWord):
 
 
 class OcrField(BaseModel):
-    """A value of an extracted object, with where it comes from."""
+    """A value of an extracted object, with where it comes from.
+
+    Confidence: in its reading, times that in a choice of the model's; null where nothing was read off the page.
+    """
 
     path: str  # such as items[0].price
     value: str | bool | int | float | None
-    confidence: (
-        float | None
-    )  # in its reading and, where the model chose it among several, in the choice; null: no value
+    confidence: float | None
     line: str | None  # of the transcript, around the value
 
 
