@@ -51,13 +51,17 @@ def decimal_mark(text: str) -> str:
 
 
 def numbers(text: str, mark: str) -> list[Number]:
-    """All numbers of a text but those in dates and codes (`28.04.2017`, `A4`). `mark`: that of `decimal_mark`."""
+    """All numbers of a text but those in dates and codes (`28.04.2017`, `A4`); in `x4`, the letter is a sign.
+
+    `mark`: that of `decimal_mark`.
+    """
     found = []
     in_dates = {place for start, end in dates(text) for place in range(start, end)}
     for match in NUMBER.finditer(text):
         value = _value(match["digits"], mark)
-        before = text[match.start("digits") - 1 : match.start("digits")]
-        in_code = before.isascii() and before.isalpha() and match["before"] is None
+        before = text[max(0, match.start("digits") - 2) : match.start("digits")]
+        letter = before[-1:].isascii() and before[-1:].isalpha() and match["before"] is None
+        in_code = letter and not re.fullmatch(r"\W?[xX]", before)
         if value is None or in_code or match.start("digits") in in_dates:
             continue
         start = match.start("sign") if match["sign"] else match.start("digits")

@@ -35,7 +35,7 @@ def test_three_digits_behind_a_point_are_thousands_where_the_page_writes_commas(
     assert values_in("1.234 and 5.00") == ["1.234", "5.00"]
 
 
-@pytest.mark.parametrize("text", ["28.04.2017", "2026-03-04", "1.2.3", "1,23,456.7.8", "A4", "x2", "9" * 30])
+@pytest.mark.parametrize("text", ["28.04.2017", "2026-03-04", "1.2.3", "1,23,456.7.8", "A4", "BX2", "9" * 30])
 def test_what_only_looks_like_a_number_is_none(text: str) -> None:
     assert values_in(text) == []
 
@@ -83,3 +83,7 @@ def test_codes_and_times_are_no_dates(text: str) -> None:
 def test_a_value_keeps_the_decimals_that_are_printed() -> None:
     (number,) = numbers("7.50", ".")
     assert (number.value, str(number.value)) == (Decimal("7.5"), "7.50")
+
+
+def test_a_count_behind_its_multiplication_sign_is_a_number() -> None:
+    assert values_in("Pals x3 98.01 A4") == ["3", "98.01"]
