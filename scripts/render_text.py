@@ -159,6 +159,7 @@ class Writer:
 
     def __init__(self, rng: random.Random, *, held_out: bool) -> None:
         self.rng = rng
+        self.held_out = held_out
         self.common, self.names = words(held_out)
 
     def phrase(self) -> str:
