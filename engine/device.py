@@ -7,6 +7,9 @@ from typing import Any
 import psutil
 import torch
 
+from models.paddleocr_vl.attention import FullAttention, full_by_products, full_fused
+from models.paddleocr_vl.slices import run
+
 logger = logging.getLogger(__name__)
 
 LOWEST_CAPABILITY = (6, 0)  # Pascal: the oldest that PyTorch's cu126 builds carry
@@ -60,6 +63,24 @@ def _matmul_seconds(dtype: torch.dtype, device: torch.device, config: Any) -> fl
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - start)
     return min(seconds) if all(bool(output.isfinite().all()) for output in outputs) else float("inf")
+
+
+def choose_attention(device: torch.device, dtype: torch.dtype, config: Any) -> FullAttention:
+    """The vision tower's attention: what is faster here. Only on a CPU in bf16 is there a choice."""
+    if device.type != "cpu" or dtype != torch.bfloat16:
+        return full_fused
+    head_dim = config.hidden_size // config.num_attention_heads
+    q, k, v = torch.randn(3, 1, config.num_attention_heads, 1024, head_dim).to(dtype)
+    seconds = {}
+    for full in (full_fused, full_by_products):
+        runs = []
+        for _ in range(3):
+            start = time.perf_counter()
+            run(full(q, k, v, 256))
+            runs.append(time.perf_counter() - start)
+        seconds[full] = min(runs)
+    logger.info("Attention over 1024 patches: %s", {full.__name__: f"{took:.3f} s" for full, took in seconds.items()})
+    return min(seconds, key=seconds.__getitem__)
 
 
 def plan_slots(device: torch.device, bytes_per_slot: int, reserved: int) -> int:

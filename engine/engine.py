@@ -153,7 +153,8 @@ class Engine:
 
     def stats(self) -> Stats:
         scheduler = self._scheduler
-        return Stats(len(scheduler.running), len(scheduler.waiting), scheduler.slots.free)
+        under_way = len(scheduler.reading) + len(scheduler.running)
+        return Stats(under_way, len(scheduler.waiting), scheduler.slots.free)
 
     def hold(self) -> Hold:
         """For an answer of several prompts, or one whose pictures are still to come. Raises EngineUnavailable."""
@@ -379,7 +380,7 @@ class Engine:
 
     def _reset(self, runner: "ModelRunner") -> None:
         """Nothing runs or waits, and nothing is kept of what did."""
-        self._scheduler = Scheduler(Slots(runner.slots))
+        self._scheduler = Scheduler(Slots(runner.slots), runner.most_tokens)
         self.admission = Admission(runner.slots, self.config.max_waiting)
         runner.pictures.clear()
 
@@ -458,7 +459,7 @@ class Engine:
 
     def _finish(self, sequence: Sequence, error: EngineError | None) -> None:
         """End a sequence from outside a step, with an error event or, for an abort, without a word."""
-        if sequence not in self._scheduler.waiting and sequence not in self._scheduler.running:
+        if sequence not in self._scheduler:
             return
         self._forget(sequence, failed=error is not None)
         if error is not None:
@@ -485,7 +486,7 @@ class Engine:
                         self._finish(sequence, None)
 
     def _end_all(self, error: EngineError) -> None:
-        for sequence in [*self._scheduler.running, *self._scheduler.waiting]:
+        for sequence in list(self._scheduler):
             self._finish(sequence, error)
 
     def _fail(self, state: State, error: BaseException) -> None:

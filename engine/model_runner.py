@@ -1,29 +1,35 @@
-"""A scheduled step -> tensors -> logits. The only place where the model and the cache meet."""
+"""A scheduled step -> tensors -> next tokens. The only place where the model and the cache meet."""
 
 import logging
+import time
 from collections.abc import Sequence as List
-from functools import partial
-from itertools import accumulate
 
-import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
 from engine.config import EngineConfig
-from engine.device import choose_device, choose_dtype, plan_slots
+from engine.device import choose_attention, choose_device, choose_dtype, plan_slots
 from engine.errors import GenerationFailed
 from engine.kv_cache import KVCache, bytes_per_token
+from engine.pace import Pace
+from engine.prefill import Prefill
 from engine.prefix_cache import PictureCache
 from engine.request import Sequence, Token
 from engine.sampler import sample
 from engine.scheduler import Step
-from models.paddleocr_vl.attention import decode_attention, prefill_attention
+from models.paddleocr_vl.attention import decode_attention
+from models.paddleocr_vl.linear import pack
 from models.paddleocr_vl.model import PaddleOCRVL
-from models.paddleocr_vl.processor import ModelInput, Processor
+from models.paddleocr_vl.processor import Processor
+from models.paddleocr_vl.slices import Sliced
 from models.paddleocr_vl.weights import load_model
 
 logger = logging.getLogger(__name__)
+
+Outcome = Token | GenerationFailed
+MOST_TOKENS = {"cpu": 256, "cuda": 4096}  # of prompts that are read together; on a CPU, where nothing is won, few
+SLICE_ROWS = {"cpu": 1024, "cuda": None}  # tokens of a slice of the vision tower
 
 
 class ModelRunner:
@@ -32,31 +38,77 @@ class ModelRunner:
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.dtype, self.device, processor.config.text_config)
         self.model: PaddleOCRVL = load_model(config.model, processor.config, self.device, self.dtype)
+        pack(self.model)
+        self.model.visual.full_attention = choose_attention(self.device, self.dtype, processor.config.vision_config)
         text = processor.config.text_config
         bytes_per_slot = config.max_model_len * bytes_per_token(text, self.dtype)
         self.slots = config.slots or plan_slots(self.device, bytes_per_slot, config.picture_cache_bytes)
         self.cache = KVCache(text, self.slots, config.max_model_len, self.device, self.dtype)
         self.pictures = PictureCache(config.picture_cache_bytes)
+        self.most_tokens = MOST_TOKENS[self.device.type]
+        most_patches = self.most_tokens * processor.merge**2
+        self.prefill = Prefill(self.model, self.cache, self.pictures, most_patches, SLICE_ROWS[self.device.type])
+        self._pace = Pace()
+        self._reading: list[Sequence] = []  # whose prompts `_work` reads
+        self._work: Sliced[Tensor] | None = None
 
-    def run(self, step: Step) -> list[tuple[Sequence, Token | GenerationFailed]]:
-        """The next token, or the failure, of every sequence of a step."""
-        outcomes: list[tuple[Sequence, Token | GenerationFailed]] = []
-        for sequence in (*step.decode, *([step.prefill] if step.prefill else [])):
+    @torch.inference_mode()
+    def run(self, step: Step) -> list[tuple[Sequence, Outcome]]:
+        """One decode step, and as much reading as fits before it; the next token, or the failure, of those who get one.
+
+        A sequence of `step.reading` gets its first token in the step that finishes its group.
+        """
+        for sequence in step.decode:
             if sequence.grammar is not None:
                 sequence.grammar.begin_mask()
-        if step.prefill is not None:
-            try:
-                outcomes += self._sampled([step.prefill], self.prefill(step.prefill))
-            except torch.OutOfMemoryError as error:
-                torch.cuda.empty_cache()
-                logger.warning("A prompt of %d tokens did not fit: %s", len(step.prefill.prompt.input_ids), error)
-                message = "the device ran out of memory while reading the prompt; send a smaller picture"
-                outcomes.append((step.prefill, GenerationFailed(message)))
+        outcomes = self._read(step) if step.reading else []
         if step.decode:
+            started = time.monotonic()
             outcomes += self._sampled(step.decode, self.decode(step.decode))
+            self._pace.decoded(time.monotonic() - started)
         return outcomes
 
-    def _sampled(self, sequences: List[Sequence], logits: Tensor) -> list[tuple[Sequence, Token | GenerationFailed]]:
+    def _read(self, step: Step) -> list[tuple[Sequence, Outcome]]:
+        """Go on reading prompts for a while. Empty while they are not done."""
+        if self._work is None or step.reading[0] not in self._reading:  # the last group is done, or all of it has left
+            self._begin(step.reading)
+        assert self._work is not None
+        seconds = self._pace.reading_seconds(running=bool(step.decode))
+        started = now = time.monotonic()
+        try:
+            while True:
+                next(self._work)
+                if step.decode and self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)  # else only the launches are timed
+                before, now = now, time.monotonic()
+                if now + (now - before) - started > seconds:  # the next slice may take as long
+                    return []
+        except StopIteration as end:
+            self._work = None
+            rows = [row for row, sequence in enumerate(self._reading) if sequence.slot is not None]
+            return self._sampled([self._reading[row] for row in rows], end.value[rows])
+        except torch.OutOfMemoryError as error:
+            self._work = None
+            torch.cuda.empty_cache()
+            return self._without_memory(step, error)
+
+    def _begin(self, sequences: List[Sequence]) -> None:
+        for sequence in sequences:
+            if sequence.grammar is not None:
+                sequence.grammar.begin_mask()
+        self._reading = list(sequences)
+        self._work = self.prefill.read(sequences)
+
+    def _without_memory(self, step: Step, error: Exception) -> list[tuple[Sequence, Outcome]]:
+        """What did not fit together is tried one by one; what does not fit alone fails."""
+        logger.warning("%d prompts did not fit: %s", len(step.reading), error)
+        if len(step.reading) > 1:
+            self._begin(step.reading[:1])
+            return []
+        message = "the device ran out of memory while reading the prompt; send a smaller picture"
+        return [(step.reading[0], GenerationFailed(message))]
+
+    def _sampled(self, sequences: List[Sequence], logits: Tensor) -> list[tuple[Sequence, Outcome]]:
         failure = "the model's output is not finite; try DTYPE=float32"
         tokens = sample(logits, sequences)
         return [(s, token or GenerationFailed(failure)) for s, token in zip(sequences, tokens, strict=True)]
@@ -69,40 +121,6 @@ class ModelRunner:
             used = psutil.Process().memory_info().rss
         return round(used / 2**20, 1)
 
-    @torch.inference_mode()
-    def prefill(self, sequence: Sequence) -> Tensor:
-        """Read what the slot does not hold yet of a prompt; logits of its last token, (1, vocabulary)."""
-        prompt, slot, start = sequence.prompt, sequence.slot, sequence.reused
-        assert isinstance(prompt, ModelInput)
-        assert slot is not None
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return prefill_attention(q, *self.cache.write_prompt(layer, slot, start, k, v))
-
-        x = self.model.embed(torch.tensor(prompt.input_ids[start:], device=self.device), self._features(prompt, start))
-        hidden = self.model.decode(x, prompt.positions[:, start:].to(self.device), attend)
-        return self.model.logits(hidden[-1:])
-
-    def _features(self, prompt: ModelInput, start: int) -> list[Tensor]:
-        """Features of the pictures' cells from token `start` on: (cells, hidden) of each picture that has any there."""
-        read = prompt.input_ids[:start].count(self.model.image_token_id)
-        ends = list(accumulate(prompt.cells))
-        ahead = [picture for picture, end in enumerate(ends) if end > read]
-        if not ahead:
-            return []
-        keys = [prompt.picture_keys[picture] for picture in ahead]
-        first, *others = self.pictures.features(keys, partial(self._encode, prompt))
-        left = ends[ahead[0]] - read  # of the first one's cells, where the slot holds some
-        return [first[-left:], *others]
-
-    def _encode(self, prompt: ModelInput, keys: List[bytes]) -> list[Tensor]:
-        """Features of the prompt's pictures of these keys, all in one run of the vision tower."""
-        pictures = [prompt.picture_keys.index(key) for key in keys]
-        pixels = np.concatenate([prompt.pixels_of(picture) for picture in pictures])
-        grids = [prompt.grids[picture] for picture in pictures]
-        return self.model.encode(torch.from_numpy(pixels).to(self.device), grids)
-
-    @torch.inference_mode()
     def decode(self, sequences: List[Sequence]) -> Tensor:
         """Read the newest token of every sequence; logits (B, vocabulary)."""
         slots = [sequence.slot for sequence in sequences if sequence.slot is not None]

@@ -4,7 +4,6 @@ The other half of what is kept between requests, the KV cache of prompts, stays 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -18,24 +17,15 @@ class PictureCache:
         self.used = 0  # bytes, never more than the budget
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()  # the least recently used first
 
-    def features(self, keys: Sequence[bytes], encode: Callable[[Sequence[bytes]], Sequence[Tensor]]) -> list[Tensor]:
-        """Features of the pictures of `keys`; `encode` makes those that are not kept, each once, in one call."""
-        found = {key: self._kept[key] for key in keys if key in self._kept}
-        missing = [key for key in dict.fromkeys(keys) if key not in found]
-        for key in found:
-            self._kept.move_to_end(key)
-        if missing:
-            made = dict(zip(missing, encode(missing), strict=True))
-            for key, features in made.items():
-                self._keep(key, features)
-            found |= made
-        return [found[key] for key in keys]
+    def find(self, key: bytes) -> Tensor | None:
+        """The features of a picture, if they are kept."""
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key]
 
-    def clear(self) -> None:
-        self._kept.clear()
-        self.used = 0
-
-    def _keep(self, key: bytes, features: Tensor) -> None:
+    def keep(self, key: bytes, features: Tensor) -> None:
+        """Keep the features of a picture that is not kept yet, unless the budget is too small for them."""
         if features.nbytes > self.budget:
             return
         while self.used + features.nbytes > self.budget:
@@ -43,3 +33,7 @@ class PictureCache:
             self.used -= oldest.nbytes
         self._kept[key] = features.clone()  # a view would keep all that was made in the same call
         self.used += features.nbytes
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self.used = 0

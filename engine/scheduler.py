@@ -1,11 +1,12 @@
-"""What runs next: first come, first served, one prefill a step between decode steps of everything that runs.
+"""What runs next: first come, first served; a few prompts are read between decode steps of everything that runs.
 
-The life of a request: waiting -> (a slot is free) prefill, its first token -> running, one token a step -> done.
-One prefill a step keeps the gap in running streams to the length of one prompt.
+The life of a request: waiting -> (a slot is free) reading, over as many steps as its prompt takes, to its first token
+-> running, one token a step -> done.
 """
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import chain
 
 from engine.request import Sequence
 from engine.slots import NOTHING, Slots
@@ -13,38 +14,59 @@ from engine.slots import NOTHING, Slots
 
 @dataclass(frozen=True)
 class Step:
-    prefill: Sequence | None
+    reading: list[Sequence]  # prompts that are read together; the same ones until they have their first tokens
     decode: list[Sequence]
 
 
 class Scheduler:
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, most_tokens: int = 0) -> None:
+        """`most_tokens` of prompts are read together; a longer prompt alone."""
         self.slots = slots
+        self.most_tokens = most_tokens
         self.waiting: deque[Sequence] = deque()
+        self.reading: list[Sequence] = []
         self.running: list[Sequence] = []
+
+    def __contains__(self, sequence: Sequence) -> bool:
+        return sequence in chain(self.waiting, self.reading, self.running)
+
+    def __iter__(self) -> "chain[Sequence]":
+        return chain(self.waiting, self.reading, self.running)
 
     @property
     def idle(self) -> bool:
-        return not self.waiting and not self.running
+        return not self.waiting and not self.reading and not self.running
 
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 
     def schedule(self) -> Step:
-        """The next step. Its prefill has a slot and counts as running from the step after on."""
-        decode = list(self.running)
-        prefill = None
-        if self.waiting and self.slots.can_allocate():
-            prefill = self.waiting.popleft()
-            prefill.slot, prefill.reused = self.slots.allocate(prefill.prompt.content_ids)
-            self.running.append(prefill)
-        return Step(prefill, decode)
+        """The next step. Whoever has a first token from the last one runs from now on."""
+        self.running += [sequence for sequence in self.reading if sequence.tokens]
+        self.reading = [sequence for sequence in self.reading if not sequence.tokens]
+        if not self.reading:
+            self._admit()
+        return Step(list(self.reading), list(self.running))
+
+    def _admit(self) -> None:
+        """Give slots to those who waited longest.
+
+        Only while nothing is read: what is under way may go on writing into the slots of members that have left.
+        """
+        tokens = 0
+        while self.waiting and self.slots.can_allocate():
+            tokens += len(self.waiting[0].prompt.input_ids)
+            if self.reading and tokens > self.most_tokens:
+                return
+            sequence = self.waiting.popleft()
+            sequence.slot, sequence.reused = self.slots.allocate(sequence.prompt.content_ids)
+            self.reading.append(sequence)
 
     def remove(self, sequence: Sequence, *, failed: bool = False) -> None:
         """Forget a sequence, finished or aborted, and free its slot; after a failure nothing in that is trusted."""
         if sequence.slot is None:
             self.waiting.remove(sequence)
             return
-        self.running.remove(sequence)
+        (self.reading if sequence in self.reading else self.running).remove(sequence)
         self.slots.release(sequence.slot, NOTHING if failed else sequence.content)
         sequence.slot = None

@@ -4,18 +4,26 @@ Rules for old GPUs: never `enable_gqa` (the memory-efficient kernel refuses it a
 which holds every score); FlashAttention is not needed; where no fused kernel exists, queries go in chunks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from models.paddleocr_vl.slices import Sliced, parts
+
 SCORES_PER_CHUNK = 1 << 24  # scores, where no fused kernel exists, or places of a mask held at once: 64 MiB in fp32
+HEADS_PER_PRODUCT = 2  # with 256 queries the fastest at 1024 and 5184 keys: their scores stay in the cache
+
+FullAttention = Callable[[Tensor, Tensor, Tensor, int | None], Sliced[Tensor]]
+"""q, k, v (B, H, L, D) and the most queries of a slice -> (B, H, L, D), without a mask."""
 
 
-def packed_attention(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Full attention inside each picture of a packed batch.
+def packed_attention(
+    q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], full: FullAttention, queries: int | None = None
+) -> Sliced[Tensor]:
+    """Full attention inside each picture of a packed batch, in slices of at most so many queries.
 
     q, k, v: (sum of lengths, heads, D). Neighbours of equal length run in one call, without padding.
     """
@@ -26,10 +34,38 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) ->
         while index + count < len(lengths) and lengths[index + count] == length:
             count += 1
         stop = start + count * length
-        batch = [x[start:stop].unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v)]
-        outputs.append(fused_attention(*batch, causal=False).transpose(1, 2).flatten(0, 1))
+        own_q, own_k, own_v = (x[start:stop].unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v))
+        attended = yield from full(own_q, own_k, own_v, queries and max(1, queries // count))
+        outputs.append(attended.transpose(1, 2).flatten(0, 1))
         start, index = stop, index + count
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def full_fused(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
+    """`FullAttention` by the device's fused kernel."""
+    outputs = []
+    for part in parts(q.shape[2], queries):
+        outputs.append(fused_attention(q[:, :, part], k, v, causal=False))
+        yield
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+
+
+def full_by_products(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
+    """`FullAttention` by matrix products, which use a CPU's bf16 units where the fused kernel does not.
+
+    Scores are rounded to the tensors' dtype, so keys are centred first, which changes no probability and makes scores
+    smaller (SageAttention, Zhang et al. 2024, arXiv:2410.02367, section 4.2).
+    """
+    batch, heads, length, head_dim = q.shape
+    keys = (k - k.mean(dim=2, keepdim=True)).reshape(batch * heads, length, head_dim).transpose(1, 2)
+    values = v.reshape(batch * heads, length, head_dim)
+    q = (q * head_dim**-0.5).reshape(batch * heads, length, head_dim)
+    output = torch.empty_like(q)
+    for part in parts(length, queries):
+        for own in parts(batch * heads, HEADS_PER_PRODUCT):
+            output[own, part] = (q[own, part] @ keys[own]).softmax(-1) @ values[own]
+        yield
+    return output.view(batch, heads, length, head_dim)
 
 
 def prefill_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.paddleocr_vl.rope import Grid
+from models.paddleocr_vl.slices import Sliced, run
 from models.paddleocr_vl.text import Attend, TextDecoder
 from models.paddleocr_vl.vision import Projector, VisionTower
 
@@ -31,7 +32,12 @@ class PaddleOCRVL(nn.Module):
 
     def encode(self, pixels: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
         """Features of each picture, (cells, hidden), from `pixels` (N, channels, patch, patch)."""
-        merged = self.projector(self.visual(pixels, grids, self.residual_dtype), grids)
+        return run(self.encode_sliced(pixels, grids))
+
+    def encode_sliced(self, pixels: Tensor, grids: Sequence[Grid], rows: int | None = None) -> Sliced[list[Tensor]]:
+        """The same in slices of at most `rows` patches."""
+        seen = yield from self.visual(pixels, grids, self.residual_dtype, rows)
+        merged = self.projector(seen, grids)
         return list(merged.split([rows * columns // self.projector.merge**2 for rows, columns in grids]))
 
     def embed(self, input_ids: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
@@ -43,6 +49,10 @@ class PaddleOCRVL(nn.Module):
 
     def decode(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """Hidden states (N, hidden) of decoder inputs `x` (N, hidden) at M-RoPE `positions` (3, N)."""
+        return run(self.text(x, positions, attend))
+
+    def decode_sliced(self, x: Tensor, positions: Tensor, attend: Attend) -> Sliced[Tensor]:
+        """The same in slices, a layer each."""
         return self.text(x, positions, attend)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.paddleocr_vl.rope import apply_rotary, multimodal_rope
+from models.paddleocr_vl.slices import Sliced
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q (N, heads, D), k (N, kv_heads, D), v (N, kv_heads, D)) -> (N, heads, D)"""
@@ -61,9 +62,13 @@ class TextDecoder(nn.Module):
         exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device="cpu") / config.head_dim
         self.inv_freq = 1.0 / theta**exponents
 
-    def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """x: (N, hidden) embeddings, positions: (3, N) -> (N, hidden), normalised, in the weights' dtype."""
+    def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Sliced[Tensor]:
+        """x: (N, hidden) embeddings, positions: (3, N) -> (N, hidden), normalised, in the weights' dtype.
+
+        A slice is a layer.
+        """
         cos, sin = multimodal_rope(positions, self.inv_freq.to(positions.device), self.sections)
         for index, layer in enumerate(self.layers):
             x = layer(index, x, cos, sin, attend)
+            yield
         return self.norm(x)

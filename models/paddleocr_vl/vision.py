@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.paddleocr_vl.attention import packed_attention
+from models.paddleocr_vl.attention import FullAttention, full_fused, packed_attention
+from models.paddleocr_vl.linear import linear_gelu
 from models.paddleocr_vl.rope import Grid, apply_rotary, axial_rope
+from models.paddleocr_vl.slices import Sliced, parts
 
 
 class VisionLayer(nn.Module):
@@ -27,13 +29,26 @@ class VisionLayer(nn.Module):
         self.fc1 = nn.Linear(hidden, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, hidden)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, lengths: Sequence[int]) -> Tensor:
-        """x: (N, hidden), cos and sin: (N, head_dim)."""
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, lengths: Sequence[int], full: FullAttention, rows: int | None
+    ) -> Sliced[Tensor]:
+        """x: (N, hidden), cos and sin: (N, head_dim). Slices have at most `rows` tokens or, of attention, a quarter."""
         dtype = self.fc1.weight.dtype
-        q, k, v = self.qkv_proj(_norm(self.layer_norm1, x).to(dtype)).unflatten(-1, (3, self.heads, -1)).unbind(1)
-        q, k = apply_rotary(q, cos, sin), apply_rotary(k, cos, sin)
-        x = x + self.out_proj(packed_attention(q, k, v, lengths).flatten(1))
-        return x + self.fc2(F.gelu(self.fc1(_norm(self.layer_norm2, x).to(dtype)), approximate="tanh"))
+        slices = parts(len(x), rows)
+        projected = []
+        for own in slices:
+            qkv = self.qkv_proj(_norm(self.layer_norm1, x[own]).to(dtype)).unflatten(-1, (3, self.heads, -1))
+            q, k, v = qkv.unbind(1)
+            projected.append((apply_rotary(q, cos[own], sin[own]), apply_rotary(k, cos[own], sin[own]), v))
+            yield
+        q, k, v = (torch.cat(some) if len(some) > 1 else some[0] for some in zip(*projected, strict=True))
+        attended = yield from packed_attention(q, k, v, lengths, full, rows and rows // 4)
+        outputs = []
+        for own in slices:
+            y = x[own] + self.out_proj(attended[own].flatten(1))
+            outputs.append(y + self.fc2(linear_gelu(self.fc1, _norm(self.layer_norm2, y).to(dtype), "tanh")))
+            yield
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
 
 class VisionTower(nn.Module):
@@ -46,16 +61,19 @@ class VisionTower(nn.Module):
         self.position_embedding = nn.Embedding(self.side**2, config.hidden_size)
         self.layers = nn.ModuleList(VisionLayer(config) for _ in range(config.num_hidden_layers))
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.full_attention: FullAttention = full_fused
 
-    def forward(self, pixels: Tensor, grids: Sequence[Grid], residual_dtype: torch.dtype | None = None) -> Tensor:
+    def forward(
+        self, pixels: Tensor, grids: Sequence[Grid], residual_dtype: torch.dtype, rows: int | None
+    ) -> Sliced[Tensor]:
         """pixels: (N, channels, patch, patch), all patches of `grids` in raster order -> (N, hidden)."""
         weight = self.patch_embedding.weight
         x = self.patch_embedding(pixels.flatten(1).to(weight.dtype)) + self._positions(grids)
-        x = x.to(residual_dtype or weight.dtype)
+        x = x.to(residual_dtype)
         cos, sin = axial_rope(grids, self.head_dim, self.theta, pixels.device)
         lengths = [rows * columns for rows, columns in grids]
         for layer in self.layers:
-            x = layer(x, cos, sin, lengths)
+            x = yield from layer(x, cos, sin, lengths, self.full_attention, rows)
         return _norm(self.post_layernorm, x).to(weight.dtype)
 
     def _positions(self, grids: Sequence[Grid]) -> Tensor:
@@ -83,7 +101,7 @@ class Projector(nn.Module):
         for (rows, columns), picture in zip(grids, x.split([r * c for r, c in grids]), strict=True):
             picture = picture.view(rows // self.merge, self.merge, columns // self.merge, self.merge, -1)
             blocks.append(picture.transpose(1, 2).flatten(2).flatten(0, 1))
-        return self.linear_2(F.gelu(self.linear_1(torch.cat(blocks))))
+        return self.linear_2(linear_gelu(self.linear_1, torch.cat(blocks), "none"))
 
 
 def _norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:

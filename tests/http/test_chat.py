@@ -145,7 +145,7 @@ def test_a_stream_has_the_text_of_the_whole_answer(client: TestClient) -> None:
 def test_an_error_in_a_stream_is_an_event_before_done(checkpoint: Path) -> None:
     with running_engine(checkpoint) as engine:
         assert engine.runner is not None
-        engine.runner.model.lm_head.weight.fill_(float("nan"))
+        engine.runner.model.text.norm.weight.fill_(float("nan"))
         *_, last = chunks(client_of(engine))
         assert "not finite" in last["error"]["message"]
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from models.paddleocr_vl.slices import run
 from tests.parity.conftest import Pair, grids_thw, largest_difference, picture
 
 SIZES = [(28, 28), (20, 20), (126, 126), (140, 56), (56, 140), (500, 30), (30, 500), (333, 257)]
@@ -40,3 +41,11 @@ def test_features_do_not_depend_on_the_batch(pair: Pair) -> None:
         pixels, grids = pair.processor.pixels([image])
         (alone,) = pair.ours.encode(torch.from_numpy(pixels), grids)
         assert largest_difference(features, alone) < 1e-5
+
+
+@pytest.mark.parametrize("rows", [5, 64])
+def test_features_do_not_depend_on_the_slices(pair: Pair, rows: int) -> None:
+    pixels, grids = pair.processor.pixels([picture(140, 84, seed=1), picture(140, 84, seed=2), picture(56, 196)])
+    whole = pair.ours.encode(torch.from_numpy(pixels), grids)
+    sliced = run(pair.ours.encode_sliced(torch.from_numpy(pixels), grids, rows))
+    assert max(largest_difference(a, b) for a, b in zip(whole, sliced, strict=True)) < 1e-5

@@ -14,7 +14,9 @@ from PIL import Image
 from engine.config import EngineConfig
 from engine.engine import Engine, Generation
 from engine.errors import EngineUnavailable, GenerationFailed, InvalidRequest, QueueFull
+from engine.pace import Pace
 from engine.request import SamplingParams, TokenEvent
+from engine.request import Sequence as EngineSequence
 from tests.conftest import running_engine
 from tests.parity.conftest import picture, prompt
 
@@ -130,6 +132,51 @@ def test_an_abort_after_the_end_is_harmless(engine: Engine) -> None:
     assert engine.stats().free_slots == 4
 
 
+def test_running_streams_go_on_while_a_picture_is_read(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: a prompt was read whole in one step, and a big picture paused everybody for as long as that took."""
+    monkeypatch.setattr(Pace, "reading_seconds", lambda *_, **__: 0.0)  # a slice a step
+    with running_engine(checkpoint, max_model_len=4096) as engine:
+
+        async def run() -> tuple[int, int]:
+            stream = await submit(engine, max_tokens=2000)
+            events = aiter(stream)
+            await anext(events)
+            other = await submit(engine, [picture(300, 300)], max_tokens=1)
+            before = (await anext(events)).completion_tokens
+            reading = asyncio.create_task(collect(other))
+            while not reading.done():
+                after = (await anext(events)).completion_tokens
+            stream.abort()
+            return before, after
+
+        before, after = asyncio.run(run())
+        assert engine.processor is not None
+        layers = engine.processor.config.vision_config.num_hidden_layers
+        assert after - before >= 3 * layers  # projections, attention and the rest of each
+
+
+def test_prompts_that_do_not_fit_together_are_read_one_by_one(checkpoint: Path) -> None:
+    with running_engine(checkpoint) as engine:
+        assert engine.runner is not None
+        prefill, groups = engine.runner.prefill, []
+        read = prefill.read
+
+        def short_of_memory(sequences: Sequence[EngineSequence]) -> Any:
+            groups.append(len(sequences))
+            if len(sequences) > 1:
+                raise torch.OutOfMemoryError("no memory for more than one")
+            return (yield from read(sequences))
+
+        prefill.read = short_of_memory  # type: ignore[method-assign]
+
+        async def run() -> list[Any]:
+            params = [SamplingParams(max_tokens=2)] * 3
+            return await asyncio.gather(*map(collect, await engine.submit_all(prompt(0), [], params)))
+
+        assert [events[-1].finish_reason for events in asyncio.run(run())] == ["length"] * 3
+        assert sorted(groups) != [1, 1, 1]
+
+
 def test_a_full_queue_turns_requests_away_and_says_when_to_come_back(checkpoint: Path) -> None:
     with running_engine(checkpoint, slots=1, max_waiting=1) as engine:
 
@@ -170,12 +217,12 @@ def test_when_the_thread_dies_every_waiting_caller_gets_an_error(checkpoint: Pat
 def test_output_that_is_not_finite_fails_the_request_and_not_the_engine(checkpoint: Path) -> None:
     with running_engine(checkpoint) as engine:
         assert engine.runner is not None
-        head = engine.runner.model.lm_head.weight
-        whole = head.clone()
-        head.fill_(torch.nan)
+        norm = engine.runner.model.text.norm.weight
+        whole = norm.clone()
+        norm.fill_(torch.nan)
         with pytest.raises(GenerationFailed, match="not finite"):
             answer(engine)
-        head.copy_(whole)
+        norm.copy_(whole)
         assert answer(engine, max_tokens=2)[-1].finish_reason == "length"
 
 

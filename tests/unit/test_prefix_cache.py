@@ -19,6 +19,7 @@ from engine.request import Sequence as EngineSequence
 from models.paddleocr_vl.processor import ModelInput
 from models.paddleocr_vl.prompts import OCR
 from models.paddleocr_vl.rope import Grid
+from models.paddleocr_vl.slices import Sliced, run
 from tests.conftest import running_engine
 from tests.parity.conftest import common_length, picture, prompt
 from tests.unit.test_scheduler import END, NoText, ignore
@@ -35,12 +36,12 @@ class Watched:
         self.engine = engine
         self.encoded: list[list[Grid]] = []  # by call
         assert engine.runner is not None
-        self.model, self._encode = engine.runner.model, engine.runner.model.encode
-        self.model.encode = self._count  # type: ignore[method-assign]
+        self.model, self._encode = engine.runner.model, engine.runner.model.encode_sliced
+        self.model.encode_sliced = self._count  # type: ignore[assignment, method-assign]
 
-    def _count(self, pixels: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
+    def _count(self, pixels: Tensor, grids: Sequence[Grid], rows: int | None) -> Sliced[list[Tensor]]:
         self.encoded.append(list(grids))
-        return self._encode(pixels, grids)
+        return self._encode(pixels, grids, rows)
 
     def input(self, *pictures: Image.Image, text: str = "OCR:", before: str = "") -> ModelInput:
         assert self.engine.processor is not None
@@ -141,12 +142,12 @@ def test_an_aborted_request_leaves_what_it_has_read(checkpoint: Path) -> None:
 
 def test_a_failed_request_leaves_nothing(checkpoint: Path) -> None:
     with watched_engine(checkpoint) as watched:
-        head = watched.model.lm_head.weight
-        whole = head.clone()
-        head.fill_(torch.nan)
+        norm = watched.model.text.norm.weight
+        whole = norm.clone()
+        norm.fill_(torch.nan)
         with pytest.raises(GenerationFailed):
             watched.events(A)
-        head.copy_(whole)
+        norm.copy_(whole)
         assert watched.cached(A) == 0
 
 
@@ -178,11 +179,11 @@ def test_a_prompt_may_be_continued_anywhere(checkpoint: Path, reused: int) -> No
         runner = watched.engine.runner
         assert runner is not None
         whole = EngineSequence(0, watched.input(A, SMALL), SamplingParams(), 1, NoText(), END, ignore, None, slot=0)
-        expected = runner.prefill(whole)
+        expected = run(runner.prefill.read([whole]))
         for cache in (runner.cache.keys, runner.cache.values):
             cache[:, :, :, reused:] = torch.nan
         whole.reused = reused
-        torch.testing.assert_close(runner.prefill(whole), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(run(runner.prefill.read([whole])), expected, atol=1e-4, rtol=1e-4)
 
 
 # --- features of pictures -------------------------------------------------------------------------------------------
@@ -227,51 +228,49 @@ def encoded(cells: int) -> Tensor:
     return torch.zeros(cells, CELL // 4)
 
 
-class Encoder:
-    """Makes three cells of features for any picture, all in one tensor, and notes which were asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[list[bytes]] = []
-
-    def __call__(self, keys: Sequence[bytes]) -> list[Tensor]:
-        self.asked.append(list(keys))
-        return list(encoded(3 * len(keys)).split(3))
+def kept(cache: PictureCache, keys: bytes) -> str:
+    """Which of these pictures, named by one letter each, are kept."""
+    return "".join(chr(key) for key in keys if cache.find(bytes([key])) is not None)
 
 
 def test_the_least_recently_used_picture_makes_room() -> None:
-    cache, encoder = PictureCache(budget=2 * 3 * CELL), Encoder()
-    for key in (b"a", b"b", b"a", b"c", b"a", b"b"):
-        cache.features([key], encoder)
-    assert encoder.asked == [[b"a"], [b"b"], [b"c"], [b"b"]]
+    cache = PictureCache(budget=2 * 3 * CELL)
+    cache.keep(b"a", encoded(3))
+    cache.keep(b"b", encoded(3))
+    assert cache.find(b"a") is not None
+    cache.keep(b"c", encoded(3))
+    assert kept(cache, b"abc") == "ac"
 
 
 def test_no_more_is_held_than_is_counted() -> None:
     """A view would keep the features of all pictures that were encoded with it."""
-    cache, encoder = PictureCache(budget=4 * 3 * CELL), Encoder()
-    cache.features([b"a", b"b", b"c"], encoder)
+    cache = PictureCache(budget=4 * 3 * CELL)
+    for key, features in zip((b"a", b"b", b"c"), encoded(9).split(3), strict=True):
+        cache.keep(key, features)
     assert cache.used == 3 * 3 * CELL
-    (kept,) = cache.features([b"b"], encoder)
-    assert kept.untyped_storage().nbytes() == kept.nbytes == 3 * CELL
+    found = cache.find(b"b")
+    assert found is not None
+    assert found.untyped_storage().nbytes() == found.nbytes == 3 * CELL
 
 
 def test_a_picture_larger_than_the_budget_drives_no_other_out() -> None:
-    cache, encoder = PictureCache(budget=3 * CELL), Encoder()
-    cache.features([b"a"], encoder)
-    assert len(cache.features([b"large"], lambda _keys: [encoded(4)])[0]) == 4
-    cache.features([b"a"], encoder)
-    assert encoder.asked == [[b"a"]]
+    cache = PictureCache(budget=3 * CELL)
+    cache.keep(b"a", encoded(3))
+    cache.keep(b"l", encoded(4))
+    assert kept(cache, b"al") == "a"
 
 
-def test_more_pictures_than_the_budget_holds_are_all_given_out() -> None:
-    cache, encoder = PictureCache(budget=3 * CELL), Encoder()
-    assert len(cache.features([b"a", b"b", b"a"], encoder)) == 3
-    assert cache.used == 3 * CELL
+def test_more_pictures_than_the_budget_holds_are_all_read(checkpoint: Path) -> None:
+    with watched_engine(checkpoint, picture_cache_bytes=1) as watched:
+        whole = ids_of(watched.events(A, SMALL, A))
+        assert watched.encoded == [watched.input(A, SMALL).grids]
+    with watched_engine(checkpoint) as watched:
+        assert ids_of(watched.events(A, SMALL, A)) == whole
 
 
 def test_a_cleared_cache_is_empty() -> None:
-    cache, encoder = PictureCache(budget=100 * CELL), Encoder()
-    cache.features([b"a"], encoder)
+    cache = PictureCache(budget=100 * CELL)
+    cache.keep(b"a", encoded(3))
     cache.clear()
     assert cache.used == 0
-    cache.features([b"a"], encoder)
-    assert len(encoder.asked) == 2
+    assert kept(cache, b"a") == ""

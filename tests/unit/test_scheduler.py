@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.request import SamplingParams, TokenEvent
 from engine.request import Sequence as EngineSequence
-from engine.scheduler import Scheduler
+from engine.scheduler import Scheduler, Step
 from engine.slots import Slots
 
 END = frozenset({2})
@@ -49,37 +49,69 @@ def scheduler_with(count: int, slots: int) -> tuple[Scheduler, list[EngineSequen
     return scheduler, sequences
 
 
-def test_a_step_prefills_one_request_beside_all_that_run() -> None:
-    scheduler, (first, second, third) = scheduler_with(3, slots=4)
-    steps = [scheduler.schedule() for _ in range(4)]
-    assert [step.prefill for step in steps] == [first, second, third, None]
-    assert [step.decode for step in steps] == [[], [first], [first, second], [first, second, third]]
+def read(step: Step) -> list[EngineSequence]:
+    """The sequences whose prompts a step finishes, as the runner would: each gets its first token."""
+    for one in step.reading:
+        one.tokens.append(7)
+    return step.reading
+
+
+def test_a_request_runs_once_its_prompt_has_been_read() -> None:
+    scheduler, (first, second) = scheduler_with(2, slots=4)
+    steps = [scheduler.schedule()]
+    read(steps[0])
+    steps += [scheduler.schedule() for _ in range(2)]  # the second one takes more than a step
+    read(steps[-1])
+    steps.append(scheduler.schedule())
+    assert [step.reading for step in steps] == [[first], [second], [second], []]
+    assert [step.decode for step in steps] == [[], [first], [first], [first, second]]
+
+
+def test_short_prompts_are_read_together_and_a_long_one_alone() -> None:
+    scheduler = Scheduler(Slots(8), most_tokens=8)
+    short, other, third, long = (sequence(i, range(n)) for i, n in enumerate((3, 4, 2, 50)))
+    for one in (short, other, third, long):
+        scheduler.add(one)
+    assert [read(scheduler.schedule()) for _ in range(3)] == [[short, other], [third], [long]]
 
 
 def test_requests_are_served_in_the_order_they_came() -> None:
     scheduler, sequences = scheduler_with(5, slots=5)
-    assert [scheduler.schedule().prefill for _ in range(5)] == sequences
+    assert [one for _ in range(5) for one in read(scheduler.schedule())] == sequences
 
 
 def test_a_request_waits_until_a_slot_is_free() -> None:
     scheduler, (first, second) = scheduler_with(2, slots=1)
-    scheduler.schedule()
-    assert scheduler.schedule().prefill is None
+    read(scheduler.schedule())
+    assert scheduler.schedule().reading == []
     scheduler.remove(first)
-    assert scheduler.schedule().prefill is second
+    assert scheduler.schedule().reading == [second]
+
+
+def test_a_slot_is_given_to_nobody_while_the_group_of_its_last_owner_is_read() -> None:
+    """The vision tower and the decoder go on for the others, and may write into it."""
+    scheduler = Scheduler(Slots(2), most_tokens=8)
+    leaving, staying, newcomer = (sequence(number) for number in range(3))
+    for one in (leaving, staying, newcomer):
+        scheduler.add(one)
+    assert scheduler.schedule().reading == [leaving, staying]
+    scheduler.remove(leaving)
+    assert scheduler.schedule().reading == [staying]
+    read(scheduler.schedule())
+    assert scheduler.schedule().reading == [newcomer]
 
 
 def test_running_requests_never_share_a_slot() -> None:
     scheduler, sequences = scheduler_with(4, slots=4)
     for _ in range(4):
-        scheduler.schedule()
+        read(scheduler.schedule())
     assert sorted(one.slot for one in sequences if one.slot is not None) == [0, 1, 2, 3]
 
 
 def test_a_finished_request_leaves_the_batch_and_its_slot() -> None:
     scheduler, (first, second) = scheduler_with(2, slots=2)
-    scheduler.schedule()
-    scheduler.schedule()
+    read(scheduler.schedule())
+    read(scheduler.schedule())
     scheduler.remove(first)
     assert scheduler.schedule().decode == [second]
     assert scheduler.slots.free == 1
@@ -106,7 +138,7 @@ def test_the_next_request_continues_where_the_last_one_left_the_cache() -> None:
     first.tokens += answer
     scheduler.remove(first)
     scheduler.add(second)
-    assert scheduler.schedule().prefill is second
+    assert scheduler.schedule().reading == [second]
     assert second.reused == len(prompt) + len(answer) - 1
 
 

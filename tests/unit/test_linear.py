@@ -1,0 +1,31 @@
+"""Packed linear layers against plain ones."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.paddleocr_vl.linear import PackedLinear, linear_gelu, pack
+
+
+@pytest.mark.parametrize("rows", [1, 3, 70])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_layer_gives_what_the_plain_one_gives(rows: int, bias: bool) -> None:
+    plain, x = nn.Linear(100, 72, bias=bias), torch.randn(100, rows).T
+    torch.testing.assert_close(PackedLinear(plain)(x), plain(x))
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_is_the_same_packed_or_not(approximate: str) -> None:
+    plain, x = nn.Linear(100, 72), torch.randn(5, 100)
+    expected = F.gelu(plain(x), approximate=approximate)
+    for layer in (plain, PackedLinear(plain)):
+        torch.testing.assert_close(linear_gelu(layer, x, approximate), expected)
+
+
+def test_packing_a_model_keeps_its_parameters_and_leaves_alone_what_cannot_be_packed() -> None:
+    model = nn.ModuleDict({"deep": nn.Sequential(nn.Linear(8, 4), nn.LayerNorm(4)), "fp16": nn.Linear(8, 4).half()})
+    count = sum(parameter.numel() for parameter in model.parameters())
+    pack(model)
+    assert [type(module) for module in (model["deep"][0], model["fp16"])] == [PackedLinear, nn.Linear]  # type: ignore[index]
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
