@@ -36,6 +36,7 @@ class Settings(BaseModel):
 
     device: Annotated[str, AfterValidator(_is_device)] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    weights: Literal["native", "int8"] = "native"
     max_model_len: int = Field(default=8192, ge=64, le=131072)  # tokens of prompt and answer together
     slots: int | None = Field(default=None, ge=1, le=1024)  # requests that run at once; unset: by memory
     max_waiting: int = Field(default=256, ge=0)  # requests that wait beyond those
@@ -65,6 +66,7 @@ class Settings(BaseModel):
             model,
             self.device,
             self.dtype,
+            self.weights,
             self.max_model_len,
             self.slots,
             self.max_waiting,

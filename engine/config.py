@@ -9,6 +9,7 @@ class EngineConfig:
     model: Path  # checkpoint folder
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     dtype: str = "auto"  # auto | float32 | bfloat16 | float16
+    weights: str = "native"  # native | int8: the decoder's linear layers in 8 bits, on CPUs
     max_model_len: int = 8192  # tokens of prompt and answer together
     slots: int | None = None  # requests that run at once; None: as many as memory and device make sensible
     max_waiting: int = 256  # requests that wait for a slot before more are turned away

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.config import EngineConfig
-from engine.device import choose_attention, choose_device, choose_dtype, plan_slots
+from engine.device import DeviceError, choose_attention, choose_device, choose_dtype, plan_slots
 from engine.errors import GenerationFailed
 from engine.kv_cache import KVCache, bytes_per_token
 from engine.pace import Pace
@@ -19,7 +19,7 @@ from engine.request import Sequence, Token
 from engine.sampler import sample
 from engine.scheduler import Step
 from models.paddleocr_vl.attention import decode_attention
-from models.paddleocr_vl.linear import pack
+from models.paddleocr_vl.linear import Int8Linear, int8_works, pack
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.slices import Sliced
@@ -38,7 +38,7 @@ class ModelRunner:
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.dtype, self.device, processor.config.text_config)
         self.model: PaddleOCRVL = load_model(config.model, processor.config, self.device, self.dtype)
-        pack(self.model)
+        self._pack(config.weights)
         self.model.visual.full_attention = choose_attention(self.device, self.dtype, processor.config.vision_config)
         text = processor.config.text_config
         bytes_per_slot = config.max_model_len * bytes_per_token(text, self.dtype)
@@ -51,6 +51,14 @@ class ModelRunner:
         self._pace = Pace()
         self._reading: list[Sequence] = []  # whose prompts `_work` reads
         self._work: Sliced[Tensor] | None = None
+
+    def _pack(self, weights: str) -> None:
+        if weights == "int8":
+            if not int8_works(self.device):
+                raise DeviceError(f"WEIGHTS=int8 needs a CPU with VNNI; this is {self.device}. Leave it at native.")
+            pack(self.model.text, int8=True)
+            self.model.lm_head = Int8Linear(self.model.lm_head)  # type: ignore[assignment]
+        pack(self.model)
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[tuple[Sequence, Outcome]]:

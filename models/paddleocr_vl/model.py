@@ -27,7 +27,7 @@ class PaddleOCRVL(nn.Module):
     @property
     def residual_dtype(self) -> torch.dtype:
         """fp16 overflows in the residual stream, so that stays in fp32; other dtypes keep their own."""
-        dtype = self.lm_head.weight.dtype
+        dtype = self.text.embed_tokens.weight.dtype
         return torch.float32 if dtype == torch.float16 else dtype
 
     def encode(self, pixels: Tensor, grids: Sequence[Grid]) -> list[Tensor]:

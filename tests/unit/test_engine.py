@@ -17,6 +17,7 @@ from engine.errors import EngineUnavailable, GenerationFailed, InvalidRequest, Q
 from engine.pace import Pace
 from engine.request import SamplingParams, TokenEvent
 from engine.request import Sequence as EngineSequence
+from models.paddleocr_vl.linear import int8_works
 from tests.conftest import running_engine
 from tests.parity.conftest import picture, prompt
 
@@ -233,6 +234,20 @@ def test_a_checkpoint_that_cannot_be_loaded_is_told_to_the_owner(tmp_path: Path)
     assert engine.wait_until_settled(60) == "failed"
     engine.shutdown(grace=5)
     assert told == [engine.error]
+
+
+def test_int8_weights_answer_or_say_why_not(checkpoint: Path) -> None:
+    engine = Engine(EngineConfig(checkpoint, weights="int8", slots=1))
+    engine.start()
+    try:
+        if int8_works(torch.device("cpu")):
+            assert engine.wait_until_settled(60) == "ready"
+            assert answer(engine, max_tokens=3)[-1].completion_tokens == 3
+        else:
+            assert engine.wait_until_settled(60) == "failed"
+            assert "needs a CPU with VNNI" in str(engine.error)
+    finally:
+        engine.shutdown(grace=5)
 
 
 def test_a_context_longer_than_the_checkpoints_positions_is_refused(checkpoint: Path) -> None:

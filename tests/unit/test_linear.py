@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.paddleocr_vl.linear import PackedLinear, linear_gelu, pack
+from models.paddleocr_vl.linear import Int8Linear, PackedLinear, int8_works, linear_gelu, pack
 
 
 @pytest.mark.parametrize("rows", [1, 3, 70])
@@ -29,3 +29,22 @@ def test_packing_a_model_keeps_its_parameters_and_leaves_alone_what_cannot_be_pa
     pack(model)
     assert [type(module) for module in (model["deep"][0], model["fp16"])] == [PackedLinear, nn.Linear]  # type: ignore[index]
     assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_eight_bits_are_off_by_a_hundredth_however_large_a_token_is(dtype: torch.dtype) -> None:
+    plain = nn.Linear(100, 72, bias=False).to(dtype)
+    x = (torch.randn(4, 100) * torch.tensor([[0.001], [1], [30], [1000]])).to(dtype)
+    x = torch.cat((x, torch.zeros(1, 100, dtype=dtype)))
+    rounded, exact = Int8Linear(plain)(x), plain(x)
+    assert rounded.dtype == dtype
+    assert (rounded - exact).abs().mean(1).le(0.02 * exact.abs().mean(1)).all()
+
+
+def test_a_tokens_rounding_does_not_depend_on_the_others() -> None:
+    layer, x = Int8Linear(nn.Linear(100, 72, bias=False)), torch.randn(3, 100) * torch.tensor([[1], [50], [0.1]])
+    torch.testing.assert_close(layer(x)[:1], layer(x[:1]))
+
+
+def test_eight_bits_are_for_cpus() -> None:
+    assert not int8_works(torch.device("cuda"))
