@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from api.app import create_app
 from api.serving import Serving
 from engine.engine import Engine
+from engine.threads import background_pool
 from models.store import EMBEDDED_NAME, import_embedded
 from settings import load_settings
 
@@ -29,6 +30,7 @@ logger = logging.getLogger("bentoml.paddleocr_vl")
 
 SUPERVISOR = "PADDLEOCR_VL_SUPERVISOR"  # process id of the parent of the workers
 LONGEST_REQUEST = 3600  # seconds; BentoML's own default of 60 would cut long answers off
+PICTURE_THREADS = 4  # that fetch and open pictures and documents
 SECONDS_TO_END = 5  # after DRAIN_SECONDS, for the last bytes to reach their clients
 
 
@@ -148,8 +150,9 @@ class PaddleOCRVLService:
             settings.strict_fields,
         )
         self.engine.start()
-        if bentoml.server_context.worker_index is not None:  # in another's process, signals are not ours
+        if bentoml.server_context.worker_index is not None:  # in another's process, neither signals nor loop are ours
             Ending(self.engine, app.state.requests)
+            asyncio.get_running_loop().set_default_executor(background_pool(PICTURE_THREADS, "pictures"))
 
     async def __is_ready__(self) -> bool:
         return self.engine.state == "ready"

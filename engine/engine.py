@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from collections.abc import Sequence as List
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +25,7 @@ from engine.errors import EngineError, EngineUnavailable, GenerationFailed, Inva
 from engine.request import REPETITION, SamplingParams, Sequence, Token, TokenEvent
 from engine.scheduler import Scheduler
 from engine.slots import Slots
+from engine.threads import background_pool
 from models.paddleocr_vl.prompts import OCR, PixelBounds, PromptError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Engine:
         self.admission = Admission(0, config.max_waiting)
         self._holds: set[Hold] = set()
         self._ids = itertools.count()
-        self._prepare = ThreadPoolExecutor(PREPARE_THREADS, thread_name_prefix="prepare")
+        self._prepare = background_pool(PREPARE_THREADS, "prepare")
         self._settled = threading.Event()
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
 

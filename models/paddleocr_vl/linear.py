@@ -40,10 +40,11 @@ class Int8Linear(nn.Module):
         assert linear.bias is None  # the decoder has none
         weight = linear.weight.detach().float()
         self.dtype: torch.dtype = linear.weight.dtype
-        self.scale = weight.abs().amax(dim=1).clamp_min(SMALLEST) / INT8
+        self.scale: Tensor = weight.abs().amax(dim=1).clamp_min(SMALLEST) / INT8
         rounded = (weight / self.scale[:, None]).round().to(torch.int8)
-        self.weight = nn.Parameter(torch.ops.onednn.qlinear_prepack(rounded, None), requires_grad=False)
-        self.zero = torch.zeros(len(weight), dtype=torch.int32)
+        packed: Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self.weight: Tensor = nn.Parameter(packed, requires_grad=False)
+        self.zero: Tensor = torch.zeros(len(weight), dtype=torch.int32)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in) -> (N, out)"""
