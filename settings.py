@@ -41,6 +41,7 @@ class Settings(BaseModel):
     slots: int | None = Field(default=None, ge=1, le=1024)  # requests that run at once; unset: by memory
     max_waiting: int = Field(default=256, ge=0)  # requests that wait beyond those
     picture_cache_bytes: int = Field(default=256 * 2**20, ge=0)  # features of pictures kept for further questions
+    gpu_memory_limit: int | None = Field(default=None, ge=1)  # bytes of the GPU's memory that may be taken
     served_model_names: Names = ()  # names besides the checkpoint's own
     strict_model_names: bool = False  # no other PaddleOCR-VL name is answered
     strict_fields: bool = False  # a field that the server does not know is an error
@@ -71,6 +72,7 @@ class Settings(BaseModel):
             self.slots,
             self.max_waiting,
             self.picture_cache_bytes,
+            self.gpu_memory_limit,
         )
 
 

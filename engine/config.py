@@ -14,3 +14,4 @@ class EngineConfig:
     slots: int | None = None  # requests that run at once; None: as many as memory and device make sensible
     max_waiting: int = 256  # requests that wait for a slot before more are turned away
     picture_cache_bytes: int = 256 * 2**20  # features of pictures kept for further questions; 0: none
+    gpu_memory_limit: int | None = None  # bytes that this process may take of the GPU's memory; None: what is free

@@ -1,10 +1,9 @@
-"""Which device, which dtype, how many slots: decided by what is there and what is measured, never by a name."""
+"""Which device, which dtype, which attention: decided by what is there and what is measured, never by a name."""
 
 import logging
 import time
 from typing import Any
 
-import psutil
 import torch
 
 from models.paddleocr_vl.attention import FullAttention, full_by_products, full_fused
@@ -14,10 +13,8 @@ logger = logging.getLogger(__name__)
 
 LOWEST_CAPABILITY = (6, 0)  # Pascal: the oldest that PyTorch's cu126 builds carry
 BF16_CAPABILITY = (8, 0)  # Ampere: bf16 arithmetic in hardware
-MOST_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CLEARLY_FASTER = 1.2  # a narrower dtype must be this much faster to be worth its rounding
-MEMORY_SHARE = 0.6  # of the free GPU memory goes to the cache; the rest is for the vision tower and prefill
 
 
 class DeviceError(RuntimeError):
@@ -81,20 +78,3 @@ def choose_attention(device: torch.device, dtype: torch.dtype, config: Any) -> F
         seconds[full] = min(runs)
     logger.info("Attention over 1024 patches: %s", {full.__name__: f"{took:.3f} s" for full, took in seconds.items()})
     return min(seconds, key=seconds.__getitem__)
-
-
-def plan_slots(device: torch.device, bytes_per_slot: int, reserved: int) -> int:
-    """Slots that fit beside the weights, which are loaded already, and `reserved` bytes.
-
-    Raises DeviceError where not even one does.
-    """
-    on_gpu = device.type == "cuda"
-    free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
-    slots = min(MOST_SLOTS[device.type], int((free - reserved) * MEMORY_SHARE) // bytes_per_slot)
-    if slots < 1:
-        need, have, kept = (size / 2**20 for size in (bytes_per_slot, free, reserved))
-        raise DeviceError(
-            f"One cache slot needs {need:.0f} MiB; {have:.0f} MiB are free, {kept:.0f} of them for pictures; "
-            "lower MAX_MODEL_LEN or PICTURE_CACHE_BYTES."
-        )
-    return slots

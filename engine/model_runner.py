@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from engine.config import EngineConfig
-from engine.device import DeviceError, choose_attention, choose_device, choose_dtype, plan_slots
+from engine.device import DeviceError, choose_attention, choose_device, choose_dtype
 from engine.errors import GenerationFailed
 from engine.kv_cache import KVCache, bytes_per_token
+from engine.memory import plan, reading_bytes, weight_bytes
 from engine.pace import Pace
 from engine.prefill import Prefill
 from engine.prefix_cache import PictureCache
@@ -29,25 +30,37 @@ logger = logging.getLogger(__name__)
 
 Outcome = Token | GenerationFailed
 MOST_TOKENS = {"cpu": 256, "cuda": 4096}  # of prompts that are read together; on a CPU, where nothing is won, few
-SLICE_ROWS = {"cpu": 1024, "cuda": None}  # tokens of a slice of the vision tower
+SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # tokens of a slice of the vision tower
 
 
 class ModelRunner:
     def __init__(self, config: EngineConfig, processor: Processor) -> None:
         """Loads the weights and takes the cache's memory. Raises CheckpointError, DeviceError."""
         self.device = choose_device(config.device)
+        if config.gpu_memory_limit is not None and self.device.type == "cuda":
+            whole = torch.cuda.get_device_properties(self.device).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, config.gpu_memory_limit / whole), self.device)
         self.dtype = choose_dtype(config.dtype, self.device, processor.config.text_config)
         self.model: PaddleOCRVL = load_model(config.model, processor.config, self.device, self.dtype)
         self._pack(config.weights)
         self.model.visual.full_attention = choose_attention(self.device, self.dtype, processor.config.vision_config)
         text = processor.config.text_config
-        bytes_per_slot = config.max_model_len * bytes_per_token(text, self.dtype)
-        self.slots = config.slots or plan_slots(self.device, bytes_per_slot, config.picture_cache_bytes)
+        rows = SLICE_ROWS[self.device.type]
+        self.most_tokens = MOST_TOKENS[self.device.type]
+        self.plan = plan(
+            self.device,
+            weight_bytes(self.model),
+            reading_bytes(processor.config, max(self.most_tokens, config.max_model_len), rows, self.dtype),
+            config.picture_cache_bytes,
+            config.max_model_len * bytes_per_token(text, self.dtype),
+            config.slots,
+            config.gpu_memory_limit if self.device.type == "cuda" else None,
+        )
+        logger.info("Memory: %s", self.plan)
+        self.slots = self.plan.slots
         self.cache = KVCache(text, self.slots, config.max_model_len, self.device, self.dtype)
         self.pictures = PictureCache(config.picture_cache_bytes)
-        self.most_tokens = MOST_TOKENS[self.device.type]
-        most_patches = self.most_tokens * processor.merge**2
-        self.prefill = Prefill(self.model, self.cache, self.pictures, most_patches, SLICE_ROWS[self.device.type])
+        self.prefill = Prefill(self.model, self.cache, self.pictures, self.most_tokens * processor.merge**2, rows)
         self._pace = Pace()
         self._reading: list[Sequence] = []  # whose prompts `_work` reads
         self._work: Sliced[Tensor] | None = None

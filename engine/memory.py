@@ -1,0 +1,89 @@
+"""The memory plan: what weights, reading, kept pictures and cache slots take at most, and how many slots fit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from engine.device import DeviceError
+
+MOST_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
+LEFT_FREE = 0.1  # of the memory: for what the allocator loses between blocks, and on a CPU for others
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes; all are taken beside the libraries' own, which nobody can plan."""
+
+    weights: int
+    reading: int  # at most, while the largest prompt or group of prompts is read
+    pictures: int  # features kept for further questions
+    slots: int
+    slot: int  # of each
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.reading + self.pictures + self.slots * self.slot
+
+    def __str__(self) -> str:
+        parts = {"weights": self.weights, "reading": self.reading, "kept pictures": self.pictures}
+        sizes = [f"{name} {size / MIB:.0f}" for name, size in parts.items()]
+        return f"{' + '.join(sizes)} + {self.slots} slots x {self.slot / MIB:.0f} = {self.total / MIB:.0f} MiB"
+
+
+def plan(
+    device: torch.device, weights: int, reading: int, pictures: int, slot: int, slots: int | None, limit: int | None
+) -> MemoryPlan:
+    """With as many slots as fit (or `slots`) beside weights that are loaded already, in free memory or `limit`, bytes.
+
+    Raises DeviceError where not even one fits.
+    """
+    free = free_bytes(device)
+    if limit is not None:
+        free = min(free, limit - weights)
+    room = int(free * (1 - LEFT_FREE)) - reading - pictures
+    fitting = min(MOST_SLOTS[device.type], max(0, room) // slot)
+    wanted = slots or max(1, fitting)
+    if wanted * slot > room:
+        lacking = MemoryPlan(weights, reading, pictures, wanted, slot)
+        settings = "SLOTS, MAX_MODEL_LEN or PICTURE_CACHE_BYTES" if slots else "MAX_MODEL_LEN or PICTURE_CACHE_BYTES"
+        bound = "" if limit is None else " or raise GPU_MEMORY_LIMIT"
+        raise DeviceError(
+            f"The model does not fit: {lacking}; {free / MIB:.0f} MiB are left beside the weights, of which "
+            f"{LEFT_FREE:.0%} stay free. Lower {settings}{bound}."
+        )
+    return MemoryPlan(weights, reading, pictures, wanted, slot)
+
+
+def free_bytes(device: torch.device) -> int:
+    free: int = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return free
+
+
+def weight_bytes(module: nn.Module) -> int:
+    return sum(parameter.numel() * parameter.dtype.itemsize for parameter in module.parameters())
+
+
+def reading_bytes(config: Any, tokens: int, rows: int | None, dtype: torch.dtype) -> int:
+    """At most, while prompts of `tokens` are read, all of them pictures, in slices of `rows` patches.
+
+    Counts the tensors that are alive at once in `VisionLayer` and `TextLayer`; the residual stream of fp16 is fp32.
+    """
+    vision, text = config.vision_config, config.text_config
+    narrow = dtype.itemsize
+    wide = 4 if dtype == torch.float16 else narrow
+    patches = tokens * vision.spatial_merge_size**2
+    rows = min(patches, rows or patches)
+    pixels = patches * vision.num_channels * vision.patch_size**2 * (4 + narrow)
+    # The stream before and behind a layer; q, k, v by slices and whole; attended, with copies by head.
+    layer = patches * vision.hidden_size * (3 * wide + 12 * narrow)
+    inside = rows * (2 * vision.intermediate_size * narrow + 4 * vision.hidden_size * 4)
+    heads = (text.num_attention_heads + 2 * text.num_key_value_heads) * text.head_dim
+    prompt = tokens * (
+        text.hidden_size * (3 * wide + 8) + heads * (3 * narrow + 8) + 4 * text.intermediate_size * narrow
+    )
+    logits = 2 * MOST_SLOTS["cuda"] * text.vocab_size * 4
+    return int(max(pixels + layer + inside, prompt + tokens * text.hidden_size * narrow) + logits)

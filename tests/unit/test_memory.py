@@ -1,0 +1,47 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from engine.device import DeviceError
+from engine.memory import MIB, MemoryPlan, plan
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _thousand_bytes_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.memory.psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
+
+
+def planned(**sizes: Any) -> MemoryPlan:
+    return plan(
+        CPU, **({"weights": 500, "reading": 0, "pictures": 0, "slot": 300, "slots": None, "limit": None} | sizes)
+    )
+
+
+def test_slots_fill_what_is_free_beside_reading_and_pictures() -> None:
+    assert planned().slots == 3
+    assert planned(reading=200, pictures=150).slots == 1
+
+
+def test_a_limit_counts_the_weights_too() -> None:
+    assert planned(limit=900).slots == 1
+    with pytest.raises(DeviceError, match="raise GPU_MEMORY_LIMIT"):
+        planned(limit=700)
+
+
+def test_where_no_slot_fits_the_settings_that_take_memory_are_named() -> None:
+    with pytest.raises(DeviceError, match="Lower MAX_MODEL_LEN or PICTURE_CACHE_BYTES"):
+        planned(pictures=900)
+
+
+def test_more_slots_than_fit_are_refused_and_not_tried() -> None:
+    with pytest.raises(DeviceError, match="Lower SLOTS"):
+        planned(slots=4)
+
+
+def test_the_plan_adds_up() -> None:
+    told = str(MemoryPlan(weights=5 * MIB, reading=3 * MIB, pictures=2 * MIB, slots=4, slot=2 * MIB))
+    assert told == "weights 5 + reading 3 + kept pictures 2 + 4 slots x 2 = 18 MiB"
