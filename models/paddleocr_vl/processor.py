@@ -12,11 +12,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, PaddleOCRVLConfig
-from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import (
-    PaddleOCRVLImageProcessorPil,
-    smart_resize,
-)
 
+from models.paddleocr_vl.pictures import PictureSettings
 from models.paddleocr_vl.prompts import PixelBounds, PromptError
 from models.paddleocr_vl.rope import Grid, prompt_positions
 
@@ -50,9 +47,9 @@ class Processor:
     def __init__(self, folder: Path) -> None:
         self.config: Any = PaddleOCRVLConfig.from_pretrained(folder)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self.images = PaddleOCRVLImageProcessorPil.from_pretrained(folder)
-        self.bounds = PixelBounds(self.images.size["shortest_edge"], self.images.size["longest_edge"])
-        self.merge: int = self.images.merge_size
+        self.images = PictureSettings.read(folder)
+        self.bounds = self.images.bounds
+        self.merge = self.images.merge
         self.image_token_id: int = self.config.image_token_id
         self.eos_token_id: int = self.tokenizer.eos_token_id
         self.generation = self._generation_config(folder)
@@ -96,26 +93,15 @@ class Processor:
         """Normalised patches (N, channels, patch, patch) fp32 and the grid of each picture. Raises PromptError."""
         bounds = bounds or [self.bounds] * len(pictures)
         grids = [self.grid(*picture.size, own) for picture, own in zip(pictures, bounds, strict=True)]
-        patches = [self._patches(picture, own) for picture, own in zip(pictures, bounds, strict=True)]
-        return np.concatenate(patches), grids
+        patches = [self.images.patches(picture, grid) for picture, grid in zip(pictures, grids, strict=True)]
+        return patches[0] if len(patches) == 1 else np.concatenate(patches), grids
 
     def _cells(self, grids: Sequence[Grid]) -> list[int]:
         return [rows * columns // self.merge**2 for rows, columns in grids]
 
-    def _patches(self, picture: Image.Image, bounds: PixelBounds) -> np.ndarray:
-        size = {"shortest_edge": bounds.min_pixels, "longest_edge": bounds.max_pixels}
-        features = self.images(images=[picture.convert("RGB")], size=size, return_tensors="np")
-        patches: np.ndarray = features["pixel_values"]
-        return patches
-
     def grid(self, width: int, height: int, bounds: PixelBounds | None = None) -> Grid:
         """Patches (rows, columns) that a picture of `width` x `height` pixels becomes. Raises PromptError."""
-        bounds, patch = bounds or self.bounds, self.images.patch_size
-        try:
-            rows, columns = smart_resize(height, width, patch * self.merge, bounds.min_pixels, bounds.max_pixels)
-        except ValueError as error:
-            raise PromptError(f"a picture of {width} x {height} pixels cannot be read: {error}") from error
-        return rows // patch, columns // patch
+        return self.images.grid(width, height, bounds or self.bounds)
 
     def _generation_config(self, folder: Path) -> Any:
         """How the checkpoint is meant to be sampled; transformers' defaults where it does not say."""

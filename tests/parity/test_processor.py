@@ -1,5 +1,6 @@
 """Prompts, positions and pixels against transformers' own processor, and what the processor refuses."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from models.paddleocr_vl.pictures import PictureSettings
 from models.paddleocr_vl.processor import Message, ModelInput, Processor
 from models.paddleocr_vl.prompts import PixelBounds, PromptError
 from tests.checkpoints import write_settings
@@ -109,3 +111,20 @@ def test_extreme_aspect_ratio_is_refused(pair: Pair, size: tuple[int, int]) -> N
 def test_pictures_must_match_their_places(pair: Pair, places: int, pictures: int) -> None:
     with pytest.raises(PromptError):
         pair.processor.prepare(prompt(places), [picture(28, 28)] * pictures)
+
+
+def test_settings_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
+    write_settings(tmp_path)
+    file = tmp_path / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"do_normalize": False}))
+    with pytest.raises(ValueError, match="do_normalize is False; only True"):
+        Processor(tmp_path)
+
+
+def test_bounds_stand_in_any_of_the_places_that_releases_use(tmp_path: Path) -> None:
+    write_settings(tmp_path)
+    file = tmp_path / "preprocessor_config.json"
+    settings = {key: value for key, value in json.loads(file.read_text()).items() if not key.endswith("_pixels")}
+    for size in ({"shortest_edge": 784, "longest_edge": 78400}, {"min_pixels": 784, "max_pixels": 78400}):
+        file.write_text(json.dumps(settings | {"size": size}))
+        assert PictureSettings.read(tmp_path).bounds == PixelBounds(784, 78400)

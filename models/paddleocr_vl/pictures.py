@@ -1,0 +1,86 @@
+"""Pictures as the vision tower takes them: scaled, normalised, cut into patches, with Pillow and numpy.
+
+The same as transformers' `PaddleOCRVLImageProcessorPil` to the last bit, whose import takes a second of every start.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from models.paddleocr_vl.prompts import PixelBounds, PromptError
+from models.paddleocr_vl.rope import Grid
+
+MOST_ASPECT = 200  # longer side over shorter
+FIXED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "temporal_patch_size": 1}
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """What preprocessor_config.json says."""
+
+    bounds: PixelBounds
+    patch: int = 14  # pixels of a side
+    merge: int = 2  # patches of a side of what becomes one token
+    resample: int = Image.Resampling.BICUBIC
+    rescale: float = 1 / 255
+    mean: Sequence[float] = (0.5, 0.5, 0.5)
+    std: Sequence[float] = (0.5, 0.5, 0.5)
+
+    @classmethod
+    def read(cls, folder: Path) -> "PictureSettings":
+        """Raises ValueError where the file asks for what this module does not do."""
+        file = folder / "preprocessor_config.json"
+        said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        for name, value in FIXED.items():
+            if said.get(name, value) != value:
+                raise ValueError(f"{file}: {name} is {said[name]}; only {value} is supported")
+        size = said.get("size") or {}
+        least = said.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or 384**2
+        most = said.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or 1536**2
+        names = {"patch": "patch_size", "merge": "merge_size", "resample": "resample", "rescale": "rescale_factor"}
+        names |= {"mean": "image_mean", "std": "image_std"}
+        return cls(PixelBounds(least, most), **{ours: said[key] for ours, key in names.items() if key in said})
+
+    def grid(self, width: int, height: int, bounds: PixelBounds) -> Grid:
+        """Patches (rows, columns) that a picture of `width` x `height` pixels becomes. Raises PromptError.
+
+        Sides are multiples of `patch * merge` close to the picture's own, their product within `bounds`; as
+        `smart_resize` in transformers' `image_processing_pil_paddleocr_vl.py`.
+        """
+        factor = self.patch * self.merge
+        wide, high = float(width), float(height)
+        if high < factor:
+            wide, high = round(wide * factor / high), factor
+        if wide < factor:
+            wide, high = factor, round(high * factor / wide)
+        if max(wide, high) / min(wide, high) > MOST_ASPECT:
+            raise PromptError(
+                f"a picture of {width} x {height} pixels cannot be read: its longer side is more than {MOST_ASPECT} "
+                "times the shorter; cut it into pieces"
+            )
+        rows, columns = round(high / factor), round(wide / factor)
+        if rows * columns * factor**2 > bounds.max_pixels:
+            shrink = math.sqrt(wide * high / bounds.max_pixels)
+            rows = max(1, math.floor(high / shrink / factor))
+            columns = max(1, math.floor(wide / shrink / factor))
+        elif rows * columns * factor**2 < bounds.min_pixels:
+            grow = math.sqrt(bounds.min_pixels / (wide * high))
+            rows, columns = math.ceil(high * grow / factor), math.ceil(wide * grow / factor)
+        return rows * self.merge, columns * self.merge
+
+    def patches(self, picture: Image.Image, grid: Grid) -> np.ndarray:
+        """(rows * columns, 3, patch, patch) fp32, in raster order."""
+        rows, columns = grid
+        scaled = picture.convert("RGB").resize((columns * self.patch, rows * self.patch), self.resample)
+        cells = np.asarray(scaled).reshape(rows, self.patch, columns, self.patch, 3).transpose(0, 2, 4, 1, 3)
+        levels = (np.arange(256) * self.rescale).astype(np.float32)  # 256 values, each normalised once
+        out = np.empty(cells.shape, dtype=np.float32)
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            np.take((levels - np.float32(mean)) / np.float32(std), cells[:, :, channel], out=out[:, :, channel])
+        return out.reshape(rows * columns, 3, self.patch, self.patch)
