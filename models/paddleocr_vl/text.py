@@ -43,8 +43,9 @@ class TextLayer(nn.Module):
     def forward(self, index: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         """x: (N, hidden), cos and sin: (N, D)."""
         qkv = self.qkv_proj(self.input_layernorm(x)).unflatten(-1, (-1, self.head_dim))
-        q, k, v = qkv.split((self.heads, self.kv_heads, self.kv_heads), dim=1)
-        attended = attend(index, apply_rotary(q, cos, sin), apply_rotary(k, cos, sin), v)
+        qk, v = qkv.split((self.heads + self.kv_heads, self.kv_heads), dim=1)
+        q, k = apply_rotary(qk, cos, sin).split((self.heads, self.kv_heads), dim=1)
+        attended = attend(index, q, k, v)
         x = x + self.o_proj(attended.flatten(1))
         gate, up = self.gate_up_proj(self.post_attention_layernorm(x)).chunk(2, dim=-1)
         return x + self.down_proj(F.silu(gate) * up)

@@ -37,9 +37,9 @@ class VisionLayer(nn.Module):
         slices = parts(len(x), rows)
         projected = []
         for own in slices:
-            qkv = self.qkv_proj(_norm(self.layer_norm1, x[own]).to(dtype)).unflatten(-1, (3, self.heads, -1))
-            q, k, v = qkv.unbind(1)
-            projected.append((apply_rotary(q, cos[own], sin[own]), apply_rotary(k, cos[own], sin[own]), v))
+            qkv = self.qkv_proj(_norm(self.layer_norm1, x[own]).to(dtype)).unflatten(-1, (3 * self.heads, -1))
+            qk, v = qkv.split((2 * self.heads, self.heads), dim=1)
+            projected.append((*apply_rotary(qk, cos[own], sin[own]).chunk(2, dim=1), v))
             yield
         q, k, v = (torch.cat(some) if len(some) > 1 else some[0] for some in zip(*projected, strict=True))
         attended = yield from packed_attention(q, k, v, lengths, full, rows and rows // 4)
