@@ -32,7 +32,10 @@ class CheckpointError(ValueError):
 
 
 def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dtype) -> PaddleOCRVL:
-    """The model of `folder` on `device`, ready for inference. Raises CheckpointError."""
+    """The model of `folder` on `device`, ready for inference. Raises CheckpointError.
+
+    On a CPU, what the files hold as it is wanted stays mapped: it is moved once, when `linear.pack` reads it.
+    """
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -42,13 +45,17 @@ def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dty
         torch.set_default_dtype(default)
     model.to_empty(device=device)
     model.text.inv_freq = model.text.inv_freq.to(device)
-    fill(model, folder)
+    fill(model, folder, mapped=device.type == "cpu")
     return model.requires_grad_(False).eval()
 
 
-def fill(model: PaddleOCRVL, folder: Path) -> None:
-    """Copy every tensor of `folder` into `model`; the output head is tied where the files have none."""
+def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False) -> None:
+    """Copy every tensor of `folder` into `model`; the output head is tied where the files have none.
+
+    `mapped`: a tensor that is a whole parameter, in its dtype, becomes a view of the file instead.
+    """
     slices = parameter_slices(model)
+    whole = {parameter.data_ptr(): parameter for parameter in model.parameters()} if mapped else {}
     missing = set(slices)
     extra, misshapen = [], []
     for file in weight_files(folder):
@@ -64,6 +71,8 @@ def fill(model: PaddleOCRVL, folder: Path) -> None:
                     tensor = tensors.get_tensor(stored)
                     if tensor.shape != slices[name].shape:
                         misshapen.append(f"{stored} is {list(tensor.shape)}, not {list(slices[name].shape)}")
+                    elif (own := whole.get(slices[name].data_ptr())) is not None and is_like(tensor, own):
+                        own.data = tensor.view_as(own)
                     else:
                         with torch.no_grad():
                             slices[name].copy_(tensor)
@@ -77,6 +86,10 @@ def fill(model: PaddleOCRVL, folder: Path) -> None:
     if any(names for _, names in problems):
         told = "; ".join(f"{len(names)} {kind}: {', '.join(names[:5])}" for kind, names in problems if names)
         raise CheckpointError(f"The weights in {folder} do not fit its config.json. {told}")
+
+
+def is_like(tensor: Tensor, parameter: Tensor) -> bool:
+    return tensor.numel() == parameter.numel() and tensor.dtype == parameter.dtype
 
 
 def weight_files(folder: Path) -> list[Path]:
