@@ -1,32 +1,42 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Measures a running server, this one or any that speaks OpenAI's API.
+"""Measures servers: a running one, or this one beside others.
 
     scripts/bench.py serve                                    448x448 pictures, 64 tokens, 1 and 8 requests at once
     scripts/bench.py serve --url http://host:8000 --model M   another server
     scripts/bench.py serve --rate 2 --requests 100            arrivals at random, two a second
+    scripts/bench.py serve --at-once 1 2 4 8 --plot out.png   throughput and latency as a picture
+    scripts/bench.py compare                                  this server, `transformers serve` and plain `generate`,
+                                                              on random weights of the real size
+    scripts/bench.py compare --model DIR --also vLLM=http://localhost:8000
 
-Every request has a picture of its own, so nothing is answered from a cache; `ignore_eos` fixes the length of answers
-where the server knows it. The last line is JSON.
+Every request has a picture of its own, so nothing is answered from a cache; answers have a fixed length where the
+server can be told to go on. The last line is JSON.
 """
 
 import argparse
 import asyncio
 import json
-import statistics
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
-import psutil
 from tqdm import tqdm
 
-from scripts.load import Timing, Work, closed_loop, open_loop
-
-SAMPLING_SECONDS = 0.2  # of the server's memory
-LOCAL = ("localhost", "127.0.0.1", "::1")
+from scripts.compare import compare
+from scripts.load import (
+    Memory,
+    ServerError,
+    Work,
+    closed_loop,
+    connect,
+    open_loop,
+    server_processes,
+    summary,
+    understood,
+)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -34,84 +44,11 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height or width)
 
 
-class Memory:
-    """The peak resident memory of the server's processes, where it runs on this machine."""
-
-    def __init__(self, url: str) -> None:
-        self.peak_mb: float | None = None
-        self._processes = server_processes(url)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "Memory":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while self._processes:
-            used = 0
-            for process in self._processes:
-                try:
-                    used += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.peak_mb = round(max(self.peak_mb or 0.0, used / 2**20), 1)
-            if self._ended.wait(SAMPLING_SECONDS):
-                return
-
-
-def server_processes(url: str) -> list[psutil.Process]:
-    """Who listens at the address, with their children; none where it is another machine's or not ours to see."""
-    address = urlsplit(url)
-    if address.hostname not in LOCAL:
-        return []
-    found: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
-        try:
-            ports = [one.laddr.port for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
-            if (address.port or 80) in ports:
-                found |= {one.pid: one for one in [process, *process.children(recursive=True)]}
-        except (psutil.AccessDenied, psutil.NoSuchProcess):
-            continue
-    return list(found.values())
-
-
-def percentile(values: Sequence[float], percent: int) -> float | None:
-    if len(values) < 2:
-        return round(values[0], 4) if values else None
-    return round(statistics.quantiles(values, n=100, method="inclusive")[percent - 1], 4)
-
-
-def summary(timings: Sequence[Timing], seconds: float) -> dict[str, Any]:
-    """Rates over `seconds` of wall time, latencies in seconds."""
-    good = [timing for timing in timings if timing.error is None]
-    first = [timing.arrivals[0] for timing in good if timing.arrivals]
-    gaps = [gap for timing in good for gap in timing.gaps]
-    whole = [timing.ended for timing in good]
-    return {
-        "requests": len(timings),
-        "errors": len(timings) - len(good),
-        "requests_per_second": round(len(good) / seconds, 4),
-        "tokens_per_second": round(sum(timing.tokens for timing in good) / seconds, 2),
-        "first_token": {"p50": percentile(first, 50), "p95": percentile(first, 95)},
-        "inter_token": {
-            "p50": percentile(gaps, 50),
-            "p99": percentile(gaps, 99),
-            "max": round(max(gaps, default=0), 4),
-        },
-        "end_to_end": {"p50": percentile(whole, 50), "p95": percentile(whole, 95)},
-    }
-
-
 def measure(arguments: argparse.Namespace, work: Work, at_once: int) -> dict[str, Any]:
     """One level of load."""
     count = arguments.requests or max(8, 4 * at_once)
     name = f"{arguments.rate} a second" if arguments.rate else f"{at_once} at once"
-    with Memory(arguments.url) as memory, tqdm(total=count, desc=name, unit="request") as bar:
+    with Memory(server_processes(arguments.url)) as memory, tqdm(total=count, desc=name, unit="request") as bar:
         started = time.monotonic()
         if arguments.rate:
             timings = asyncio.run(open_loop(arguments.url, work, count, arguments.rate, bar.update))
@@ -121,21 +58,65 @@ def measure(arguments: argparse.Namespace, work: Work, at_once: int) -> dict[str
     for error in sorted({timing.error for timing in timings if timing.error is not None})[:3]:
         print("  error:", error)
     level = {"rate": arguments.rate} if arguments.rate else {"at_once": at_once}
-    return level | summary(timings, seconds) | {"peak_rss_mb": memory.peak_mb}
+    return level | summary(timings, seconds) | {"peak_rss_mb": memory.peak_rss_mb, "gpu_mb": memory.gpu_mb}
+
+
+def plot(levels: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Throughput and latency of levels of load against requests at once, as a PNG."""
+    import matplotlib  # half a second, and only wanted here
+    from matplotlib.figure import Figure
+
+    matplotlib.use("Agg")
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    throughput, latency = figure.subplots(1, 2)
+    at_once = [level["at_once"] for level in levels]
+    throughput.plot(at_once, [level["requests_per_second"] for level in levels], marker="o")
+    throughput.set_ylabel("requests a second")
+    for name, key in (("end to end", "end_to_end"), ("first token", "first_token")):
+        latency.plot(at_once, [level[key]["p50"] for level in levels], marker="o", label=name)
+    latency.set_ylabel("seconds, median")
+    latency.legend()
+    for axes in (throughput, latency):
+        axes.set_xlabel("requests at once")
+        axes.set_xticks(at_once)
+        axes.set_ylim(bottom=0)
+    figure.savefig(file, format="png")
+
+
+async def meet(url: str, work: Work) -> Work:
+    """`work` as the server understands it, after a request to warm it up. Raises ServerError."""
+    async with connect(url, 1) as client:
+        return await understood(client, work)
 
 
 def serve(arguments: argparse.Namespace) -> None:
     model = arguments.model or httpx.get(f"{arguments.url}/v1/models").json()["data"][0]["id"]
     work = Work(model, arguments.pictures, arguments.tokens)
-    warm = asyncio.run(closed_loop(arguments.url, Work(model, arguments.pictures, 4, seed=2**30), 2, 1, lambda: None))
-    if all(timing.error is not None for timing in warm):
-        raise SystemExit(f"{arguments.url} does not answer: {warm[0].error}")
+    try:
+        work = replace(work, fields=asyncio.run(meet(arguments.url, replace(work, tokens=4, seed=2**30))).fields)
+    except ServerError as error:
+        raise SystemExit(str(error)) from error
     levels = []
     for at_once in [0] if arguments.rate else arguments.at_once:
         level = measure(arguments, work, at_once)
         levels.append(level)
         print(json.dumps(level))
+    if arguments.plot:
+        plot(levels, arguments.plot)
     print(json.dumps({"url": arguments.url, "model": model, "tokens": arguments.tokens, "levels": levels}))
+
+
+def named_url(text: str) -> tuple[str, str]:
+    name, separator, url = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=URL")
+    return name, url.rstrip("/")
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
 
 
 def main() -> None:
@@ -147,9 +128,18 @@ def main() -> None:
     load.add_argument("--model", help="default: the first that the server lists")
     load.add_argument("--pictures", type=size, nargs="+", default=[(448, 448)], metavar="WxH", help="default: 448x448")
     load.add_argument("--tokens", type=int, default=64, help="of every answer; default: %(default)s")
-    load.add_argument("--at-once", type=int, nargs="+", default=[1, 8], metavar="N", help="default: 1 8")
     load.add_argument("--requests", type=int, help="of each level; default: 4 for each at once, at least 8")
-    load.add_argument("--rate", type=float, help="requests a second that arrive at random, instead of --at-once")
+    load.add_argument("--at-once", type=int, nargs="+", default=[1, 8], metavar="N", help="default: 1 8")
+    instead = load.add_mutually_exclusive_group()
+    instead.add_argument("--rate", type=float, help="requests a second that arrive at random, instead of --at-once")
+    instead.add_argument("--plot", type=Path, metavar="FILE", help="a PNG of throughput and latency by --at-once")
+    beside = commands.add_parser("compare", help="this server beside others, on one checkpoint in one run")
+    beside.set_defaults(run=compare)
+    weights = beside.add_mutually_exclusive_group()
+    weights.add_argument("--random", default="0.9b", metavar="SIZE", help="random weights; default: %(default)s")
+    weights.add_argument("--model", metavar="FOLDER", help="a checkpoint of your own instead")
+    beside.add_argument("--also", type=named_url, nargs="+", default=[], metavar="NAME=URL", help="running servers")
+    beside.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: %(default)s")
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -1,20 +1,41 @@
-"""Load on an OpenAI-compatible server: streamed requests with fresh pictures, each one timed."""
+"""Load on an OpenAI-compatible server: streamed requests with fresh pictures, each one timed, and memory watched."""
 
 import asyncio
 import base64
 import io
 import json
 import random
+import shutil
+import statistics
+import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+import psutil
 from PIL import Image
 
 LONGEST_REQUEST = 3600.0  # seconds
+SAMPLING_SECONDS = 0.2  # of the server's memory
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
+OURS = {"ignore_eos": True, "repetition_detection": False}
+# What keeps an answer going to its last token. Each server knows one of these and may refuse the others.
+DIALECTS: Sequence[Mapping[str, Any]] = (
+    OURS,
+    {"ignore_eos": True},  # vLLM, llama-server
+    {"generation_config": json.dumps({"eos_token_id": -1, "pad_token_id": 0})},  # transformers serve
+    {},
+)
+
+
+class ServerError(RuntimeError):
+    """A server does not answer; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +47,7 @@ class Work:
     tokens: int  # of every answer: the end token does not end it
     prompt: str = "OCR:"
     seed: int = 0
+    fields: Mapping[str, Any] = field(default_factory=lambda: OURS)  # one of DIALECTS
 
     def requests(self) -> Iterator[dict[str, Any]]:
         """Bodies without end, no picture twice: no server can answer from what it kept."""
@@ -39,10 +61,9 @@ class Work:
             "messages": [{"role": "user", "content": [picture, {"type": "text", "text": self.prompt}]}],
             "max_tokens": self.tokens,
             "temperature": 0,
-            "ignore_eos": True,
-            "repetition_detection": False,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **self.fields,
         }
 
 
@@ -60,6 +81,13 @@ class Timing:
     def gaps(self) -> list[float]:
         return [after - before for before, after in zip(self.arrivals, self.arrivals[1:], strict=False)]
 
+    @property
+    def token_gaps(self) -> list[float]:
+        """Between tokens: what was seen, or its average where a piece of text carries several tokens."""
+        if len(self.arrivals) < 2 or len(self.arrivals) >= self.tokens:
+            return self.gaps
+        return [(self.ended - self.arrivals[0]) / (self.tokens - 1)] * (self.tokens - 1)
+
 
 def noise(width: int, height: int, seed: int) -> str:
     """A picture that nothing can compress or cache, as a data URI."""
@@ -67,6 +95,9 @@ def noise(width: int, height: int, seed: int) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+# --- requests -------------------------------------------------------------------------------------------------------
 
 
 async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Timing:
@@ -79,10 +110,11 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Timing:
                 return timing
             async for line in answer.aiter_lines():
                 take(timing, line)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ValueError) as error:  # some write errors into the stream that are no JSON
         timing.error = f"{type(error).__name__}: {error}"
     finally:
         timing.ended = time.monotonic() - timing.started
+    timing.tokens = timing.tokens or len(timing.arrivals)  # a stream without usage
     return timing
 
 
@@ -99,7 +131,17 @@ def take(timing: Timing, line: str) -> None:
         timing.arrivals.append(time.monotonic() - timing.started)
 
 
-async def closed_loop(url: str, work: Work, count: int, at_once: int, done: Callable[[], None]) -> list[Timing]:
+async def understood(client: httpx.AsyncClient, work: Work) -> Work:
+    """`work` in the first dialect that the server takes, after one request of it. Raises ServerError."""
+    for fields in DIALECTS:
+        spoken = replace(work, fields=fields)
+        timing = await ask(client, next(spoken.requests()))
+        if timing.error is None:
+            return spoken
+    raise ServerError(f"{client.base_url} does not answer: {timing.error}")
+
+
+async def closed_loop(url: str, work: Work, count: int, at_once: int, done: Callable[[], object]) -> list[Timing]:
     """`count` requests, always `at_once` of them under way; `done` is called after each."""
     bodies = work.requests()
     timings: list[Timing] = []
@@ -118,7 +160,7 @@ async def closed_loop(url: str, work: Work, count: int, at_once: int, done: Call
     return timings
 
 
-async def open_loop(url: str, work: Work, count: int, rate: float, done: Callable[[], None]) -> list[Timing]:
+async def open_loop(url: str, work: Work, count: int, rate: float, done: Callable[[], object]) -> list[Timing]:
     """`count` requests that arrive at random, `rate` a second on average, whatever the server does."""
     rng = random.Random(work.seed)
 
@@ -141,3 +183,102 @@ async def open_loop(url: str, work: Work, count: int, rate: float, done: Callabl
 def connect(url: str, at_once: int) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
     return httpx.AsyncClient(base_url=url, timeout=LONGEST_REQUEST, limits=limits)
+
+
+# --- what they tell -------------------------------------------------------------------------------------------------
+
+
+def percentile(values: Sequence[float], percent: int) -> float | None:
+    if len(values) < 2:
+        return round(values[0], 6) if values else None
+    return round(statistics.quantiles(values, n=100, method="inclusive")[percent - 1], 6)
+
+
+def summary(timings: Sequence[Timing], seconds: float) -> dict[str, Any]:
+    """Rates over `seconds` of wall time, latencies in seconds."""
+    good = [timing for timing in timings if timing.error is None]
+    first = [timing.arrivals[0] for timing in good if timing.arrivals]
+    between = [gap for timing in good for gap in timing.token_gaps]
+    whole = [timing.ended for timing in good]
+    return {
+        "requests": len(timings),
+        "errors": len(timings) - len(good),
+        "requests_per_second": round(len(good) / seconds, 4),
+        "tokens_per_second": round(sum(timing.tokens for timing in good) / seconds, 2),
+        "first_token": {"p50": percentile(first, 50), "p95": percentile(first, 95)},
+        "inter_token": {
+            "p50": percentile(between, 50),
+            "p99": percentile(between, 99),
+            "max": round(max((gap for timing in good for gap in timing.gaps), default=0), 6),
+        },
+        "end_to_end": {"p50": percentile(whole, 50), "p95": percentile(whole, 95)},
+    }
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+class Memory:
+    """What processes hold while this is open, in MiB: the peak of resident memory, and at its end that of GPUs.
+
+    Resident memory counts what processes share once for each. That of GPUs is asked for only once, since asking takes
+    as long as a request, and servers hand none back.
+    """
+
+    def __init__(self, processes: Sequence[psutil.Process]) -> None:
+        self.peak_rss_mb: float | None = None
+        self.gpu_mb: float | None = None
+        self._processes = processes
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._processes and shutil.which("nvidia-smi"):
+            query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+            told = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+            self.gpu_mb = gpu_memory(told, [process.pid for process in self._processes])
+
+    def _watch(self) -> None:
+        while self._processes:
+            used = 0
+            for process in self._processes:
+                try:
+                    used += process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            self.peak_rss_mb = round(max(self.peak_rss_mb or 0.0, used / 2**20), 1)
+            if self._ended.wait(SAMPLING_SECONDS):
+                return
+
+
+def gpu_memory(told: str, pids: Collection[int]) -> float | None:
+    """MiB of the processes `pids` by nvidia-smi's lines `pid, MiB`; None where it names none of them.
+
+    Inside a container it may name none, or tell pids but no sizes.
+    """
+    lines = [line.split(",") for line in told.splitlines() if line.count(",") == 1]
+    wanted = set(map(str, pids))
+    sizes = [int(size) for pid, size in lines if pid.strip() in wanted and size.strip().isdigit()]
+    return float(sum(sizes)) if sizes else None
+
+
+def server_processes(url: str) -> list[psutil.Process]:
+    """Who listens at the address, with their children; none where it is another machine's or not ours to see."""
+    address = urlsplit(url)
+    if address.hostname not in LOCAL:
+        return []
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        try:
+            ports = [one.laddr.port for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
+            if (address.port or 80) in ports:
+                found |= {one.pid: one for one in [process, *process.children(recursive=True)]}
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue
+    return list(found.values())

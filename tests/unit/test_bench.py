@@ -1,9 +1,64 @@
 """What the yardstick makes of what it saw."""
 
-import pytest
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
 
-from scripts.bench import percentile, summary
-from scripts.load import Timing, Work, noise, take
+import httpx
+import pytest
+from PIL import Image
+
+from scripts.bench import plot
+from scripts.load import (
+    DIALECTS,
+    ServerError,
+    Timing,
+    Work,
+    ask,
+    gpu_memory,
+    noise,
+    percentile,
+    summary,
+    take,
+    understood,
+)
+
+WORK = Work("m", [(28, 28)], tokens=3)
+# What `transformers serve` sends; its last event has both a choice and the usage, and no [DONE] follows.
+TRANSFORMERS = [
+    {"choices": [{"delta": {"role": "assistant"}, "index": 0}]},
+    {"choices": [{"delta": {"content": "a"}, "index": 0}]},
+    {"choices": [{"delta": {"content": "bc"}, "index": 0}]},
+    {"choices": [{"delta": {}, "index": 0, "finish_reason": "length"}]},
+]
+USAGE = {"completion_tokens": 3, "prompt_tokens": 9, "total_tokens": 12}
+KNOWN_TO_TRANSFORMERS = set("model messages max_tokens temperature stream stream_options generation_config".split())
+
+
+def asked(*events: object) -> Timing:
+    """One request to a server that answers with these events."""
+    return asked_for_text("".join(f"data: {json.dumps(event)}\n\n" for event in events))
+
+
+def asked_for_text(text: str) -> Timing:
+    async def first() -> Timing:
+        async with served(lambda _: httpx.Response(200, text=text)) as client:
+            return await ask(client, next(WORK.requests()))
+
+    return asyncio.run(first())
+
+
+def understood_by(answer: Callable[[httpx.Request], httpx.Response]) -> Work:
+    async def first() -> Work:
+        async with served(answer) as client:
+            return await understood(client, WORK)
+
+    return asyncio.run(first())
+
+
+def served(answer: Callable[[httpx.Request], httpx.Response]) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url="http://server", transport=httpx.MockTransport(answer))
 
 
 def test_no_two_requests_have_the_same_picture_and_sizes_take_turns() -> None:
@@ -16,8 +71,27 @@ def test_no_two_requests_have_the_same_picture_and_sizes_take_turns() -> None:
 
 
 def test_a_request_fixes_the_length_of_its_answer() -> None:
-    body = next(Work("m", [(28, 28)], tokens=3).requests())
+    body = next(WORK.requests())
     assert (body["max_tokens"], body["ignore_eos"], body["repetition_detection"]) == (3, True, False)
+
+
+def test_a_server_that_refuses_our_fields_is_asked_without_them() -> None:
+    def transformers(request: httpx.Request) -> httpx.Response:
+        known = set(json.loads(request.content)) <= KNOWN_TO_TRANSFORMERS
+        return httpx.Response(200 if known else 422, json={"detail": "Unexpected fields in the request"})
+
+    work = understood_by(transformers)
+    assert not {"ignore_eos", "repetition_detection"} & set(next(work.requests()))
+    assert json.loads(work.fields["generation_config"])["eos_token_id"] == -1
+
+
+def test_a_server_gets_the_first_dialect_that_it_takes() -> None:
+    assert understood_by(lambda _: httpx.Response(200)).fields == DIALECTS[0]
+
+
+def test_a_server_that_refuses_everything_is_named_with_its_reason() -> None:
+    with pytest.raises(ServerError, match=r"http://server.*no such model"):
+        understood_by(lambda _: httpx.Response(404, text="no such model"))
 
 
 def test_only_text_counts_as_an_arrival_and_usage_counts_the_tokens() -> None:
@@ -33,10 +107,37 @@ def test_only_text_counts_as_an_arrival_and_usage_counts_the_tokens() -> None:
     assert (len(timing.arrivals), timing.tokens, timing.error) == (1, 7, None)
 
 
+def test_a_stream_like_that_of_transformers_is_read_to_its_end() -> None:
+    timing = asked(*TRANSFORMERS[:-1], TRANSFORMERS[-1] | {"usage": USAGE})
+    assert (len(timing.arrivals), timing.tokens, timing.error) == (2, 3, None)
+
+
+def test_without_usage_each_piece_of_text_counts_as_a_token() -> None:
+    timing = asked(*TRANSFORMERS)
+    assert (len(timing.arrivals), timing.tokens, timing.error) == (2, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("timing", "gaps"),
+    [
+        (Timing(0.0, [1.0, 1.5, 2.5], 2.6, tokens=3), [0.5, 1.0]),
+        (Timing(0.0, [1.0, 3.0], 4.0, tokens=4), [1.0, 1.0, 1.0]),
+        (Timing(0.0, [1.0], 4.0, tokens=4), []),
+        (Timing(0.0), []),
+    ],
+)
+def test_where_a_piece_has_several_tokens_the_time_between_them_is_the_average(
+    timing: Timing, gaps: list[float]
+) -> None:
+    assert timing.token_gaps == gaps
+
+
 def test_an_error_in_a_stream_is_an_error() -> None:
-    timing = Timing(0.0)
-    take(timing, 'data: {"error": {"message": "out of memory"}}')
-    assert "out of memory" in str(timing.error)
+    assert "out of memory" in str(asked({"error": {"message": "out of memory"}}).error)
+
+
+def test_an_answer_that_is_no_event_is_an_error() -> None:
+    assert "JSONDecodeError" in str(asked_for_text('data: {"error": "a "quoted" word"}\n\n').error)
 
 
 def test_rates_count_good_requests_and_latencies_are_theirs() -> None:
@@ -52,3 +153,25 @@ def test_rates_count_good_requests_and_latencies_are_theirs() -> None:
 @pytest.mark.parametrize(("values", "p50"), [([], None), ([2.0], 2.0), ([1.0, 3.0], 2.0)])
 def test_a_percentile_of_little_is_what_there_is(values: list[float], p50: float | None) -> None:
     assert percentile(values, 50) == p50
+
+
+@pytest.mark.parametrize(
+    ("told", "size"),
+    [
+        ("100, 700\n101, 300\n999, 5\n", 1000.0),
+        ("999, 5\n", None),
+        ("100, [N/A]\n", None),
+        ("[Insufficient Permissions], 5\n", None),
+        ("No running processes found\n", None),
+        ("", None),
+    ],
+)
+def test_memory_on_gpus_is_that_of_the_servers_own_processes(told: str, size: float | None) -> None:
+    assert gpu_memory(told, [100, 101]) == size
+
+
+def test_a_plot_is_a_png(tmp_path: Path) -> None:
+    timings = [Timing(0.0, [1.0, 1.5], 1.5, tokens=2)]
+    plot([{"at_once": at_once} | summary(timings, 2.0) for at_once in (1, 8)], tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as picture:
+        assert (picture.format, picture.size) == ("PNG", (900, 400))

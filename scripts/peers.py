@@ -1,0 +1,361 @@
+"""The processes that `bench.py compare` measures: servers, and tasks, which are this file run with a task's name.
+
+A task tells what it has to tell in JSON lines on standard output. Tasks import torch and transformers where they need
+them: the yardstick itself, which imports this file too, needs neither. Nothing here outlives the `with` that began it.
+"""
+
+import contextlib
+import json
+import math
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS_TO_START = 600
+SECONDS_TO_END = 40  # our server drains for up to 30
+POLLING_SECONDS = 0.02
+# The checkpoint's folder has all there is: nobody asks the network.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "BENTOML_DO_NOT_TRACK": "True"}
+
+FLOOR_BYTES = 400 * 2**20  # of weights in one measurement of the floor: more than a cache holds
+REPETITIONS = 5  # of that measurement, of which the best counts
+GRIDS = {"vision_448_rate": (32, 32), "vision_1mp_rate": (72, 72)}  # patches: 448x448 and 1008x1008 pixels
+
+# The least that a server does before it is ready: PyTorch imported, every weight in memory.
+READ_WEIGHTS = """
+import sys, torch
+from safetensors import safe_open
+for file in sys.argv[1:]:
+    with safe_open(file, framework="pt") as tensors:
+        kept = [tensors.get_tensor(name).clone() for name in tensors.keys()]
+print("true", flush=True)
+"""
+
+
+class ChildError(RuntimeError):
+    """A process ended too early or was not ready in time; the message has the end of its log."""
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def child(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, *, talks: bool = True
+) -> Iterator[subprocess.Popen[str]]:
+    """A Python process; its errors go to `log`, and so does its output unless it `talks`.
+
+    In a session of its own, so that Ctrl-C reaches it through us alone.
+    """
+    with (
+        log.open("a") as out,
+        subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env={**os.environ, **OFFLINE, **(environment or {})},
+            stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if talks else out,
+            stderr=out,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Gently, then by force: the process and whatever it started, which may be in a session of its own again."""
+    started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    try:
+        process.terminate()
+        process.wait(SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        pass  # then by force
+    finally:
+        for one in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left; the same on macOS
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def told(process: subprocess.Popen[str], log: Path) -> Any:
+    """The next JSON line of a process that talks. Raises ChildError where it ended instead."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise ChildError(f"{log.stem} ended:\n{tail(log)}")
+    return json.loads(line)
+
+
+def tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+
+
+def task(name: str, *arguments: object) -> list[str]:
+    return ["-m", "scripts.peers", name, *map(str, arguments)]
+
+
+def outcome(log: Path, name: str, *arguments: object) -> Any:
+    """What a task tells that tells one thing and ends. Raises ChildError."""
+    with child(task(name, *arguments), log) as process:
+        return told(process, log)
+
+
+@contextlib.contextmanager
+def server(
+    command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, float]]:
+    """A server: its URL, and seconds from its process' start until GET `ready` was 200. Raises ChildError."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    started = time.monotonic()
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    with child([*command, *where], log, environment, talks=False) as process, httpx.Client(timeout=5) as client:
+        while not answers(client, url + ready):
+            if process.poll() is not None or time.monotonic() - started > SECONDS_TO_START:
+                raise ChildError(f"{log.stem} did not become ready:\n{tail(log)}")
+            time.sleep(POLLING_SECONDS)
+        yield url, time.monotonic() - started
+
+
+def answers(client: httpx.Client, url: str) -> bool:
+    try:
+        return client.get(url).status_code == 200
+    except httpx.TransportError:
+        return False  # the port is not bound yet, or nobody behind it listens yet
+
+
+def import_checkpoint(folder: Path, home: Path, log: Path) -> str:
+    """Put the checkpoint into a new model store at `home`; its tag there. Raises ChildError."""
+    command = [sys.executable, "scripts/import_model.py", str(folder)]
+    with log.open("w") as out:
+        environment = os.environ | OFFLINE | {"BENTOML_HOME": str(home)}
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=out, text=True)
+    tag = re.search(r"Imported: (\S+)", done.stdout)
+    if tag is None:
+        raise ChildError(f"{folder} cannot be imported:\n{tail(log)}")
+    # All read the same file: what one has brought into the disk cache serves the others, too.
+    for copy in home.glob("models/*/*/*.safetensors"):
+        copy.unlink()
+        copy.symlink_to(folder.resolve() / copy.name)
+    return tag[1]
+
+
+def our_server(tag: str, home: Path, log: Path) -> contextlib.AbstractContextManager[tuple[str, float]]:
+    return server(["-m", "bentoml", "serve", "--arg", f"model={tag}"], "/readyz", log, {"BENTOML_HOME": str(home)})
+
+
+def transformers_server(folder: Path, device: str, log: Path) -> contextlib.AbstractContextManager[tuple[str, float]]:
+    return server(task("transformers", "serve", folder, "--device", device), "/health", log)
+
+
+def read_seconds(files: Sequence[Path], log: Path) -> float:
+    """How long a fresh process takes for the least that a server does before it is ready. Raises ChildError."""
+    started = time.monotonic()
+    with child(["-c", READ_WEIGHTS, *map(str, files)], log) as process:
+        told(process, log)
+        return time.monotonic() - started
+
+
+# --- tasks ----------------------------------------------------------------------------------------------------------
+
+
+def transformers(tell: Callable[[Any], None], *arguments: str) -> None:  # noqa: ARG001 - a server tells nothing
+    """The command `transformers ...`, without the package accelerate.
+
+    That, `transformers serve` wants only to place the model on its device while loading it; here it is placed after.
+    """
+    from transformers.cli import transformers as command
+    from transformers.cli.serving import model_manager
+
+    manager_class: Any = model_manager.ModelManager
+    load = manager_class._load_model
+
+    def load_and_place(manager: Any, *positional: Any, **named: Any) -> Any:
+        device, manager.device = manager.device, None
+        return load(manager, *positional, **named).to(device)
+
+    manager_class._load_model = load_and_place
+    sys.argv = ["transformers", *arguments]
+    run: Any = command.main
+    run()
+
+
+def generate(tell: Callable[[Any], None], folder: str, device: str) -> None:
+    """transformers' `generate`, one request at a time: each line of input a request's body, answered by its timing."""
+    import torch
+    from transformers import AutoProcessor, PaddleOCRVLForConditionalGeneration
+
+    load: Any = AutoProcessor.from_pretrained  # untyped in transformers
+    processor = load(folder)
+    model: Any = PaddleOCRVLForConditionalGeneration.from_pretrained(folder, dtype=torch.bfloat16)
+    model.to(device)
+    tell(True)
+    for line in sys.stdin:
+        body = json.loads(line)
+        arrivals = Arrivals()
+        inputs = processor.apply_chat_template(
+            with_pictures(body["messages"]),
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        ).to(device)
+        length = {"max_new_tokens": body["max_tokens"], "eos_token_id": -1, "pad_token_id": 0}
+        model.generate(**inputs, **length, do_sample=False, streamer=arrivals)
+        tell({"arrivals": arrivals.seconds, "ended": arrivals.now()})
+
+
+def with_pictures(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """OpenAI's messages as transformers' processors take them."""
+    return [
+        {
+            "role": message["role"],
+            "content": [
+                {"type": "image", "url": part["image_url"]["url"]} if part["type"] == "image_url" else part
+                for part in message["content"]
+            ],
+        }
+        for message in messages
+    ]
+
+
+class Arrivals:
+    """A streamer for `generate` that notes when each token came, in seconds from its making."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._started = time.monotonic()
+        self._is_prompt = True  # what `generate` hands over first
+
+    def now(self) -> float:
+        return time.monotonic() - self._started
+
+    def put(self, tokens: Any) -> None:
+        tokens.tolist()  # waits for the device
+        if not self._is_prompt:
+            self.seconds.append(self.now())
+        self._is_prompt = False
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+def floor(tell: Callable[[Any], None], folder: str, device: str, dtype: str) -> None:
+    """How many bytes of weights one token goes through, and the best rate, in bytes a second, that this can have."""
+    import torch
+    from transformers import PaddleOCRVLConfig
+
+    from models.paddleocr_vl.model import PaddleOCRVL
+
+    with torch.device("meta"):
+        model = PaddleOCRVL(PaddleOCRVLConfig.from_pretrained(folder)).to(getattr(torch, dtype))
+    weights = [weight for part in (model.text.layers, model.lm_head) for weight in part.parameters()]
+    shapes = {(weight.shape[0], weight.shape[1]) for weight in weights if weight.ndim == 2}
+    rate = max(product_rate(shape, weights[0].dtype, torch.device(device), FLOOR_BYTES) for shape in shapes)
+    tell({"bytes": sum(weight.nbytes for weight in weights), "rate": rate})
+
+
+def product_rate(shape: tuple[int, int], dtype: Any, device: Any, least: int) -> float:
+    """Bytes a second of matrix-vector products with different matrices of `shape` (out, in), at `least` bytes in all.
+
+    With all threads; the best of PyTorch's two ways to write it and of REPETITIONS.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    size = math.prod(shape) * dtype.itemsize
+    matrices = [torch.ones(shape, dtype=dtype, device=device) for _ in range(math.ceil(least / size))]
+    row = torch.ones(1, shape[1], dtype=dtype, device=device)
+
+    def as_layer() -> None:
+        for matrix in matrices:
+            F.linear(row, matrix)
+
+    def as_vector() -> None:
+        for matrix in matrices:
+            torch.mv(matrix, row[0])
+
+    times = [seconds(way, device) for way in (as_layer, as_vector) for _ in range(REPETITIONS)]
+    return len(matrices) * size / min(times)
+
+
+def vision(tell: Callable[[Any], None], folder: str, device: str, dtype: str, rounds: str) -> None:
+    """Pictures a second of our vision tower with projector and of transformers', by turns, for each of GRIDS."""
+    import torch
+    from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
+
+    from models.paddleocr_vl.weights import load_model
+
+    where, kind = torch.device(device), getattr(torch, dtype)
+    ours = load_model(Path(folder), PaddleOCRVLConfig.from_pretrained(folder), where, kind)
+    theirs: Any = PaddleOCRVLForConditionalGeneration.from_pretrained(folder, dtype=kind)
+    theirs.to(where)
+    rates: dict[str, dict[str, list[float]]] = {}
+    for name, (rows, columns) in GRIDS.items():
+        pixels = torch.rand(rows * columns, 3, 14, 14, device=where).to(kind)
+        thw = torch.tensor([(1, rows, columns)], device=where)
+        runs: dict[str, Callable[[], Any]] = {
+            "ours": partial(ours.encode, pixels, [(rows, columns)]),
+            "transformers": partial(theirs.get_image_features, pixels, thw),
+        }
+        for run in runs.values():
+            seconds(run, where)  # the first is slower
+        turns = [{side: 1 / seconds(run, where) for side, run in runs.items()} for _ in range(int(rounds))]
+        rates[name] = {side: [turn[side] for turn in turns] for side in runs}
+    tell(rates)
+
+
+def seconds(run: Callable[[], Any], device: Any) -> float:
+    """Of one run, until the device is done."""
+    import torch
+
+    with torch.inference_mode():
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        started = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+
+TASKS: dict[str, Callable[..., None]] = {
+    "transformers": transformers,
+    "generate": generate,
+    "floor": floor,
+    "vision": vision,
+}
+
+
+def main(name: str, *arguments: str) -> None:
+    # What libraries print on standard output would be taken for what the task tells.
+    lines = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def tell(what: Any) -> None:
+        print(json.dumps(what), file=lines, flush=True)
+
+    TASKS[name](tell, *arguments)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
