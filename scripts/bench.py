@@ -8,6 +8,7 @@
     scripts/bench.py compare                                  this server, `transformers serve` and plain `generate`,
                                                               on random weights of the real size
     scripts/bench.py compare --model DIR --also vLLM=http://localhost:8000
+    scripts/bench.py engine --weights int8                    the engine's parts alone, beside the machine's limits
 
 Every request has a picture of its own, so nothing is answered from a cache; answers have a fixed length where the
 server can be told to go on. The last line is JSON.
@@ -25,7 +26,7 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
-from scripts.compare import compare
+from scripts.compare import checkpoint, compare
 from scripts.load import (
     Memory,
     ServerError,
@@ -106,6 +107,12 @@ def serve(arguments: argparse.Namespace) -> None:
     print(json.dumps({"url": arguments.url, "model": model, "tokens": arguments.tokens, "levels": levels}))
 
 
+def engine(arguments: argparse.Namespace) -> None:
+    from scripts.engine_bench import report  # brings torch: seconds
+
+    report(checkpoint(arguments), arguments.dtype, arguments.weights)
+
+
 def named_url(text: str) -> tuple[str, str]:
     name, separator, url = text.partition("=")
     if not separator:
@@ -135,9 +142,14 @@ def main() -> None:
     instead.add_argument("--plot", type=Path, metavar="FILE", help="a PNG of throughput and latency by --at-once")
     beside = commands.add_parser("compare", help="this server beside others, on one checkpoint in one run")
     beside.set_defaults(run=compare)
-    weights = beside.add_mutually_exclusive_group()
-    weights.add_argument("--random", default="0.9b", metavar="SIZE", help="random weights; default: %(default)s")
-    weights.add_argument("--model", metavar="FOLDER", help="a checkpoint of your own instead")
+    alone = commands.add_parser("engine", help="the engine's parts alone, beside what the machine can do at most")
+    alone.set_defaults(run=engine)
+    alone.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
+    alone.add_argument("--weights", default="native", choices=["native", "int8"])
+    for command in (beside, alone):
+        weights = command.add_mutually_exclusive_group()
+        weights.add_argument("--random", default="0.9b", metavar="SIZE", help="random weights; default: %(default)s")
+        weights.add_argument("--model", metavar="FOLDER", help="a checkpoint of your own instead")
     beside.add_argument("--also", type=named_url, nargs="+", default=[], metavar="NAME=URL", help="running servers")
     beside.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: %(default)s")
     arguments = parser.parse_args()

@@ -277,10 +277,13 @@ def floor(tell: Callable[[Any], None], folder: str, device: str, dtype: str) -> 
 def product_rate(shape: tuple[int, int], dtype: Any, device: Any, least: int) -> float:
     """Bytes a second of matrix-vector products with different matrices of `shape` (out, in), at `least` bytes in all.
 
-    With all threads; the best of PyTorch's two ways to write it and of REPETITIONS.
+    With all threads; the best of PyTorch's two ways to write it and of packed layers, and of REPETITIONS.
     """
     import torch
+    from torch import nn
     from torch.nn import functional as F
+
+    from models.paddleocr_vl.linear import pack
 
     size = math.prod(shape) * dtype.itemsize
     matrices = [torch.ones(shape, dtype=dtype, device=device) for _ in range(math.ceil(least / size))]
@@ -294,7 +297,17 @@ def product_rate(shape: tuple[int, int], dtype: Any, device: Any, least: int) ->
         for matrix in matrices:
             torch.mv(matrix, row[0])
 
-    times = [seconds(way, device) for way in (as_layer, as_vector) for _ in range(REPETITIONS)]
+    packed = nn.Sequential(*(nn.Linear(*shape[::-1], bias=False, device="meta", dtype=dtype) for _ in matrices))
+    for layer, matrix in zip(packed, matrices, strict=True):
+        layer.weight = nn.Parameter(matrix, requires_grad=False)
+    pack(packed)
+
+    def as_packed() -> None:
+        for layer in packed:
+            layer(row)
+
+    ways = (as_layer, as_vector, as_packed)
+    times = [seconds(way, device) for way in ways for _ in range(REPETITIONS)]
     return len(matrices) * size / min(times)
 
 
@@ -303,18 +316,28 @@ def vision(tell: Callable[[Any], None], folder: str, device: str, dtype: str, ro
     import torch
     from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
 
+    from engine.device import choose_attention
+    from engine.model_runner import SLICE_ROWS
+    from models.paddleocr_vl.linear import pack
+    from models.paddleocr_vl.slices import run as run_sliced
     from models.paddleocr_vl.weights import load_model
 
     where, kind = torch.device(device), getattr(torch, dtype)
     ours = load_model(Path(folder), PaddleOCRVLConfig.from_pretrained(folder), where, kind)
+    pack(ours)
+    ours.visual.full_attention = choose_attention(where, kind, ours.config.vision_config)
     theirs: Any = PaddleOCRVLForConditionalGeneration.from_pretrained(folder, dtype=kind)
     theirs.to(where)
+
+    def in_slices(pixels: Any, grids: Any) -> None:
+        run_sliced(ours.encode_sliced(pixels, grids, SLICE_ROWS[where.type]))
+
     rates: dict[str, dict[str, list[float]]] = {}
     for name, (rows, columns) in GRIDS.items():
         pixels = torch.rand(rows * columns, 3, 14, 14, device=where).to(kind)
         thw = torch.tensor([(1, rows, columns)], device=where)
         runs: dict[str, Callable[[], Any]] = {
-            "ours": partial(ours.encode, pixels, [(rows, columns)]),
+            "ours": partial(in_slices, pixels, [(rows, columns)]),
             "transformers": partial(theirs.get_image_features, pixels, thw),
         }
         for run in runs.values():

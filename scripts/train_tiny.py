@@ -67,7 +67,7 @@ WARMUP_STEPS = 100
 MISREAD_SHARE = 0.06  # of the characters of an answer that is shown with errors
 SAVE_SECONDS = 120
 NO_CELL = -1
-DOCUMENTS = {"receipt": 0.12, "invoice": 0.16, "form": 0.02, "table": 0.46}  # shares of the batches; the rest is text
+DOCUMENTS = {"receipt": 0.12, "invoice": 0.14, "form": 0.02, "table": 0.5}  # shares of the batches; the rest is text
 
 
 @dataclass

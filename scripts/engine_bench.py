@@ -1,0 +1,181 @@
+"""`bench.py engine`: the engine's parts alone, in this process, beside what the machine can do at most.
+
+Encode, prefill and decode are run as the engine runs them, without HTTP, queue or sampling. Their limit is the larger
+of two times: operations at the best rate of a matrix product, bytes of weights at that of a matrix-vector product.
+"""
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+
+from engine.config import EngineConfig
+from engine.memory import weight_bytes
+from engine.model_runner import ModelRunner
+from engine.request import SamplingParams
+from engine.request import Sequence as Request
+from models.paddleocr_vl.linear import pack
+from models.paddleocr_vl.processor import Processor
+from models.paddleocr_vl.slices import run
+from scripts.peers import FLOOR_BYTES, product_rate, seconds
+
+SIZES = {"448": (448, 448), "1mp": (1008, 1008)}
+AT_ONCE = (1, 2, 4, 8)
+ANSWERED = 32  # tokens of each answer by the time that decoding is measured
+REPETITIONS = 5
+COPIED = 2**28  # bytes
+ROWS = 1024  # of the product whose rate is the ceiling: a picture of 448x448
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the work: its median time, and what it has to do at least."""
+
+    name: str
+    seconds: float
+    operations: float
+    bytes: float
+
+    def limit(self, ceilings: "Ceilings") -> float:
+        """Seconds."""
+        return max(self.operations / ceilings.operations, self.bytes / ceilings.weights)
+
+    def told(self, ceilings: "Ceilings") -> dict[str, Any]:
+        return {
+            "seconds": round(self.seconds, 4),
+            "gflop": round(self.operations / 1e9, 1),
+            "mb": round(self.bytes / 1e6, 1),
+            "over_limit": round(self.seconds / self.limit(ceilings), 2),
+        }
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What this machine does at most, a second."""
+
+    copy: float  # bytes read and written
+    operations: float  # of matrix products
+    weights: float  # bytes, of matrix-vector products
+
+
+def measure_ceilings(runner: ModelRunner) -> Ceilings:
+    config, device = runner.model.config.vision_config, runner.device
+    source = torch.ones(COPIED, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    layer = nn.Linear(config.hidden_size, config.intermediate_size, device=device, dtype=runner.dtype)
+    holder = nn.Sequential(layer).requires_grad_(False)
+    pack(holder)
+    x = torch.ones(ROWS, config.hidden_size, device=device, dtype=runner.dtype)
+    text = runner.model.config.text_config
+    shape = (2 * text.intermediate_size, text.hidden_size)
+    return Ceilings(
+        2 * COPIED / best(lambda: target.copy_(source), device),
+        2 * ROWS * config.hidden_size * config.intermediate_size / best(lambda: holder(x), device),
+        product_rate(shape, runner.dtype, device, FLOOR_BYTES),
+    )
+
+
+def best(work: Callable[[], Any], device: torch.device) -> float:
+    return min(seconds(work, device) for _ in range(REPETITIONS))
+
+
+def median(work: Callable[[], Any], device: torch.device) -> float:
+    return statistics.median(seconds(work, device) for _ in range(REPETITIONS))
+
+
+class Parts:
+    """Measures the parts of one runner."""
+
+    def __init__(self, runner: ModelRunner, processor: Processor) -> None:
+        self.runner, self.processor = runner, processor
+        self._seeds = count()
+
+    def request(self, size: tuple[int, int], slot: int) -> Request:
+        """A picture that no cache has, in a slot of its own."""
+        pixels = np.random.default_rng(next(self._seeds)).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        content = [{"type": "image"}, {"type": "text", "text": "OCR:"}]
+        prompt = self.processor.prepare([{"role": "user", "content": content}], [Image.fromarray(pixels)])
+        text: Any = None  # nobody reads the answer
+        return Request(slot, prompt, SamplingParams(), 1, text, frozenset(), lambda _event: None, None, slot=slot)
+
+    def encode(self, name: str, size: tuple[int, int]) -> Part:
+        prompt: Any = self.request(size, 0).prompt
+        pixels = torch.from_numpy(prompt.pixels).to(self.runner.device)
+        rows = self.runner.prefill.rows
+        took = median(lambda: run(self.runner.model.encode_sliced(pixels, prompt.grids, rows)), self.runner.device)
+        vision = self.runner.model.config.vision_config
+        patches = len(pixels)
+        scores = 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
+        products = 2 * patches * parameters(self.runner.model.visual.layers)
+        projector = 2 * (patches // self.processor.merge**2) * parameters(self.runner.model.projector)
+        weights = weight_bytes(self.runner.model.visual) + weight_bytes(self.runner.model.projector)
+        return Part(f"encode {name}", took, scores + products + projector, weights)
+
+    def prefill(self, name: str, size: tuple[int, int]) -> Part:
+        """Of a prompt whose picture has been encoded."""
+        request = self.request(size, 0)
+        run(self.runner.prefill.read([request]))
+        took = median(lambda: run(self.runner.prefill.read([request])), self.runner.device)
+        tokens = len(request.prompt.input_ids)
+        decoder = self.runner.model.text.layers
+        return Part(f"prefill {name}", took, 2 * tokens * parameters(decoder), weight_bytes(decoder))
+
+    def decode(self, at_once: int) -> Part:
+        """One step of so many answers, each behind a picture of 448x448."""
+        requests = [self.request(SIZES["448"], slot) for slot in range(at_once)]
+        for request in requests:
+            run(self.runner.prefill.read([request]))
+            request.tokens += [0] * ANSWERED
+        took = median(lambda: self.runner.decode(requests), self.runner.device)
+        layers, head = self.runner.model.text.layers, self.runner.model.lm_head
+        cache = self.runner.cache.keys[:, 0, :, 0].nbytes * 2 * sum(request.cached for request in requests)
+        moved = weight_bytes(layers) + weight_bytes(head) + cache
+        return Part(f"decode {at_once}", took, 2 * at_once * (parameters(layers) + parameters(head)), moved)
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def measure(folder: Path, dtype: str, weights: str) -> dict[str, Any]:
+    """Ceilings and parts of the checkpoint in `folder`."""
+    processor = Processor(folder)
+    config = EngineConfig(folder, dtype=dtype, weights=weights, max_model_len=2048, slots=max(AT_ONCE))
+    runner = ModelRunner(config, processor)
+    parts = Parts(runner, processor)
+    jobs = [partial(work, name, size) for work in (parts.encode, parts.prefill) for name, size in SIZES.items()]
+    jobs += [partial(parts.decode, at_once) for at_once in AT_ONCE]
+    with torch.inference_mode():
+        ceilings = measure_ceilings(runner)
+        measured = [job() for job in tqdm(jobs, unit="part", mininterval=1)]
+    return {
+        "device": str(runner.device),
+        "dtype": str(runner.dtype).removeprefix("torch."),
+        "weights": weights,
+        "attention": runner.model.visual.full_attention.__name__,
+        "plan": str(runner.plan),
+        "ceilings": {
+            "copy_gb_per_second": round(ceilings.copy / 1e9, 1),
+            "gflop_per_second": round(ceilings.operations / 1e9, 1),
+            "weights_gb_per_second": round(ceilings.weights / 1e9, 1),
+        },
+        "parts": {part.name: part.told(ceilings) for part in measured},
+    }
+
+
+def report(folder: Path, dtype: str, weights: str) -> None:
+    """The command; its last line is JSON."""
+    told = measure(folder, dtype, weights)
+    for name, part in told["parts"].items():
+        print(f"{name:14}", *(f"{key} {value:8}" for key, value in part.items()))
+    print(json.dumps(told))
