@@ -37,11 +37,11 @@ def cer(readings: Sequence[Reading]) -> float:
     return round(sum(reading.errors for reading in readings) / sum(len(reading.text) for reading in readings), 4)
 
 
-def evaluate(checkpoint: Path) -> dict[str, float | int]:
+def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
     """Error rates on fresh pictures: held-out words everywhere, training and held-out fonts, and enlarged."""
     kinds = {"train": TRAINING_FONTS, "held": HELD_OUT_FONTS, "enlarged": TRAINING_FONTS}
     result: dict[str, float | int] = {}
-    engine = start(checkpoint)
+    engine = start(checkpoint, weights)
     for seed, (kind, fonts) in enumerate(kinds.items()):
         rng = random.Random(1000 + seed)
         samples = []
@@ -58,20 +58,21 @@ def evaluate(checkpoint: Path) -> dict[str, float | int]:
     return result
 
 
-def evaluate_folder(checkpoint: Path, folder: Path) -> dict[str, float | int]:
+def evaluate_folder(checkpoint: Path, folder: Path, weights: str) -> dict[str, float | int]:
     """The error rate on every NAME.png of `folder` that has a NAME.txt beside it. Raises SystemExit without any."""
     pairs = [(file, file.with_suffix(".txt")) for file in sorted(folder.glob("*.png"))]
     samples = [(Image.open(png).convert("RGB"), txt.read_text().strip()) for png, txt in pairs if txt.exists()]
     if not samples:
         raise SystemExit(f"{folder} holds no NAME.png with a NAME.txt")
-    engine = start(checkpoint)
+    engine = start(checkpoint, weights)
     result = {"cer": report(folder.name, read(engine, samples, None)), "pictures": len(samples)}
     engine.shutdown(grace=10)
     return result
 
 
-def start(checkpoint: Path) -> Engine:
-    engine = Engine(EngineConfig(checkpoint, max_waiting=1000))
+def start(checkpoint: Path, weights: str = "native") -> Engine:
+    """In fp32, which gives the same figures on every machine."""
+    engine = Engine(EngineConfig(checkpoint, dtype="float32", weights=weights, max_waiting=1000))
     engine.start()
     if engine.wait_until_settled() != "ready":
         raise SystemExit(f"{checkpoint} cannot be read: {engine.error}")

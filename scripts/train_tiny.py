@@ -404,15 +404,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=120, help="training time in all, earlier runs included")
     parser.add_argument("--eval", action="store_true", help="measure models/tiny instead of training it")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="with --eval: a folder of NAME.png and NAME.txt")
+    parser.add_argument("--weights", default="native", choices=["native", "int8"], help="with --eval: as WEIGHTS")
     arguments = parser.parse_args()
-    if arguments.pictures and not arguments.eval:
-        parser.error("--pictures goes with --eval")
+    if (arguments.pictures or arguments.weights != "native") and not arguments.eval:
+        parser.error("--pictures and --weights go with --eval")
     if arguments.pictures:
-        print(json.dumps(evaluate_folder(CHECKPOINT, arguments.pictures)))
+        print(json.dumps(evaluate_folder(CHECKPOINT, arguments.pictures, arguments.weights)))
         return
     require_packages()
     if arguments.eval:
-        print(json.dumps(evaluate(CHECKPOINT)))
+        print(json.dumps(evaluate(CHECKPOINT, arguments.weights)))
     else:
         train(arguments.minutes)
 
