@@ -64,6 +64,7 @@ class ModelRunner:
         self._pace = Pace()
         self._reading: list[Sequence] = []  # whose prompts `_work` reads
         self._work: Sliced[Tensor] | None = None
+        self._longest = 0.0  # of its slices so far, in seconds
 
     def _pack(self, weights: str) -> None:
         if weights == "int8":
@@ -72,6 +73,9 @@ class ModelRunner:
             pack(self.model.text, int8=True)
             self.model.lm_head = Int8Linear(self.model.lm_head)  # type: ignore[assignment]
         pack(self.model)
+        for parameter in self.model.parameters():
+            if self.device.type == "cpu" and not parameter.is_mkldnn:
+                parameter.data = parameter.data.clone()  # the last views of the file, which would keep all of it mapped
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[tuple[Sequence, Outcome]]:
@@ -82,6 +86,8 @@ class ModelRunner:
         for sequence in step.decode:
             if sequence.grammar is not None:
                 sequence.grammar.begin_mask()
+        if not step.reading:
+            self._work, self._reading = None, []  # whoever was read last may have left; nothing is held for them
         outcomes = self._read(step) if step.reading else []
         if step.decode:
             started = time.monotonic()
@@ -102,7 +108,8 @@ class ModelRunner:
                 if step.decode and self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)  # else only the launches are timed
                 before, now = now, time.monotonic()
-                if now + (now - before) - started > seconds:  # the next slice may take as long
+                self._longest = max(self._longest, now - before)
+                if now + self._longest - started > seconds:  # the next slice may take as long
                     return []
         except StopIteration as end:
             self._work = None
@@ -119,6 +126,7 @@ class ModelRunner:
                 sequence.grammar.begin_mask()
         self._reading = list(sequences)
         self._work = self.prefill.read(sequences)
+        self._longest = 0.0
 
     def _without_memory(self, step: Step, error: Exception) -> list[tuple[Sequence, Outcome]]:
         """What did not fit together is tried one by one; what does not fit alone fails."""

@@ -46,7 +46,10 @@ class VisionLayer(nn.Module):
         outputs = []
         for own in slices:
             y = x[own] + self.out_proj(attended[own].flatten(1))
-            outputs.append(y + self.fc2(linear_gelu(self.fc1, _norm(self.layer_norm2, y).to(dtype), "tanh")))
+            yield
+            wide = linear_gelu(self.fc1, _norm(self.layer_norm2, y).to(dtype), "tanh")
+            yield
+            outputs.append(y + self.fc2(wide))
             yield
         return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
