@@ -79,6 +79,12 @@ def tell_parent(number: signal.Signals) -> None:
         os.kill(os.getppid(), number)
 
 
+def show_logs() -> None:
+    """What the packages log goes where BentoML's own does; else Python shows their warnings only, without a time."""
+    for package in ("api", "engine"):
+        logging.getLogger(package).parent = logging.getLogger("bentoml")
+
+
 class Ending:
     """What SIGTERM and SIGINT do in a worker: running requests end, and only then the HTTP server.
 
@@ -136,6 +142,7 @@ class PaddleOCRVLService:
     checkpoint = bentoml.models.BentoModel(tag)
 
     def __init__(self) -> None:
+        show_logs()
         name = served_name(self.checkpoint)
         if name == EMBEDDED_NAME:
             logger.warning("Serving the embedded checkpoint, %s: it reads small clean English print only.", name)

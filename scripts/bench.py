@@ -97,9 +97,10 @@ def serve(arguments: argparse.Namespace) -> None:
         work = replace(work, fields=asyncio.run(meet(arguments.url, replace(work, tokens=4, seed=2**30))).fields)
     except ServerError as error:
         raise SystemExit(str(error)) from error
-    levels = []
+    levels: list[dict[str, Any]] = []
     for at_once in [0] if arguments.rate else arguments.at_once:
-        level = measure(arguments, work, at_once)
+        asked = sum(level["requests"] for level in levels)  # no picture comes back in another level
+        level = measure(arguments, replace(work, seed=asked), at_once)
         levels.append(level)
         print(json.dumps(level))
     if arguments.plot:

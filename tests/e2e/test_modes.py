@@ -147,3 +147,11 @@ def test_modes_that_the_embedded_checkpoint_never_learned_finish_whatever_it_say
 
 def test_raw_mode_sends_the_users_own_words(server: Server) -> None:
     assert whole(server, "document", "OCR:", mode="raw") == (DATA / "test_document.txt").read_text()
+
+
+def test_the_log_tells_the_mode_of_a_request_and_the_memory_plan(server: Server) -> None:
+    """Bug: what the packages logged was shown nowhere."""
+    choice(server, "table", "the table")
+    log = server.log.read_text()
+    assert "mode table" in log
+    assert "Memory: weights" in log

@@ -1,5 +1,6 @@
 """What the yardstick makes of what it saw."""
 
+import argparse
 import asyncio
 import json
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from scripts import bench
 from scripts.bench import plot
 from scripts.load import (
     DIALECTS,
@@ -175,3 +177,21 @@ def test_a_plot_is_a_png(tmp_path: Path) -> None:
     plot([{"at_once": at_once} | summary(timings, 2.0) for at_once in (1, 8)], tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as picture:
         assert (picture.format, picture.size) == ("PNG", (900, 400))
+
+
+def test_levels_of_load_share_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: the second level asked about the first one's pictures, which the server had kept."""
+    seeds = []
+
+    def measure(_arguments: argparse.Namespace, work: Work, at_once: int) -> dict[str, int]:
+        seeds.append(work.seed)
+        return {"at_once": at_once, "requests": 8 * at_once}
+
+    async def meet(_url: str, work: Work) -> Work:
+        return work
+
+    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(bench, "meet", meet)
+    asked = {"url": "", "model": "m", "pictures": [(28, 28)], "tokens": 4, "rate": None, "at_once": [1, 2, 4]}
+    bench.serve(argparse.Namespace(**asked, plot=None))
+    assert seeds == [0, 8, 24]
