@@ -67,7 +67,7 @@ def weight_bytes(module: nn.Module) -> int:
     return sum(parameter.numel() * parameter.dtype.itemsize for parameter in module.parameters())
 
 
-def reading_bytes(config: Any, tokens: int, rows: int | None, dtype: torch.dtype) -> int:
+def reading_bytes(config: Any, tokens: int, rows: int, dtype: torch.dtype) -> int:
     """At most, while prompts of `tokens` are read, all of them pictures, in slices of `rows` patches.
 
     Counts the tensors that are alive at once in `VisionLayer` and `TextLayer`; the residual stream of fp16 is fp32.
@@ -76,7 +76,7 @@ def reading_bytes(config: Any, tokens: int, rows: int | None, dtype: torch.dtype
     narrow = dtype.itemsize
     wide = 4 if dtype == torch.float16 else narrow
     patches = tokens * vision.spatial_merge_size**2
-    rows = min(patches, rows or patches)
+    rows = min(patches, rows)
     pixels = patches * vision.num_channels * vision.patch_size**2 * (4 + narrow)
     # The stream before and behind a layer; q, k, v by slices and whole; attended, with copies by head.
     layer = patches * vision.hidden_size * (3 * wide + 12 * narrow)

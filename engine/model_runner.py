@@ -37,7 +37,9 @@ class ModelRunner:
     def __init__(self, config: EngineConfig, processor: Processor) -> None:
         """Loads the weights and takes the cache's memory. Raises CheckpointError, DeviceError."""
         self.device = choose_device(config.device)
-        if config.gpu_memory_limit is not None and self.device.type == "cuda":
+        if config.gpu_memory_limit is not None and self.device.type != "cuda":
+            logger.warning("GPU_MEMORY_LIMIT has no effect: the model runs on %s.", self.device)
+        elif config.gpu_memory_limit is not None:
             whole = torch.cuda.get_device_properties(self.device).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, config.gpu_memory_limit / whole), self.device)
         self.dtype = choose_dtype(config.dtype, self.device, processor.config.text_config)

@@ -38,9 +38,9 @@ class Picture:
 
 class Prefill:
     def __init__(
-        self, model: PaddleOCRVL, cache: KVCache, pictures: PictureCache, most_patches: int, rows: int | None
+        self, model: PaddleOCRVL, cache: KVCache, pictures: PictureCache, most_patches: int, rows: int
     ) -> None:
-        """The vision tower takes `most_patches` at once (or one picture), in slices of at most `rows` (None: all)."""
+        """The vision tower takes `most_patches` at once (or one picture), in slices of at most `rows`."""
         self.model, self.cache, self.pictures = model, cache, pictures
         self.most_patches, self.rows = most_patches, rows
 

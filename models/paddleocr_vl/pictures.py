@@ -1,6 +1,7 @@
 """Pictures as the vision tower takes them: scaled, normalised, cut into patches, with Pillow and numpy.
 
-The same as transformers' `PaddleOCRVLImageProcessorPil` to the last bit, whose import takes a second of every start.
+The same as transformers' `PaddleOCRVLImageProcessorPil` to the last bit, whose import brings PyTorch's compiler and
+sympy with it.
 """
 
 import json

@@ -45,13 +45,13 @@ def test_packed_attention_stays_inside_each_picture(lengths: list[int]) -> None:
 
 
 def test_attention_by_products_is_as_good_in_bf16_as_the_fused_kernel() -> None:
-    """Its scores are rounded: without centred keys, these, which have much in common, would be off by a third."""
+    """Its scores are rounded: without centred keys, the error with these, much alike, is a third larger."""
     q, v = random(1, 4, 60, 72, seed=0), random(1, 4, 60, 72, seed=2)
     k = random(1, 4, 60, 72, seed=1) + 10 * random(1, 4, 1, 72, seed=3)
     expected = run(full_fused(q, k, v, None))
     halved = q.bfloat16(), k.bfloat16(), v.bfloat16()
     errors = [(run(full(*halved, None)).float() - expected).abs().mean() for full in (full_fused, full_by_products)]
-    assert errors[1] < 2 * errors[0]
+    assert errors[1] < 1.1 * errors[0]
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
