@@ -1,7 +1,9 @@
 """The cache tensors: one contiguous stretch of keys and values for each slot, in each layer."""
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,28 +11,42 @@ from torch import Tensor
 class KVCache:
     def __init__(self, config: Any, slots: int, length: int, device: torch.device, dtype: torch.dtype) -> None:
         """`config` is the text config; `length` tokens fit in a slot."""
-        shape = (config.num_hidden_layers, slots, config.num_key_value_heads, length, config.head_dim)
-        self.keys = torch.empty(shape, device=device, dtype=dtype)  # pages are touched only when written
-        self.values = torch.empty(shape, device=device, dtype=dtype)
+        shape = (config.num_hidden_layers, slots, 2, config.num_key_value_heads, length, config.head_dim)
+        self.entries = zeros(shape, device, dtype)
+        self._heads = self.entries.flatten(2, 3)  # of keys, then of values
 
-    def write_prompt(self, layer: int, slot: int, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store keys and values of a prompt's last L tokens, (L, kv_heads, D), behind its first `start`.
+    def write_prompt(self, layer: int, slot: int, start: int, kv: Tensor) -> tuple[Tensor, Tensor]:
+        """Store a prompt's last L tokens, keys and then values (L, 2 * kv_heads, D), behind its first `start`.
 
-        Returns views of those of the whole prompt, (kv_heads, start + L, D).
+        Returns views of the keys and values of the whole prompt, (kv_heads, start + L, D).
         """
-        views = self.read(layer, slot, start + len(keys))
-        for view, new in zip(views, (keys, values), strict=True):
-            view[:, start:].copy_(new.transpose(0, 1))
-        return views
+        stop = start + len(kv)
+        self._heads[layer, slot, :, start:stop].copy_(kv.transpose(0, 1))
+        keys, values = self.entries[layer, slot, :, :, :stop]
+        return keys, values
 
-    def append(self, layer: int, slots: Tensor, at: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Store one token for each of B slots: `slots` and `at` (B,), keys and values (B, kv_heads, D)."""
-        self.keys[layer][slots, :, at] = keys
-        self.values[layer][slots, :, at] = values
+    def append(self, layer: int, slots: Tensor, at: Tensor, kv: Tensor) -> None:
+        """Store one token for each of B slots: `slots` and `at` (B,), keys and then values (B, 2 * kv_heads, D)."""
+        self._heads[layer][slots, :, at] = kv
 
-    def read(self, layer: int, slot: int, length: int) -> tuple[Tensor, Tensor]:
-        """Views of the first `length` keys and values of a slot: (kv_heads, length, D)."""
-        return self.keys[layer, slot, :, :length], self.values[layer, slot, :, :length]
+    def clear(self, slot: int, length: int) -> None:
+        """Make the first `length` entries finite again after a computation that was not."""
+        self.entries[:, slot, :, :, :length] = 0
+
+    def read(self, layer: int, slots: slice, length: int) -> tuple[Tensor, Tensor]:
+        """Views of the first `length` keys and values of some slots: (slots, kv_heads, length, D)."""
+        keys, values = self.entries[layer, slots, :, :, :length].unbind(1)
+        return keys, values
+
+
+def zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Entries that nothing was written to are read with a weight of 0, where neighbours share a call: so never NaN.
+
+    On a CPU, NumPy's memory: its pages are taken only when written.
+    """
+    if device.type != "cpu":
+        return torch.zeros(shape, device=device, dtype=dtype)
+    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
 
 
 def bytes_per_token(config: Any, dtype: torch.dtype) -> int:

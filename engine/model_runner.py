@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 Outcome = Token | GenerationFailed
 MOST_TOKENS = {"cpu": 256, "cuda": 4096}  # of prompts that are read together; on a CPU, where nothing is won, few
+JOINT_TOKENS = {"cpu": 200, "cuda": 4000}  # what a call of attention costs beyond its work, in tokens of the cache
 SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # tokens of a slice of the vision tower
 
 
@@ -93,7 +94,8 @@ class ModelRunner:
         outcomes = self._read(step) if step.reading else []
         if step.decode:
             started = time.monotonic()
-            outcomes += self._sampled(step.decode, self.decode(step.decode))
+            sequences = sorted(step.decode, key=lambda sequence: sequence.slot or 0)  # neighbours attend in one call
+            outcomes += self._sampled(sequences, self.decode(sequences))
             self._pace.decoded(time.monotonic() - started)
         return outcomes
 
@@ -142,6 +144,9 @@ class ModelRunner:
     def _sampled(self, sequences: List[Sequence], logits: Tensor) -> list[tuple[Sequence, Outcome]]:
         failure = "the model's output is not finite; try DTYPE=float32"
         tokens = sample(logits, sequences)
+        for sequence, token in zip(sequences, tokens, strict=True):
+            if token is None and sequence.slot is not None:
+                self.cache.clear(sequence.slot, sequence.cached + 1)  # neighbours may read it, with a weight of 0
         return [(s, token or GenerationFailed(failure)) for s, token in zip(sequences, tokens, strict=True)]
 
     def memory_used_mb(self) -> float:
@@ -162,10 +167,45 @@ class ModelRunner:
         )
         tokens, positions, slot_index, at = table.unbind(1)
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            self.cache.append(layer, slot_index, at, k, v)
-            views = [self.cache.read(layer, slot, n) for slot, n in zip(slots, lengths, strict=True)]
-            return decode_attention(q, [keys for keys, _ in views], [values for _, values in views])
+        groups = together(slots, lengths, JOINT_TOKENS[self.device.type])
+        masks = [self._mask(lengths[rows]) for rows in groups]
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            self.cache.append(layer, slot_index, at, kv)
+            outputs = []
+            for rows, mask in zip(groups, masks, strict=True):
+                stored = slice(slots[rows.start], slots[rows.start] + rows.stop - rows.start)
+                keys, values = self.cache.read(layer, stored, max(lengths[rows]))
+                outputs.append(decode_attention(q[rows], keys, values, mask))
+            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
         hidden = self.model.decode(self.model.embed(tokens), positions.expand(3, -1), attend)
         return self.model.logits(hidden)
+
+    def _mask(self, lengths: List[int]) -> Tensor | None:
+        """Added to the scores of slots of unequal length: (B, 1, 1, longest)."""
+        if min(lengths) == max(lengths):
+            return None
+        beyond = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+        mask = torch.zeros(beyond.shape, dtype=self.dtype).masked_fill_(beyond, float("-inf"))
+        return mask[:, None, None].to(self.device)
+
+
+def together(slots: List[int], lengths: List[int], joint_tokens: int) -> list[slice]:
+    """The rows of a batch whose attention is one call each: of neighbouring slots, as long as that wastes little.
+
+    A slot in a call is read to the length of the longest. `joint_tokens` is what a call of its own costs beyond its
+    work, in tokens read.
+    """
+    groups: list[slice] = []
+    longest = 0
+    for row, (slot, length) in enumerate(zip(slots, lengths, strict=True)):
+        group = groups[-1] if groups else slice(0, 0)
+        count = group.stop - group.start
+        wasted = count * (max(longest, length) - longest) + max(longest, length) - length
+        if count and slot == slots[row - 1] + 1 and wasted <= joint_tokens:
+            groups[-1], longest = slice(group.start, row + 1), max(longest, length)
+        else:
+            groups.append(slice(row, row + 1))
+            longest = length
+    return groups

@@ -1,8 +1,10 @@
 """Reads prompts in slices: pictures through the vision tower, then all tokens of a few prompts in one decoder pass."""
 
+import time
 from collections.abc import Sequence as List
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +12,12 @@ from torch import Tensor
 from engine.kv_cache import KVCache
 from engine.prefix_cache import PictureCache
 from engine.request import Sequence
+from engine.totals import Totals
 from models.paddleocr_vl.attention import prefill_attention
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import ModelInput
 from models.paddleocr_vl.rope import Grid
-from models.paddleocr_vl.slices import Sliced
+from models.paddleocr_vl.slices import Result, Sliced
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,21 @@ class Prefill:
         """The vision tower takes `most_patches` at once (or one picture), in slices of at most `rows`."""
         self.model, self.cache, self.pictures = model, cache, pictures
         self.most_patches, self.rows = most_patches, rows
+        self.totals = Totals()
 
     def read(self, sequences: List[Sequence]) -> Sliced[Tensor]:
         """Read what the slots do not hold yet of some prompts; logits of their last tokens, (B, vocabulary), fp32."""
         prompts = [prompt_of(sequence) for sequence in sequences]
         starts = [sequence.reused for sequence in sequences]
         slots = [sequence.slot for sequence in sequences]
-        device = self.cache.keys.device
+        device = self.cache.entries.device
         read = [p.input_ids[:start].count(self.model.image_token_id) for p, start in zip(prompts, starts, strict=True)]
         ahead = [pictures_ahead(prompt, cells) for prompt, cells in zip(prompts, read, strict=True)]
-        features = yield from self._features([picture for pictures, _ in ahead for picture in pictures])
+        wanted = [picture for pictures, _ in ahead for picture in pictures]
+        shown = sum(len(prompt.cells) for prompt in prompts)
+        self.totals.pictures += shown
+        self.totals.picture_hits += shown - len(wanted)  # the slots hold them
+        features = yield from self._features(wanted)
         inputs = []
         for prompt, start, (pictures, left) in zip(prompts, starts, ahead, strict=True):
             own = [features[picture.key] for picture in pictures]
@@ -61,11 +69,11 @@ class Prefill:
         ends = list(accumulate(map(len, inputs)))
         spans = [slice(end - len(x), end) for x, end in zip(inputs, ends, strict=True)]
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
             outputs = []
             for slot, start, span in zip(slots, starts, spans, strict=True):
                 assert slot is not None
-                keys, values = self.cache.write_prompt(layer, slot, start, k[span], v[span])
+                keys, values = self.cache.write_prompt(layer, slot, start, kv[span])
                 outputs.append(prefill_attention(q[span], keys, values))
             return torch.cat(outputs)
 
@@ -78,16 +86,62 @@ class Prefill:
         found = {picture.key: self.pictures.find(picture.key) for picture in wanted}
         known = {key: features for key, features in found.items() if features is not None}
         missing = list({picture.key: picture for picture in wanted if picture.key not in known}.values())
+        self.totals.picture_hits += len(wanted) - len(missing)
         while missing:
             ends = list(accumulate(rows * columns for rows, columns in (picture.grid for picture in missing)))
             count = max(1, sum(end <= self.most_patches for end in ends))
             batch, missing = missing[:count], missing[count:]
-            pixels = torch.cat([picture.patches for picture in batch]).to(self.cache.keys.device)
-            encoded = yield from self.model.encode_sliced(pixels, [picture.grid for picture in batch], self.rows)
+            pixels = torch.cat([picture.patches for picture in batch]).to(self.cache.entries.device)
+            self.totals.picture_pixels += pixels.numel() // pixels.shape[1]  # a pixel has several channels
+            work = self.model.encode_sliced(pixels, [picture.grid for picture in batch], self.rows)
+            encoded = yield from self._timed(work)
             for picture, features in zip(batch, encoded, strict=True):
                 self.pictures.keep(picture.key, features)
                 known[picture.key] = features
         return known
+
+    def _timed(self, work: Sliced[Result]) -> Sliced[Result]:
+        """The same, its time among the totals: what the device works, not what passes between the slices."""
+        watch = Stopwatch(self.cache.entries.device)
+        try:
+            while True:
+                with watch:
+                    next(work)
+                yield
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        finally:  # also where nobody goes on with it
+            self.totals.vision_seconds += watch.seconds()
+
+
+class Stopwatch:
+    """Adds up how long a device works, lap by lap. A GPU runs behind its launches, and is asked by its own events."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._marks: list[Any] = []  # beginnings and ends by turns
+
+    def __enter__(self) -> None:
+        self._mark()
+
+    def __exit__(self, *_: object) -> None:
+        self._mark()
+
+    def _mark(self) -> None:
+        if self._cuda:
+            self._marks.append(torch.cuda.Event(enable_timing=True))
+            self._marks[-1].record()
+        else:
+            self._marks.append(time.monotonic())
+
+    def seconds(self) -> float:
+        """Of all laps; waits until a GPU has done them."""
+        laps = list(zip(self._marks[::2], self._marks[1::2], strict=True))
+        if not self._cuda:
+            return sum(end - begin for begin, end in laps)
+        self._marks[-1].synchronize()
+        return sum(begin.elapsed_time(end) for begin, end in laps) / 1000
 
 
 def prompt_of(sequence: Sequence) -> ModelInput:

@@ -143,7 +143,7 @@ class Parts:
             request.tokens += [0] * ANSWERED
         took = median(lambda: self.runner.decode(requests), self.runner.device)
         layers, head = self.runner.model.text.layers, self.runner.model.lm_head
-        cache = self.runner.cache.keys[:, 0, :, 0].nbytes * 2 * sum(request.cached for request in requests)
+        cache = self.runner.cache.entries[:, 0, :, :, 0].nbytes * sum(request.cached for request in requests)
         moved = weight_bytes(layers) + weight_bytes(head) + cache
         return Part(f"decode {at_once}", took, 2 * at_once * (parameters(layers) + parameters(head)), moved)
 

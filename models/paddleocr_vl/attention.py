@@ -79,36 +79,33 @@ def prefill_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return fused_attention(q, k, v, causal=True).permute(2, 0, 1, 3).reshape(length, heads, head_dim)
 
 
-def decode_attention(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
-    """One new token per sequence: q (B, heads, D); keys and values, per sequence, (kv_heads, length, D) views.
+def decode_attention(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """One new token for each of B sequences: q (B, heads, D); keys and values (B, kv_heads, L, D) of the cache.
 
-    The query heads of one KV head are folded into the query axis, so the cache is read in place, and each sequence
-    costs its own length only.
+    `mask` (B, 1, 1, L) is added to the scores. The query heads of one KV head are folded into the query axis, so the
+    cache is read in place.
     """
-    batch, heads, head_dim = q.shape
-    outputs = torch.empty_like(q)
-    for row in range(batch):
-        kv_heads = keys[row].shape[0]
-        folded = q[row].view(1, kv_heads, heads // kv_heads, head_dim)
-        output = fused_attention(folded, keys[row][None], values[row][None], causal=False)
-        outputs[row] = output.reshape(heads, head_dim)
-    return outputs
+    folded = q.unflatten(1, (keys.shape[1], -1))
+    if mask is not None:
+        mask = mask.expand(-1, *folded.shape[1:3], -1)
+    return fused_attention(folded, keys, values, causal=False, mask=mask).flatten(1, 2)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention of q (B, H, L, D) with k, v (B, H, S, D), by the best kernel without full scores.
 
-    `causal`: the queries are the last L of the S tokens, and each sees the keys up to its own.
+    `causal`: the queries are the last L of the S tokens, and each sees the keys up to its own. Or a `mask` (B, H, L, S)
+    is added to the scores.
     """
     if q.device.type == "cpu":
-        return _sdpa(q, k, v, causal)
+        return _sdpa(q, k, v, causal, mask)
     if q.device.type == "cuda":
         with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
-            return _sdpa(q, k, v, causal)
-    return chunked_attention(q, k, v, causal=causal)
+            return _sdpa(q, k, v, causal, mask)
+    return chunked_attention(q, k, v, causal=causal, mask=mask)
 
 
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None) -> Tensor:
     """`is_causal` lets the first query see the first key only, so fewer queries than keys need a mask.
 
     The mask goes in chunks of queries. PyTorch's `causal_lower_right` is no way out: on a CPU it builds the whole
@@ -116,19 +113,19 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     """
     length, keys = q.shape[2], k.shape[2]
     if not causal or length == keys:
-        return scaled_dot_product_attention(q, k, v, is_causal=causal)
+        return scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     step = max(1, SCORES_PER_CHUNK // keys)
     outputs = []
     for start in range(0, length, step):
         rows = min(step, length - start)
         seen = keys - length + start + rows  # by the last query of the chunk
-        mask = torch.ones(rows, seen, dtype=torch.bool, device=q.device).tril_(seen - rows)
+        allowed = torch.ones(rows, seen, dtype=torch.bool, device=q.device).tril_(seen - rows)
         chunk = q[:, :, start : start + rows]
-        outputs.append(scaled_dot_product_attention(chunk, k[:, :, :seen], v[:, :, :seen], attn_mask=mask))
+        outputs.append(scaled_dot_product_attention(chunk, k[:, :, :seen], v[:, :, :seen], attn_mask=allowed))
     return torch.cat(outputs, dim=2)
 
 
-def chunked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+def chunked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None = None) -> Tensor:
     """`fused_attention` by matrix products over chunks of queries: for devices without a fused kernel."""
     batch, heads, length, head_dim = q.shape
     keys = k.shape[2]
@@ -136,6 +133,8 @@ def chunked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tenso
     outputs = []
     for start in range(0, length, step):
         scores = (q[:, :, start : start + step].float() * head_dim**-0.5) @ k.float().transpose(2, 3)
+        if mask is not None:
+            scores += mask[:, :, start : start + step]
         if causal:
             query = torch.arange(start, start + scores.shape[2], device=q.device) + keys - length
             scores.masked_fill_(torch.arange(keys, device=q.device) > query[:, None], float("-inf"))

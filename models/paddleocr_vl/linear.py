@@ -9,24 +9,56 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.paddleocr_vl.norm import MirroredNorm, RMSNorm
+
 INT8 = 127  # the largest value
 SMALLEST = 1e-12  # scale, so that zeros can be divided by it
 ROWS = 8  # oneDNN's hint for the layout; the layouts for 1 and 1024 rows were no faster at any size
 
 
+class SwiGLU(nn.Linear):
+    """The gated half of a feed-forward network, silu(gate) * up, both from one product (Shazeer, arXiv:2002.05202)."""
+
+    def __init__(self, hidden: int, intermediate: int) -> None:
+        super().__init__(hidden, 2 * intermediate, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, hidden) -> (N, intermediate)"""
+        return gated(super().forward(x))
+
+
+def gated(x: Tensor) -> Tensor:
+    gate, up = x.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
 class PackedLinear(nn.Module):
     """Takes the place of an `nn.Linear`, whose plain weight it does not keep. CPU only, for inference only."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
         self.weight = nn.Parameter(packed, requires_grad=False)
-        self.bias = linear.bias
+        self.bias = bias
 
-    def forward(self, x: Tensor, gelu: str | None = None) -> Tensor:
-        """x: (N, in) -> (N, out); with `gelu` ("none" or "tanh"), the activation of that approximation behind it."""
-        activation = "none" if gelu is None else "gelu"
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, activation, [], gelu or "")
+    def forward(self, x: Tensor, activation: str = "none", approximate: str = "") -> Tensor:
+        """x: (N, in) -> (N, out), with an activation behind it, such as "gelu" with its approximation."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, activation, [], approximate)
+
+    def with_other(self, x: Tensor, other: Tensor, operation: str) -> Tensor:
+        """The same, then "add" or "mul" with `other` (N, out)."""
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, operation)
+
+
+class PackedSwiGLU(nn.Module):
+    """`SwiGLU` as two products, each with its half of the gating in the same kernel."""
+
+    def __init__(self, linear: SwiGLU) -> None:
+        super().__init__()
+        self.gate, self.up = (PackedLinear(half) for half in linear.weight.chunk(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up.with_other(x, self.gate(x, "swish"), "mul")
 
 
 class Int8Linear(nn.Module):
@@ -58,26 +90,49 @@ class Int8Linear(nn.Module):
         return (y * reach).to(self.dtype)
 
 
+class Int8SwiGLU(Int8Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return gated(super().forward(x))
+
+
 def linear_gelu(linear: nn.Module, x: Tensor, approximate: str) -> Tensor:
     """GELU of a linear layer, packed or not."""
     if isinstance(linear, PackedLinear):
-        return linear(x, approximate)
+        return linear(x, "gelu", approximate)
     return F.gelu(linear(x), approximate=approximate)
 
 
+def linear_add(linear: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
+    """`residual` plus a linear layer, packed or not."""
+    if isinstance(linear, PackedLinear):
+        return linear.with_other(x, residual, "add")
+    return residual + linear(x)
+
+
 def pack(model: nn.Module, *, int8: bool = False) -> None:
-    """Pack every linear layer of a model that can be: on a CPU, in a dtype that oneDNN computes in there."""
+    """Replace each layer of a model that a CPU has a faster one for, in a dtype that oneDNN computes in there."""
     if not torch.backends.mkldnn.is_available():
         return
     dtypes = {torch.float32} | ({torch.bfloat16} if torch.ops.mkldnn._is_mkldnn_bf16_supported() else set())
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if not isinstance(child, nn.Linear) or child.weight.device.type != "cpu":
-                continue
-            if int8:
-                setattr(parent, name, Int8Linear(child))
-            elif child.weight.dtype in dtypes:
-                setattr(parent, name, PackedLinear(child))
+            if isinstance(child, nn.Linear | RMSNorm) and child.weight.device.type == "cpu":
+                setattr(parent, name, packed(child, int8, child.weight.dtype in dtypes))
+
+
+def packed(layer: nn.Linear | RMSNorm, int8: bool, supported: bool) -> nn.Module:
+    """The faster layer; where there is none, the layer itself."""
+    if int8 and isinstance(layer, nn.Linear):
+        return Int8SwiGLU(layer) if isinstance(layer, SwiGLU) else Int8Linear(layer)
+    if not supported:
+        return layer
+    match layer:
+        case RMSNorm():
+            return MirroredNorm(layer)
+        case SwiGLU():
+            return PackedSwiGLU(layer)
+        case _:
+            return PackedLinear(layer.weight, layer.bias)
 
 
 def int8_works(device: torch.device) -> bool:

@@ -12,15 +12,19 @@ from torch import Tensor
 Grid = tuple[int, int]  # patches (rows, columns) of one picture
 
 
-def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate `x` (N, heads, D) by `cos`, `sin` (N, D), in fp32; the result has the dtype of `x`."""
-    first, second = x.chunk(2, dim=-1)
-    rotated = torch.cat((-second, first), dim=-1)
-    return (x * cos[:, None] + rotated * sin[:, None]).to(x.dtype)
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Rotate `x` (N, heads, D), in its place, by angles as `cosines_sines` gives them; in fp32."""
+    x.copy_(torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin))
+
+
+def cosines_sines(angles: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, D / 2) -> twice (N, 1, D): a head's two halves turn by the same angles, the first with a sine of minus."""
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=-1)[:, None], torch.cat((-sin, sin), dim=-1)[:, None]
 
 
 def axial_rope(grids: Sequence[Grid], head_dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (N, head_dim), fp32, of all patches of `grids` in raster order."""
+    """Cosines and sines (N, 1, head_dim), fp32, of all patches of `grids` in raster order."""
     inv_freq = 1.0 / theta ** (torch.arange(0, head_dim // 2, 2, device=device).float() / (head_dim // 2))
     positions = []
     for rows, columns in grids:
@@ -28,8 +32,7 @@ def axial_rope(grids: Sequence[Grid], head_dim: int, theta: float, device: torch
         column = torch.arange(columns, device=device).repeat(rows)
         positions.append(torch.stack((row, column), dim=1))
     angles = (torch.cat(positions)[:, :, None] * inv_freq).flatten(1)  # (N, head_dim / 2): rows, then columns
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+    return cosines_sines(angles)
 
 
 def prompt_positions(
@@ -62,9 +65,7 @@ def prompt_positions(
 
 
 def multimodal_rope(positions: Tensor, inv_freq: Tensor, sections: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (N, D), fp32, of `positions` (3, N); frequency section i turns with axis i modulo 3."""
+    """Cosines and sines (N, 1, D), fp32, of `positions` (3, N); frequency section i turns with axis i modulo 3."""
     axes = torch.arange(len(sections), device=positions.device) % 3
     axis_of = axes.repeat_interleave(torch.tensor(sections, device=positions.device))  # (D / 2,)
-    angles = positions.T[:, axis_of] * inv_freq  # (N, D / 2)
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+    return cosines_sines(positions.T[:, axis_of] * inv_freq)

@@ -8,24 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from models.paddleocr_vl.rope import apply_rotary, multimodal_rope
+from models.paddleocr_vl.linear import SwiGLU, linear_add
+from models.paddleocr_vl.norm import RMSNorm
+from models.paddleocr_vl.rope import multimodal_rope, rotate
 from models.paddleocr_vl.slices import Sliced
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(layer, q (N, heads, D), k (N, kv_heads, D), v (N, kv_heads, D)) -> (N, heads, D)"""
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, hidden: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(hidden))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised in fp32; the result has the weight's dtype, whatever the residual stream has."""
-        return self.weight * F.rms_norm(x.float(), self.weight.shape, eps=self.eps).to(self.weight.dtype)
+Attend = Callable[[int, Tensor, Tensor], Tensor]
+"""(layer, q (N, heads, D), keys and then values (N, 2 * kv_heads, D)) -> (N, heads, D)"""
 
 
 class TextLayer(nn.Module):
@@ -37,18 +27,16 @@ class TextLayer(nn.Module):
         self.qkv_proj = nn.Linear(hidden, (self.heads + 2 * self.kv_heads) * self.head_dim, bias=False)
         self.o_proj = nn.Linear(self.heads * self.head_dim, hidden, bias=False)
         self.post_attention_layernorm = RMSNorm(hidden, config.rms_norm_eps)
-        self.gate_up_proj = nn.Linear(hidden, 2 * config.intermediate_size, bias=False)
+        self.gate_up_proj = SwiGLU(hidden, config.intermediate_size)
         self.down_proj = nn.Linear(config.intermediate_size, hidden, bias=False)
 
     def forward(self, index: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        """x: (N, hidden), cos and sin: (N, D)."""
+        """x: (N, hidden), cos and sin: (N, 1, D)."""
         qkv = self.qkv_proj(self.input_layernorm(x)).unflatten(-1, (-1, self.head_dim))
-        qk, v = qkv.split((self.heads + self.kv_heads, self.kv_heads), dim=1)
-        q, k = apply_rotary(qk, cos, sin).split((self.heads, self.kv_heads), dim=1)
-        attended = attend(index, q, k, v)
-        x = x + self.o_proj(attended.flatten(1))
-        gate, up = self.gate_up_proj(self.post_attention_layernorm(x)).chunk(2, dim=-1)
-        return x + self.down_proj(F.silu(gate) * up)
+        rotate(qkv[:, : self.heads + self.kv_heads], cos, sin)
+        attended = attend(index, qkv[:, : self.heads], qkv[:, self.heads :])
+        x = linear_add(self.o_proj, attended.flatten(1), x)
+        return linear_add(self.down_proj, self.gate_up_proj(self.post_attention_layernorm(x)), x)
 
 
 class TextDecoder(nn.Module):

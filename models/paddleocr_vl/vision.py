@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.paddleocr_vl.attention import FullAttention, full_fused, packed_attention
-from models.paddleocr_vl.linear import linear_gelu
-from models.paddleocr_vl.rope import Grid, apply_rotary, axial_rope
+from models.paddleocr_vl.linear import linear_add, linear_gelu
+from models.paddleocr_vl.rope import Grid, axial_rope, rotate
 from models.paddleocr_vl.slices import Sliced, parts
 
 
@@ -32,24 +32,27 @@ class VisionLayer(nn.Module):
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, lengths: Sequence[int], full: FullAttention, rows: int | None
     ) -> Sliced[Tensor]:
-        """x: (N, hidden), cos and sin: (N, head_dim). Slices have at most `rows` tokens or, of attention, a quarter."""
+        """x: (N, hidden), cos and sin: (N, 1, head_dim).
+
+        Slices have at most `rows` tokens or, of attention, a quarter of that.
+        """
         dtype = self.fc1.weight.dtype
         slices = parts(len(x), rows)
         projected = []
         for own in slices:
             qkv = self.qkv_proj(_norm(self.layer_norm1, x[own]).to(dtype)).unflatten(-1, (3 * self.heads, -1))
-            qk, v = qkv.split((2 * self.heads, self.heads), dim=1)
-            projected.append((*apply_rotary(qk, cos[own], sin[own]).chunk(2, dim=1), v))
+            rotate(qkv[:, : 2 * self.heads], cos[own], sin[own])
+            projected.append(qkv.chunk(3, dim=1))
             yield
         q, k, v = (torch.cat(some) if len(some) > 1 else some[0] for some in zip(*projected, strict=True))
         attended = yield from packed_attention(q, k, v, lengths, full, rows and rows // 4)
         outputs = []
         for own in slices:
-            y = x[own] + self.out_proj(attended[own].flatten(1))
+            y = linear_add(self.out_proj, attended[own].flatten(1), x[own])
             yield
             wide = linear_gelu(self.fc1, _norm(self.layer_norm2, y).to(dtype), "tanh")
             yield
-            outputs.append(y + self.fc2(wide))
+            outputs.append(linear_add(self.fc2, wide, y))
             yield
         return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 

@@ -110,8 +110,9 @@ def our_logits(model: PaddleOCRVL, model_input: ModelInput) -> Tensor:
     return model.logits(model.decode(x, model_input.positions, _attend))
 
 
-def _attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return prefill_attention(q, k.transpose(0, 1), v.transpose(0, 1))
+def _attend(_layer: int, q: Tensor, kv: Tensor) -> Tensor:
+    keys, values = kv.transpose(0, 1).chunk(2)
+    return prefill_attention(q, keys, values)
 
 
 def reference_logits(reference: Any, model_input: ModelInput) -> Tensor:

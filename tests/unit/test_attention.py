@@ -81,19 +81,24 @@ def test_continued_prefill_needs_no_kernel_that_holds_all_scores(dtype: torch.dt
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_decode_attention_reads_each_sequence_in_its_own_slot(kv_heads: int) -> None:
-    """The keys are views into a longer cache whose other positions hold garbage."""
-    cache_k, cache_v = (torch.full((3, kv_heads, 40, 16), float("nan")) for _ in range(2))
+def test_decode_attention_reads_each_sequence_to_its_own_end(kv_heads: int) -> None:
+    """Neighbouring slots in one call: what a mask hides counts for nothing."""
+    keys, values = random(3, kv_heads, 40, 16, seed=1), random(3, kv_heads, 40, 16, seed=2)
     q, lengths = random(3, 4, 16, seed=0), [1, 17, 40]
-    expected = []
-    for row, length in enumerate(lengths):
-        cache_k[row, :, :length] = random(kv_heads, length, 16, seed=row + 1)
-        cache_v[row, :, :length] = random(kv_heads, length, 16, seed=row + 11)
-        k, v = cache_k[row, :, :length].transpose(0, 1), cache_v[row, :, :length].transpose(0, 1)
-        expected.append(naive(q[row : row + 1], k, v, causal=False))
-    keys = [cache_k[row, :, :length] for row, length in enumerate(lengths)]
-    values = [cache_v[row, :, :length] for row, length in enumerate(lengths)]
-    torch.testing.assert_close(decode_attention(q, keys, values), torch.cat(expected))
+    expected = [
+        naive(
+            q[row : row + 1],
+            keys[row, :, :length].transpose(0, 1),
+            values[row, :, :length].transpose(0, 1),
+            causal=False,
+        )
+        for row, length in enumerate(lengths)
+    ]
+    hidden = torch.arange(40) >= torch.tensor(lengths)[:, None]
+    mask = torch.zeros(3, 40).masked_fill(hidden, float("-inf"))[:, None, None]
+    torch.testing.assert_close(decode_attention(q, keys, values, mask), torch.cat(expected))
+    alone = decode_attention(q[1:2], keys[1:2, :, :17], values[1:2, :, :17], None)
+    torch.testing.assert_close(alone, expected[1])
 
 
 @pytest.mark.parametrize("causal", [False, True])

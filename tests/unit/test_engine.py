@@ -227,6 +227,19 @@ def test_output_that_is_not_finite_fails_the_request_and_not_the_engine(checkpoi
         assert answer(engine, max_tokens=2)[-1].finish_reason == "length"
 
 
+def test_what_was_not_finite_in_a_slot_harms_no_neighbour_that_reads_over_its_end(checkpoint: Path) -> None:
+    """Neighbouring slots attend in one call to the length of the longest; a weight of 0 times NaN would be NaN."""
+    with running_engine(checkpoint, slots=2) as engine:
+        assert engine.runner is not None
+        norm = engine.runner.model.text.get_parameter("layers.0.input_layernorm.weight")
+        whole = norm.clone()
+        norm.fill_(torch.nan)
+        with pytest.raises(GenerationFailed, match="not finite"):
+            answer(engine)
+        norm.copy_(whole)
+        assert engine.runner.cache.entries.isfinite().all()
+
+
 def test_a_checkpoint_that_cannot_be_loaded_is_told_to_the_owner(tmp_path: Path) -> None:
     told: list[BaseException] = []
     engine = Engine(EngineConfig(tmp_path), on_failure=told.append)

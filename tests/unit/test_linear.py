@@ -5,22 +5,40 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.paddleocr_vl.linear import Int8Linear, PackedLinear, int8_works, linear_gelu, pack
+from models.paddleocr_vl.linear import Int8Linear, PackedLinear, SwiGLU, int8_works, linear_add, linear_gelu, pack
+from models.paddleocr_vl.norm import RMSNorm
 
 
 @pytest.mark.parametrize("rows", [1, 3, 70])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_packed_layer_gives_what_the_plain_one_gives(rows: int, bias: bool) -> None:
     plain, x = nn.Linear(100, 72, bias=bias), torch.randn(100, rows).T
-    torch.testing.assert_close(PackedLinear(plain)(x), plain(x))
+    torch.testing.assert_close(PackedLinear(plain.weight, plain.bias)(x), plain(x))
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu_is_the_same_packed_or_not(approximate: str) -> None:
     plain, x = nn.Linear(100, 72), torch.randn(5, 100)
     expected = F.gelu(plain(x), approximate=approximate)
-    for layer in (plain, PackedLinear(plain)):
+    for layer in (plain, PackedLinear(plain.weight, plain.bias)):
         torch.testing.assert_close(linear_gelu(layer, x, approximate), expected)
+
+
+def test_a_residual_is_added_packed_or_not() -> None:
+    plain, x, residual = nn.Linear(100, 72, bias=False), torch.randn(5, 100), torch.randn(5, 72)
+    for layer in (plain, PackedLinear(plain.weight)):
+        torch.testing.assert_close(linear_add(layer, x, residual), residual + plain(x))
+
+
+@pytest.mark.parametrize("rows", [1, 70])
+def test_the_gate_and_the_norm_are_the_same_packed_or_not(rows: int) -> None:
+    norm = RMSNorm(100, eps=1e-5)
+    nn.init.normal_(norm.weight)
+    plain, x = nn.Sequential(norm, SwiGLU(100, 72)), torch.randn(rows, 100)
+    expected = plain(x)
+    pack(plain)
+    assert not any(isinstance(layer, RMSNorm | SwiGLU) for layer in plain)
+    torch.testing.assert_close(plain(x), expected)
 
 
 def test_packing_a_model_keeps_its_parameters_and_leaves_alone_what_cannot_be_packed() -> None:

@@ -180,8 +180,7 @@ def test_a_prompt_may_be_continued_anywhere(checkpoint: Path, reused: int) -> No
         assert runner is not None
         whole = EngineSequence(0, watched.input(A, SMALL), SamplingParams(), 1, NoText(), END, ignore, None, slot=0)
         expected = run(runner.prefill.read([whole]))
-        for cache in (runner.cache.keys, runner.cache.values):
-            cache[:, :, :, reused:] = torch.nan
+        runner.cache.entries[:, :, :, :, reused:] = torch.nan
         whole.reused = reused
         torch.testing.assert_close(run(runner.prefill.read([whole])), expected, atol=1e-4, rtol=1e-4)
 
