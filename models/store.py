@@ -8,7 +8,9 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -49,6 +51,7 @@ NEEDED = (
     ("preprocessor_config.json", "processor_config.json"),
     ("chat_template.jinja", "chat_template.json"),
 )
+NOTED = {"source", "revision", "dtype", "parameters", "files"}  # metadata of every model that came by this module
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 # BentoML's own rule for either half of a tag.
@@ -61,7 +64,8 @@ class StoreError(ValueError):
 
     StoreError
     ├── NotACheckpointError         the folder holds something else
-    └── IncompleteCheckpointError   the folder is a PaddleOCR-VL checkpoint with parts missing
+    ├── IncompleteCheckpointError   the folder is a PaddleOCR-VL checkpoint with parts missing
+    └── hub.SourceError             a hub's model cannot be had
     """
 
 
@@ -81,6 +85,7 @@ class Description:
     labels: dict[str, str]
     metadata: dict[str, Any]
     files: tuple[Path, ...]
+    lasting: bool = False  # nobody writes into the files again, so that the store may share them by hard links
 
     def named(self, name: str) -> "Description":
         """The same model and version under another name. Raises StoreError."""
@@ -140,23 +145,80 @@ def put(store: Any, description: Description) -> str:
 
 def is_stored(store: Any, description: Description) -> bool:
     """Whether the store holds this model, with these files, whole."""
-    try:
-        model = store.get(description.tag)
-    except store.BentoMLException:
-        return False
-    # BentoML's `get` also takes the beginning of a version for the whole of it.
+    model = _get(store, description.tag)
     return (
-        str(model.tag) == description.tag
+        model is not None
         and model.info.metadata.get("files") == description.metadata["files"]
         and all(_size(Path(model.path_of(file.name))) == _size(file) for file in description.files)
     )
 
 
+def is_revision_stored(store: Any, tag: str, source: str, revision: str) -> bool:
+    """Whether `tag` is this revision of this source, each file as long as at its import; reads none of them."""
+    model = _get(store, tag)
+    if model is None:
+        return False
+    metadata = model.info.metadata
+    sizes = metadata.get("sizes", {})
+    return (
+        (metadata.get("source"), metadata.get("revision")) == (source, revision)
+        and bool(sizes)
+        and all(_size(Path(model.path_of(name))) == size for name, size in sizes.items())
+    )
+
+
+def stored_models(store: Any) -> list[Any]:
+    """The models of `store` that were put there by this module, by their tags."""
+    return [model for model in store.list() if model.info.metadata.keys() >= NOTED]
+
+
+def faults(model: Any) -> list[str]:
+    """What is wrong with the files of one of `stored_models`, by their sha256 at its import; a line for each file."""
+    found = []
+    digests = model.info.metadata["files"]
+    for name, digest in digests.items():
+        try:
+            now = _sha256(Path(model.path_of(name)))
+        except OSError as error:
+            found.append(f"{name} cannot be read: {error.strerror}")
+            continue
+        if now != digest:
+            found.append(f"{name} has sha256 {now}. Not {digest}.")
+    strays = {path.name for path in Path(model.path).iterdir()} - {*digests, "model.yaml"}
+    return found + [f"{name} is not of the import" for name in sorted(strays)]
+
+
+def _get(store: Any, tag: str) -> Any:
+    """The model with exactly this tag, or None."""
+    try:
+        model = store.get(tag)
+    except store.BentoMLException:
+        return None
+    return model if str(model.tag) == tag else None  # BentoML takes the beginning of a version for the whole of it
+
+
 def _create(store: Any, description: Description) -> None:
     with store.create(description.tag, labels=description.labels, metadata=description.metadata) as model:
-        for file in description.files:
-            # BentoML copies this staging folder into the store; links spare the weights the first of two copies.
+        # BentoML copies this staging folder into the store. Symbolic links spare the weights the first of two copies,
+        # files that stay out of it both.
+        for file in () if description.lasting else description.files:
             Path(model.path_of(file.name)).symlink_to(file.resolve())
+    if description.lasting:
+        _share(store, description)
+
+
+def _share(store: Any, description: Description) -> None:
+    """Give the stored model its files by hard links; copies where the store is on another file system."""
+    model = store.get(description.tag)
+    try:
+        for file in description.files:
+            try:
+                os.link(file.resolve(), model.path_of(file.name))
+            except OSError:
+                shutil.copyfile(file, model.path_of(file.name))
+    except OSError:
+        store.delete(description.tag)
+        raise
 
 
 def _replace(store: Any, description: Description) -> None:
@@ -199,13 +261,11 @@ def _check_config(folder: Path) -> None:
 
 def _weights(folder: Path) -> list[Path]:
     """The weight files, checked against the index where there is one. Raises IncompleteCheckpointError."""
-    from models.paddleocr_vl.weights import CheckpointError, weight_files  # brings torch: seconds
-
     named = _weight_map(folder)
-    try:
-        files = weight_files(folder)
-    except CheckpointError as error:
-        raise IncompleteCheckpointError(str(error)) from error
+    files = [folder / name for name in sorted(set(named.values()) or {WEIGHTS})]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise IncompleteCheckpointError(f"{folder} lacks {', '.join(missing)}")
     for file in files:
         absent = sorted({tensor for tensor, name in named.items() if name == file.name} - set(_tensors(file)))
         if absent:
@@ -223,6 +283,8 @@ def _weight_map(folder: Path) -> dict[str, str]:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IncompleteCheckpointError(f"{folder / INDEX} has no weight_map that can be read: {error!r}") from error
+    if not named:
+        raise IncompleteCheckpointError(f"{folder / INDEX} names no tensors")
     # A downloaded index must not pull in files from elsewhere on this machine.
     foreign = sorted(
         name for name in set(named.values()) if Path(name).name != name or not name.endswith(".safetensors")
@@ -254,7 +316,12 @@ def _described(folder: Path, weights: list[Path], tag: str | None, source: str, 
     return Description(
         tag=checked_tag(tag or _folder_tag(folder, digests)),
         labels=told,
-        metadata={**told, "parameters": sum(size for size, _ in tensors), "files": digests},
+        metadata={
+            **told,
+            "parameters": sum(size for size, _ in tensors),
+            "files": digests,
+            "sizes": {file.name: _size(file) for file in files},  # bytes
+        },
         files=files,
     )
 

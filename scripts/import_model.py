@@ -2,166 +2,132 @@
 """Puts a PaddleOCR-VL checkpoint into BentoML's model store: scripts/import_model.py SOURCE
 
 SOURCE is `tiny` (the embedded checkpoint), a local folder, or a hub id like PaddlePaddle/PaddleOCR-VL-1.5. The tag
-names the exact revision or content, so that a service which refers to it never changes silently.
+names the exact revision or content, so that a service which refers to it never changes silently. Every file of a hub
+is checked against the sum that the hub tells. `--list` shows what was imported, `--verify` reads it all again.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import bentoml
-import httpx2
-from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
+from models.hub import EXAMPLE, HUB_ID, import_revision
 from models.store import (
-    SIDE_FILES,
     Description,
     StoreError,
     checked_tag,
     describe,
     describe_embedded,
+    faults,
     is_stored,
     put,
-    tag_part,
+    stored_models,
 )
 
-EXAMPLE = "PaddlePaddle/PaddleOCR-VL-1.5"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-RELEASE = re.compile(r"paddleocr-vl(?:-(\d+(?:\.\d+)*))?", re.IGNORECASE)
-COMMIT = re.compile(r"[0-9a-f]{40}")
-HUB_SECONDS = 10.0  # for the hub's first answer
-
-
-class SourceError(ValueError):
-    """SOURCE cannot be had; the message says what to do."""
+COLUMNS = ("tag", "source", "revision", "parameters", "dtype", "size", "created")
 
 
 def main(arguments: Sequence[str] | None = None, store: Any = bentoml.models) -> int:
     options = parse(arguments)
     try:
-        description = find(options.source, options.revision, options.name)
-        known = is_stored(store, description)
-        put(store, description)
-    except (StoreError, SourceError, OSError) as error:
+        if options.list:
+            return show(store)
+        if options.verify is not None:
+            return verify(store, options.verify)
+        return bring(store, options.source, options.revision, options.name)
+    except (StoreError, OSError, store.BentoMLException) as error:
         print(f"import_model: {error}", file=sys.stderr)
         return 1
-    size = sum(file.stat().st_size for file in description.files)
-    parameters = description.metadata["parameters"] / 1e6
-    done = "Already in the store, nothing to do" if known else "Imported"
-    print(
-        f"{done}: {description.tag} ({parameters:.1f} M parameters, {description.labels['dtype']}, {size / 1e6:.0f} MB)"
-    )
-    return 0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Put a PaddleOCR-VL checkpoint into BentoML's model store.")
-    parser.add_argument("source", help=f"'tiny', a local folder, or a hub id like {EXAMPLE}")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("source", nargs="?", metavar="SOURCE", help=f"'tiny', a local folder, or a hub id like {EXAMPLE}")
+    what.add_argument("--list", action="store_true", help="show the models that were imported")
+    what.add_argument(
+        "--verify",
+        nargs="?",
+        const="",
+        metavar="TAG",
+        help="compare every file of this model, or of all that were imported, with its sha256 at the import",
+    )
     parser.add_argument("--revision", help="of a hub id: branch, tag or commit (default: main)")
     parser.add_argument("--name", help="the tag's name, before the colon (default: by SOURCE)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.source is None and (options.revision or options.name):
+        parser.error("--revision and --name need a SOURCE")
+    return options
 
 
-def find(source: str, revision: str | None, name: str | None) -> Description:
-    """The model that SOURCE means, downloaded where need be. Raises SourceError, StoreError."""
+def bring(store: Any, source: str, revision: str | None, name: str | None) -> int:
+    """Import one model. Raises StoreError, OSError."""
     if name:
-        checked_tag(f"{name}:1")  # before the download
+        checked_tag(f"{name}:1")  # before a download
     is_hub_id = source != "tiny" and not Path(source).is_dir() and HUB_ID.fullmatch(source) is not None
     if revision and not is_hub_id:
-        raise SourceError(f"--revision is for hub ids, and {source!r} is none. Leave it out.")
+        raise StoreError(f"--revision is for hub ids, and {source!r} is none. Leave it out.")
     if is_hub_id:
-        description = from_hub(source, revision or "main")
-    elif source == "tiny":
+        tag, known = import_revision(store, source, revision or "main", print, name)
+    else:
+        description = find(source, name)
+        known = is_stored(store, description)
+        tag = put(store, description)
+    _, _, _, parameters, dtype, size, _ = row(store.get(tag))
+    done = "Already in the store, nothing to do" if known else "Imported"
+    print(f"{done}: {tag} ({parameters} parameters, {dtype}, {size})")
+    return 0
+
+
+def find(source: str, name: str | None) -> Description:
+    """The model on this machine that SOURCE means. Raises StoreError."""
+    if source == "tiny":
         description = describe_embedded()
     elif Path(source).is_dir():
         description = describe(Path(source))
     else:
-        raise SourceError(f"{source!r} is not a folder. Use 'tiny', a local folder, or a hub id like {EXAMPLE}.")
+        raise StoreError(f"{source!r} is not a folder. Use 'tiny', a local folder, or a hub id like {EXAMPLE}.")
     return description.named(name) if name else description
 
 
-def from_hub(repository: str, revision: str) -> Description:
-    """One commit of a hub repository, downloaded. Raises SourceError, StoreError."""
-    commit = resolve(repository, revision)
-    if commit != revision:
-        print(f"{repository}: {revision} is now commit {commit}. Import just this one with --revision {commit}")
-    return describe(download(repository, commit), tag=hub_tag(repository, commit), source=repository, revision=commit)
+def show(store: Any) -> int:
+    rows = [COLUMNS, *(row(model) for model in stored_models(store))]
+    widths = [max(len(line[column]) for line in rows) for column in range(len(COLUMNS))]
+    for line in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return 0
 
 
-def hub_tag(repository: str, commit: str) -> str:
-    """PaddlePaddle/PaddleOCR-VL-1.5 -> paddleocr-vl:1.5-1a2b3c4d; any other name -> that-name:1a2b3c4d"""
-    name = repository.rpartition("/")[2]
-    if release := RELEASE.fullmatch(name):
-        return f"paddleocr-vl:{release[1] or '1.0'}-{commit[:8]}"
-    return f"{tag_part(name)}:{commit[:8]}"
-
-
-def resolve(repository: str, revision: str) -> str:
-    """The commit that `revision` stands for. One request without retries: no hub is told in seconds.
-
-    Raises SourceError.
-    """
-    try:
-        commit = HfApi().model_info(repository, revision=revision, timeout=HUB_SECONDS).sha
-    except RevisionNotFoundError as error:
-        raise SourceError(f"{repository} has no revision {revision!r}. Leave --revision out for the newest.") from error
-    except (GatedRepoError, RepositoryNotFoundError) as error:
-        raise SourceError(
-            f"The hub shows no {repository!r}. Check its spelling; if it is private or gated, set HF_TOKEN."
-        ) from error
-    except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
-        if COMMIT.fullmatch(revision) and is_downloaded(repository, revision):
-            return revision
-        raise unreachable(repository, error) from error
-    except HFValidationError as error:
-        raise SourceError(f"{repository!r} is not a hub id: {error}") from error
-    if commit is None:
-        raise SourceError(f"The hub tells no commit for {repository} at {revision!r}. Give one with --revision.")
-    return commit
-
-
-def download(repository: str, commit: str, *, local: bool = False) -> Path:
-    """The folder of `commit`'s files, from the hub or, with `local`, from its cache alone. Raises SourceError."""
-    try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=commit,
-                allow_patterns=[*SIDE_FILES, "*.safetensors"],
-                ignore_patterns=["*/*"],  # other models in folders of their own
-                local_files_only=local,
-            )
-        )
-    except (httpx2.HTTPError, LocalEntryNotFoundError) as error:
-        raise unreachable(repository, error) from error
-
-
-def is_downloaded(repository: str, commit: str) -> bool:
-    try:
-        download(repository, commit, local=True)
-    except SourceError:
-        return False
-    return True
-
-
-def unreachable(repository: str, error: Exception) -> SourceError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return SourceError(
-        f"{repository} could not be fetched from {constants.ENDPOINT}: {reason}. Check the network and HF_ENDPOINT; "
-        "a download that was cut goes on where it stopped. Or copy the repository's files here by other means and "
-        "import their folder: scripts/import_model.py FOLDER"
+def row(model: Any) -> tuple[str, ...]:
+    told = model.info.metadata
+    size = sum(path.stat().st_size for path in Path(model.path).iterdir())
+    return (
+        str(model.tag),
+        told["source"],
+        told["revision"] or "-",
+        f"{told['parameters'] / 1e6:.1f} M",
+        told["dtype"],
+        f"{size / 1e6:.1f} MB",
+        f"{model.creation_time.astimezone():%Y-%m-%d %H:%M}",
     )
+
+
+def verify(store: Any, tag: str) -> int:
+    """1 where a file of the model, or of one of all, is not what was imported. Raises StoreError for an unknown tag."""
+    models = [model for model in stored_models(store) if tag in ("", str(model.tag))]
+    if tag and not models:
+        raise StoreError(f"{tag!r} was not imported. scripts/import_model.py --list shows what was.")
+    bad = False
+    for model in models:
+        found = faults(model)
+        bad = bad or bool(found)
+        print(f"{model.tag}: {f'{len(found)} bad' if found else 'good'}")
+        for fault in found:
+            print(f"  {fault}")
+    return int(bad)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,10 @@
 """scripts/import_model.py as a user runs it: a process of its own, with a model store and a hub cache of its own."""
 
-import hashlib
-import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +12,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from models.store import EMBEDDED
+from tests.hub import COMMIT, REFUSING, REPOSITORY, Hub, content_of, environment, serving
 
 ROOT = Path(__file__).parents[2]
-REPOSITORY = "PaddlePaddle/PaddleOCR-VL-1.5"
-COMMIT = "1a2b3c4d" * 5
-REFUSING = "http://127.0.0.1:9"  # the discard port: nobody listens
+TAG = "paddleocr-vl:1.5-1a2b3c4d"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -36,17 +30,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "BENTOML_"))}
-        own = {
-            "BENTOML_DO_NOT_TRACK": "True",
-            "BENTOML_HOME": str(tmp_path / "home"),
-            "HF_ENDPOINT": REFUSING,
-            "HF_HOME": str(tmp_path / "hub"),
-        }
+    def run(*arguments: str | Path, home: str = "here", **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, ROOT / "scripts" / "import_model.py", *arguments],
-            env=kept | own | environment,
+            env=environment(tmp_path / home, REFUSING) | more,
             capture_output=True,
             text=True,
             check=False,
@@ -56,63 +43,26 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-class Hub(BaseHTTPRequestHandler):
-    """The part of the hub's API that a download uses: one repository with one commit."""
+@pytest.fixture
+def bentoml(tmp_path: Path) -> Run:
+    def bentoml(*arguments: str | Path, home: str = "here") -> subprocess.CompletedProcess[str]:
+        command = [Path(sys.executable).with_name("bentoml"), *arguments]
+        own = environment(tmp_path / home, REFUSING)
+        return subprocess.run(command, env=own, capture_output=True, text=True, check=True, timeout=120)
 
-    files: dict[str, bytes]
-    asked: list[str]
-
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def answer(self, *, body: bool) -> None:
-        path = self.path.partition("?")[0]
-        self.asked.append(f"{self.command} {path}")
-        resolve = f"/{REPOSITORY}/resolve/{COMMIT}/"
-        content = self.files.get(path.removeprefix(resolve)) if path.startswith(resolve) else self.api(path)
-        self.send_response(404 if content is None else 200)
-        if content is None:
-            self.send_header("X-Error-Code", "RevisionNotFound")
-        else:
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Content-Length", str(len(content or b"")))
-        self.end_headers()
-        if body and content:
-            self.wfile.write(content)
-
-    def api(self, path: str) -> bytes | None:
-        if path in (f"/api/models/{REPOSITORY}/revision/main", f"/api/models/{REPOSITORY}/revision/{COMMIT}"):
-            return json.dumps({"id": REPOSITORY, "sha": COMMIT, "siblings": []}).encode()
-        if path == f"/api/models/{REPOSITORY}/tree/{COMMIT}":
-            entries = [
-                {"type": "file", "path": name, "size": len(b), "oid": "0" * 40} for name, b in self.files.items()
-            ]
-            return json.dumps(entries).encode()
-        return None
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+    return bentoml
 
 
 @pytest.fixture
-def hub(folder: Path) -> Iterator[ThreadingHTTPServer]:
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "here" / "bentoml"
+
+
+@pytest.fixture
+def hub(folder: Path) -> Iterator[Hub]:
     unwanted = {"modeling_paddleocr_vl.py": b"no", "PP-DocLayoutV2/model.safetensors": b"no"}
-    handler = type("ThisHub", (Hub,), {"files": files | unwanted, "asked": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def address(hub: ThreadingHTTPServer) -> str:
-    return f"http://127.0.0.1:{hub.server_port}"
+    with serving(content_of(folder) | unwanted) as hub:
+        yield hub
 
 
 def stored(home: Path) -> dict[str, set[str]]:
@@ -121,18 +71,18 @@ def stored(home: Path) -> dict[str, set[str]]:
     return {f"{path.parent.name}:{path.name}": {file.name for file in path.iterdir()} for path in versions}
 
 
-def test_a_folder_is_imported_and_again_is_no_work(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_is_imported_and_again_is_no_work(run: Run, folder: Path, home: Path) -> None:
     first, second = run(folder), run(folder)
-    (tag,) = stored(tmp_path / "home")
+    (tag,) = stored(home)
     assert tag.startswith("checkpoint:")
     assert first.stdout.startswith(f"Imported: {tag} (")
     assert second.stdout.startswith(f"Already in the store, nothing to do: {tag} (")
     assert (first.returncode, second.returncode) == (0, 0)
 
 
-def test_a_name_replaces_the_folders(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_name_replaces_the_folders(run: Run, folder: Path, home: Path) -> None:
     run(folder, "--name", "ours")
-    (tag,) = stored(tmp_path / "home")
+    (tag,) = stored(home)
     assert tag.startswith("ours:")
 
 
@@ -164,22 +114,107 @@ def test_a_hub_that_cannot_be_reached_is_told_in_seconds_with_what_to_do(run: Ru
     assert "import_model.py FOLDER" in answer.stderr
 
 
-def test_a_hub_id_is_imported_at_the_commit_that_main_is(run: Run, hub: ThreadingHTTPServer, tmp_path: Path) -> None:
-    answer = run(REPOSITORY, HF_ENDPOINT=address(hub))
+def test_a_hub_id_is_imported_at_the_commit_that_main_is(run: Run, hub: Hub, home: Path) -> None:
+    answer = run(REPOSITORY, HF_ENDPOINT=hub.address)
     assert answer.returncode == 0, answer.stderr
     assert f"main is now commit {COMMIT}" in answer.stdout
     wanted = {path.name for path in EMBEDDED.iterdir()} | {"model.safetensors", "model.yaml"}
-    assert stored(tmp_path / "home") == {"paddleocr-vl:1.5-1a2b3c4d": wanted}
+    assert stored(home) == {"paddleocr-vl:1.5-1a2b3c4d": wanted}
 
 
-def test_a_downloaded_commit_is_imported_without_the_hub(run: Run, hub: ThreadingHTTPServer, tmp_path: Path) -> None:
-    run(REPOSITORY, HF_ENDPOINT=address(hub))
+def test_a_revision_that_is_stored_already_is_not_downloaded_again(run: Run, hub: Hub, tmp_path: Path) -> None:
+    run(REPOSITORY, HF_ENDPOINT=hub.address)
+    shutil.rmtree(tmp_path / "here" / "hub")
+    hub.asked.clear()
+    answer = run(REPOSITORY, HF_ENDPOINT=hub.address)
+    assert answer.stdout.splitlines()[-1].startswith(f"Already in the store, nothing to do: {TAG} (")
+    assert f"/api/models/{REPOSITORY}/revision/main" in {one.path for one in hub.asked}
+    assert not [one.path for one in hub.asked if COMMIT in one.path or one.path.startswith("/storage/")]
+
+
+def test_a_downloaded_commit_is_imported_without_the_hub(run: Run, hub: Hub, home: Path) -> None:
+    run(REPOSITORY, HF_ENDPOINT=hub.address)
     answer = run(REPOSITORY, "--revision", COMMIT, "--name", "again")
     assert answer.returncode == 0, answer.stderr
-    assert set(stored(tmp_path / "home")) == {"paddleocr-vl:1.5-1a2b3c4d", "again:1.5-1a2b3c4d"}
+    assert set(stored(home)) == {"paddleocr-vl:1.5-1a2b3c4d", "again:1.5-1a2b3c4d"}
 
 
-def test_a_revision_that_the_hub_lacks_is_named(run: Run, hub: ThreadingHTTPServer) -> None:
-    answer = run(REPOSITORY, "--revision", "v9", HF_ENDPOINT=address(hub))
+def test_a_revision_that_the_hub_lacks_is_named(run: Run, hub: Hub) -> None:
+    answer = run(REPOSITORY, "--revision", "v9", HF_ENDPOINT=hub.address)
     assert answer.returncode == 1
     assert f"{REPOSITORY} has no revision 'v9'" in answer.stderr
+
+
+def lines(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_the_list_has_what_was_imported_and_nothing_else(run: Run, hub: Hub, bentoml: Run, tmp_path: Path) -> None:
+    run(REPOSITORY, HF_ENDPOINT=hub.address)
+    code = "import bentoml\nwith bentoml.models.create('someones:1'): pass"
+    subprocess.run([sys.executable, "-c", code], env=environment(tmp_path / "here", REFUSING), check=True)
+    assert "someones:1" in bentoml("models", "list").stdout
+    head, *models = lines(run("--list").stdout)
+    assert head == ["tag", "source", "revision", "parameters", "dtype", "size", "created"]
+    assert [model[:6] for model in models] == [[TAG, REPOSITORY, COMMIT, "0.0", "M", "float16"]]
+
+
+def test_the_list_of_an_empty_store_is_its_head(run: Run) -> None:
+    answer = run("--list")
+    assert (answer.returncode, len(lines(answer.stdout))) == (0, 1)
+
+
+def test_verifying_names_each_bad_file_and_fails(run: Run, folder: Path, home: Path) -> None:
+    run(folder)
+    run(folder, "--name", "other")
+    assert run("--verify").returncode == 0
+    (tag,) = (tag for tag in stored(home) if tag.startswith("checkpoint:"))
+    place = home / "models" / tag.replace(":", "/")
+    (place / "config.json").write_text("{}")
+    (place / "tokenizer.json").unlink()
+    answer = run("--verify")
+    assert answer.returncode == 1
+    assert f"{tag}: 2 bad\n  config.json has sha256 44136fa3" in answer.stdout
+    assert "\n  tokenizer.json cannot be read: No such file or directory\n" in answer.stdout
+    (other,) = stored(home).keys() - {tag}
+    alone = run("--verify", other)
+    assert (alone.returncode, alone.stdout) == (0, f"{other}: good\n")
+
+
+def test_verifying_what_was_not_imported_is_an_error(run: Run) -> None:
+    answer = run("--verify", "nothing:1")
+    assert answer.returncode == 1
+    assert (
+        answer.stderr == "import_model: 'nothing:1' was not imported. scripts/import_model.py --list shows what was.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "one of the arguments SOURCE --list --verify is required"),
+        (("tiny", "--list"), "argument --list: not allowed with argument SOURCE"),
+        (("--list", "--verify"), "argument --verify: not allowed with argument --list"),
+        (("--verify", "--revision", "main"), "--revision and --name need a SOURCE"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_told(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    answer = run(*arguments)
+    assert answer.returncode == 2
+    assert answer.stderr.endswith(f"import_model.py: error: {message}\n")
+
+
+def test_an_exported_model_is_whole_on_a_machine_without_a_hub(
+    run: Run, hub: Hub, bentoml: Run, tmp_path: Path
+) -> None:
+    run(REPOSITORY, HF_ENDPOINT=hub.address)
+    file = tmp_path / "paddleocr-vl.bentomodel"
+    bentoml("models", "export", TAG, file)
+    bentoml("models", "import", file, home="there")
+    verified = run("--verify", TAG, home="there")
+    assert (verified.returncode, verified.stdout) == (0, f"{TAG}: good\n")
+    assert lines(run("--list", home="there").stdout)[1][:3] == [TAG, REPOSITORY, COMMIT]
+    there, here = (tmp_path / home / "bentoml" / "models" / TAG.replace(":", "/") for home in ("there", "here"))
+    assert content_of(there) == content_of(here)
+    again = run(REPOSITORY, "--revision", COMMIT, home="there")
+    assert again.stdout.startswith(f"Already in the store, nothing to do: {TAG} (")

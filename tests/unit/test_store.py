@@ -1,10 +1,12 @@
 """Checkpoints in a real BentoML store of their own."""
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,10 +27,13 @@ from models.store import (
     StoreError,
     describe,
     embedded_tag,
+    faults,
     import_embedded,
     import_folder,
+    is_revision_stored,
     is_stored,
     put,
+    stored_models,
 )
 
 CALLS = ("create", "get", "delete", "list")
@@ -137,6 +142,67 @@ def test_what_an_interrupted_import_left_is_replaced(store: Any, folder: Path, m
     assert stored.read_bytes() == (folder / "model.safetensors").read_bytes()
 
 
+def lasting(folder: Path) -> Description:
+    return replace(describe(folder, tag="ours:1", source="someone/model", revision="abc"), lasting=True)
+
+
+def test_lasting_files_are_shared_with_the_store(store: Any, folder: Path) -> None:
+    tag = put(store, lasting(folder))
+    assert stored_names(store, tag) == {path.name for path in folder.iterdir()}
+    assert os.path.samefile(folder / "model.safetensors", store.get(tag).path_of("model.safetensors"))
+
+
+def test_lasting_files_are_copied_where_the_file_system_refuses_links(
+    store: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    tag = put(store, lasting(folder))
+    assert faults(store.get(tag)) == []
+    assert not os.path.samefile(folder / "model.safetensors", store.get(tag).path_of("model.safetensors"))
+
+
+def test_an_import_that_fails_on_the_way_leaves_nothing(store: Any, folder: Path) -> None:
+    description = lasting(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        put(store, description)
+    assert store.list() == []
+
+
+def test_a_revision_is_known_by_source_revision_and_sizes(store: Any, folder: Path) -> None:
+    tag = put(store, describe(folder, tag="ours:1", source="someone/model", revision="abc"))
+    assert is_revision_stored(store, tag, "someone/model", "abc")
+    assert not is_revision_stored(store, tag, "someone/model", "abd")
+    assert not is_revision_stored(store, tag, "another/model", "abc")
+    assert not is_revision_stored(store, "ours:2", "someone/model", "abc")
+    os.truncate(store.get(tag).path_of("model.safetensors"), 100)
+    assert not is_revision_stored(store, tag, "someone/model", "abc")
+
+
+def test_a_model_that_came_another_way_is_not_among_ours(store: Any, folder: Path) -> None:
+    tag = import_folder(store, folder)
+    with store.create("foreign:1", metadata={"source": "elsewhere"}):
+        pass
+    assert [str(model.tag) for model in stored_models(store)] == [tag]
+
+
+def test_faults_name_files_that_changed_went_or_came(store: Any, folder: Path) -> None:
+    model = store.get(import_folder(store, folder))
+    assert faults(model) == []
+    weights = Path(model.path_of("model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")  # as long as before
+    Path(model.path_of("config.json")).unlink()
+    Path(model.path_of("chat_template.json")).write_text("{}")
+    assert [fault.partition(" sha256")[0] for fault in faults(model)] == [
+        "config.json cannot be read: No such file or directory",
+        "model.safetensors has",
+        "chat_template.json is not of the import",
+    ]
+
+
 def test_a_name_that_bentoml_refuses_is_a_named_error(folder: Path) -> None:
     with pytest.raises(StoreError, match=r"Tag 'Ours!:1' is not valid\. Use name:version"):
         describe(folder, tag="Ours!:1")
@@ -186,6 +252,10 @@ INCOMPLETE: dict[str, tuple[Damage, str]] = {
     "an index that points elsewhere": (
         lambda folder: (folder / "model.safetensors.index.json").write_text(index("../model.safetensors")),
         r"names '\.\./model\.safetensors'",
+    ),
+    "an index of nothing": (
+        lambda folder: (folder / "model.safetensors.index.json").write_text(index()),
+        "names no tensors",
     ),
     "an index without its map": (
         lambda folder: (folder / "model.safetensors.index.json").write_text("[]"),
