@@ -4,14 +4,16 @@ Two layouts are known. Both become one canonical name by a prefix table; each ca
 our parameters (q, k, v share `qkv_proj`; gate and up share `gate_up_proj`).
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.paddleocr_vl.model import PaddleOCRVL
 
@@ -39,14 +41,26 @@ def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dty
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.device("meta"):
+        with torch.device(device), uninitialised():
             model = PaddleOCRVL(config)
     finally:
         torch.set_default_dtype(default)
-    model.to_empty(device=device)
     model.text.inv_freq = model.text.inv_freq.to(device)
     fill(model, folder, mapped=device.type == "cpu")
     return model.requires_grad_(False).eval()
+
+
+@contextlib.contextmanager
+def uninitialised() -> Iterator[None]:
+    """New layers draw no random values. PyTorch's way, its meta device, imports the compiler to do so: a second."""
+    kept = {layer: layer.reset_parameters for layer in (nn.Linear, nn.Embedding)}
+    try:
+        for layer in kept:
+            layer.reset_parameters = lambda _self: None  # type: ignore[method-assign]
+        yield
+    finally:
+        for layer, reset in kept.items():
+            layer.reset_parameters = reset  # type: ignore[method-assign]
 
 
 def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False) -> None:
