@@ -23,7 +23,8 @@ from api.app import create_app
 from api.serving import Serving
 from engine.engine import Engine
 from engine.threads import background_pool
-from models.store import EMBEDDED_NAME, import_embedded
+from models.hub import fetch
+from models.store import EMBEDDED_NAME, StoreError, import_embedded
 from settings import load_settings
 
 logger = logging.getLogger("bentoml.paddleocr_vl")
@@ -31,22 +32,41 @@ logger = logging.getLogger("bentoml.paddleocr_vl")
 SUPERVISOR = "PADDLEOCR_VL_SUPERVISOR"  # process id of the parent of the workers
 LONGEST_REQUEST = 3600  # seconds; BentoML's own default of 60 would cut long answers off
 PICTURE_THREADS = 4  # that fetch and open pictures and documents
+# What the bentofiles cannot say. Under no name that BentoML knows, Debian is spared the compiler and git that it adds.
+# The folders are made for the image's ordinary user, so that it may write into fresh volumes.
+IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="").run(
+    "cd /home/bentoml && install -d -o bentoml -g bentoml bentos envs models tmp .cache .cache/huggingface"
+)
 SECONDS_TO_END = 5  # after DRAIN_SECONDS, for the last bytes to reach their clients
 
 
 class Arguments(BaseModel):
-    """`bentoml serve --arg model=TAG`."""
+    """Of `bentoml serve --arg model=TAG`, or of `bentoml build`, which keeps them: a built bento takes no others."""
 
-    model: str = ""  # a tag of the model store; empty: the embedded checkpoint
+    model: str = ""  # as the setting of the same name, and before it
 
 
-def chosen_tag(arguments: Arguments) -> str:
-    """The tag to serve. Raises SystemExit in a container without a choice."""
-    if arguments.model:
-        return arguments.model
-    if "BENTOML_CONTAINERIZED" in os.environ:
-        raise SystemExit("No model is chosen. An image serves only what it is told to: add `--arg model=TAG`.")
-    return import_embedded(bentoml.models)
+def chosen_tag(argument: str, setting: str | None) -> str:
+    """The tag to serve, of a model that is in the store. Raises SystemExit."""
+    if argument and setting and argument != setting:
+        raise SystemExit(
+            f"MODEL is {setting}, but this is built or started with --arg model={argument}. Leave one out."
+        )
+    chosen = argument or setting
+    try:
+        if not chosen and "BENTOML_CONTAINERIZED" in os.environ:
+            raise SystemExit("No model is chosen. An image serves only what it is told to: set MODEL=TAG.")
+        if not chosen:
+            return import_embedded(bentoml.models)
+        if "/" in chosen:  # no tag has one: a hub id at a commit
+            return fetch(bentoml.models, chosen, logger.info)
+        return str(bentoml.models.get(chosen).tag)
+    except (StoreError, OSError) as error:
+        raise SystemExit(f"The model {chosen or ''} cannot be put into the store: {error}") from error
+    except bentoml.exceptions.NotFound:
+        raise SystemExit(
+            f"The model store has no {chosen}. See `bentoml models list`; scripts/import_model.py puts models there."
+        ) from None
 
 
 def listen_to_workers() -> None:
@@ -81,6 +101,7 @@ def tell_parent(number: signal.Signals) -> None:
 
 def show_logs() -> None:
     """What the packages log goes where BentoML's own does; else Python shows their warnings only, without a time."""
+    logging.getLogger("bentoml").setLevel(settings.log_level.upper())
     for package in ("api", "engine"):
         logging.getLogger(package).parent = logging.getLogger("bentoml")
 
@@ -126,38 +147,48 @@ class Ending:
 
 
 settings = load_settings(os.environ)
-tag = chosen_tag(bentoml.use_arguments(Arguments))
+if settings.transformers_cache:
+    os.environ.setdefault("HF_HUB_CACHE", str(settings.transformers_cache))
+show_logs()
+arguments = bentoml.use_arguments(Arguments)
+tag = chosen_tag(arguments.model, settings.model)
 app = create_app(settings.max_request_bytes)
 listen_to_workers()
 
 
 @bentoml.service(
     name="paddleocr-vl",
-    resources={"gpu": 1},  # a machine without one serves on its CPU
+    image=IMAGE,
+    resources={"gpu": settings.workers},  # a machine without one serves on its CPU
+    workers=settings.workers,
     traffic={"timeout": LONGEST_REQUEST},
-    http={"port": 8001},
+    http={"host": settings.host, "port": settings.port},
+    metrics={"enabled": False},  # its own would name every path ever asked for; the API has /metrics
 )
 @bentoml.asgi_app(app, path="/")
 class PaddleOCRVLService:
-    checkpoint = bentoml.models.BentoModel(tag)
+    if arguments.model:  # what a bento is built for goes into it; any other finds its model in the store
+        packed = bentoml.models.BentoModel(tag)
 
     def __init__(self) -> None:
         show_logs()
-        name = served_name(self.checkpoint)
+        checkpoint = bentoml.models.get(tag)
+        name = served_name(checkpoint)
+        worker = bentoml.server_context.worker_index
         if name == EMBEDDED_NAME:
             logger.warning("Serving the embedded checkpoint, %s: it reads small clean English print only.", name)
-        self.engine = Engine(settings.engine_config(Path(self.checkpoint.path)), on_failure=self._on_failure)
+        self.engine = Engine(settings.engine_config(Path(checkpoint.path), worker or 1), on_failure=self._on_failure)
         app.state.serving = Serving(
             self.engine,
             name,
             settings.limits(),
-            revision(self.checkpoint),
+            revision(checkpoint),
             settings.served_model_names,
             settings.strict_model_names,
             settings.strict_fields,
         )
         self.engine.start()
-        if bentoml.server_context.worker_index is not None:  # in another's process, neither signals nor loop are ours
+        if worker is not None:  # in another's process, neither signals nor loop are ours
             Ending(self.engine, app.state.requests)
             asyncio.get_running_loop().set_default_executor(background_pool(PICTURE_THREADS, "pictures"))
 

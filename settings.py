@@ -1,10 +1,12 @@
 """The environment -> one frozen, validated Settings. A bad value is named with what would be right."""
 
+import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from api.fetching import FetchLimits
 from api.image_loading import Limits
@@ -18,7 +20,34 @@ class SettingsError(SystemExit):
 def _is_device(value: str) -> str:
     name, _, index = value.partition(":")
     if value not in ("auto", "cpu") and not (name == "cuda" and (index.isdigit() or value == "cuda")):
-        raise ValueError("use auto, cpu, cuda or cuda:N")
+        raise ValueError("Use auto, cpu, cuda or cuda:N")
+    return value
+
+
+def _is_address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise ValueError("Use an IP address, such as 0.0.0.0, 127.0.0.1 or ::") from None
+
+
+def _are_gpus(value: str) -> str:
+    if not all(part.isdigit() or part.startswith(("GPU-", "MIG-")) for part in map(str.strip, value.split(","))):
+        raise ValueError("Use numbers or UUIDs as nvidia-smi -L shows them, separated by commas, such as 0,1")
+    return value
+
+
+def _is_folder(value: Path) -> Path:
+    """One that is there, or can be made."""
+    parent = next(folder for folder in (value.absolute(), *value.absolute().parents) if folder.exists())
+    if not parent.is_dir():
+        raise ValueError(f"Use a folder; {parent} is a file")
+    return value
+
+
+def _is_model(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][-._a-z0-9]*:[-._a-z0-9]+|[\w.-]+/[\w.-]+@[0-9a-f]{40}", value, re.ASCII):
+        raise ValueError("Use a tag of the model store, NAME:VERSION, or HUB_ID@COMMIT with the commit's 40 digits")
     return value
 
 
@@ -27,34 +56,111 @@ def _split(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Folder = Annotated[Path, AfterValidator(_is_folder)]
+LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
 
 class Settings(BaseModel):
-    """Each field is an environment variable of the same name in capitals."""
+    """Each field is an environment variable of the same name in capitals; the README's table is made of them."""
 
     model_config = ConfigDict(frozen=True)
 
-    device: Annotated[str, AfterValidator(_is_device)] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    weights: Literal["native", "int8"] = "native"
-    max_model_len: int = Field(default=8192, ge=64, le=131072)  # tokens of prompt and answer together
-    slots: int | None = Field(default=None, ge=1, le=1024)  # requests that run at once; unset: by memory
-    max_waiting: int = Field(default=256, ge=0)  # requests that wait beyond those
-    picture_cache_bytes: int = Field(default=256 * 2**20, ge=0)  # features of pictures kept for further questions
-    gpu_memory_limit: int | None = Field(default=None, ge=1)  # bytes of the GPU's memory that may be taken
-    served_model_names: Names = ()  # names besides the checkpoint's own
-    strict_model_names: bool = False  # no other PaddleOCR-VL name is answered
-    strict_fields: bool = False  # a field that the server does not know is an error
-    max_request_bytes: int = Field(default=128 * 2**20, ge=1)
-    max_image_bytes: int = Field(default=20 * 2**20, ge=1)  # of a picture or document
-    max_image_pixels: int = Field(default=50_000_000, ge=1)
-    max_images: int = Field(default=16, ge=1)  # pictures and documents in one request
-    max_pages: int = Field(default=64, ge=1)  # of one document
-    fetch_seconds: float = Field(default=20.0, gt=0)  # for a picture given by its address
-    max_redirects: int = Field(default=3, ge=0)
-    allowed_hosts: Names = ()  # that may have private addresses; *.example.org for all of a domain
-    media_folder: Path | None = None  # whose files may be named by file:// addresses
-    drain_seconds: float = Field(default=30.0, ge=0)  # for running requests to finish at shutdown
+    model: Annotated[str, AfterValidator(_is_model)] | None = Field(
+        default=None,
+        description="what is served where no `--arg model=` says so: a tag of the model store, or `HUB_ID@COMMIT`, "
+        "fetched at the first start; unset: the embedded checkpoint, in an image nothing",
+    )
+    host: Annotated[str, AfterValidator(_is_address)] = Field(
+        default="0.0.0.0",  # noqa: S104 - a server is there to be reached
+        description="the IP address that is listened on",
+    )
+    port: int = Field(default=8001, ge=1, le=65535, description="and the port")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="processes with a model each; on GPUs, one for each ([below](#several-gpus))",
+    )
+    log_level: LogLevel = Field(
+        default="info", description="the least that is logged: `critical`, `error`, `warning`, `info` or `debug`"
+    )
+    reload: bool = Field(default=False, description="`scripts/serve` starts anew when a file changes, for development")
+    cuda_visible_devices: Annotated[str, AfterValidator(_are_gpus)] | None = Field(
+        default=None,
+        description="the GPUs that may be used, by number or UUID; unset: the first, or as many as `WORKERS`",
+    )
+    hf_home: Folder | None = Field(
+        default=None, description="the hub's cache, for models that are fetched; unset: `~/.cache/huggingface`"
+    )
+    transformers_cache: Folder | None = Field(
+        default=None, description="its older name, for the cache's `hub` folder itself"
+    )
+    device: Annotated[str, AfterValidator(_is_device)] = Field(
+        default="auto", description="`cpu`, `cuda` or `cuda:N`; `auto` takes a GPU where there is one"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="`float32`, `bfloat16` or `float16`; `auto`: bf16 from capability 8.0, elsewhere what a "
+        "measurement at start finds faster",
+    )
+    weights: Literal["native", "int8"] = Field(
+        default="native",
+        description="`int8`: the decoder in 8 bits, on CPUs with VNNI "
+        "([its loss](models/tiny/README.md#measured-error))",
+    )
+    max_model_len: int = Field(default=8192, ge=64, le=131072, description="tokens of prompt and answer together")
+    slots: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="requests that run at once; unset: by memory, at most 8 on a CPU, 64 on a GPU",
+    )
+    max_waiting: int = Field(
+        default=256, ge=0, description="requests that wait beyond those; one more gets 429 with `Retry-After`"
+    )
+    picture_cache_bytes: int = Field(
+        default=256 * 2**20,
+        ge=0,
+        description="memory, on the model's device, for features of pictures that may be asked about again; "
+        "`0` keeps none",
+    )
+    gpu_memory_limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="bytes that the server may take of the GPU's memory; unset: what is free. The plan that keeps "
+        "to it is in the log (on a CPU: a warning)",
+    )
+    served_model_names: Names = Field(
+        default=(), description="names, besides the checkpoint's own, that are answered and listed; separated by commas"
+    )
+    strict_model_names: bool = Field(default=False, description="any other PaddleOCR-VL name is 404")
+    strict_fields: bool = Field(
+        default=False, description="a field that the server does not know is 400, not just named in `x-ignored-fields`"
+    )
+    max_request_bytes: int = Field(default=128 * 2**20, ge=1, description="of a request's body; more is 413")
+    max_image_bytes: int = Field(default=20 * 2**20, ge=1, description="of a picture or document")
+    max_image_pixels: int = Field(default=50_000_000, ge=1, description="of a decoded picture")
+    max_images: int = Field(default=16, ge=1, description="pictures and documents in one request")
+    max_pages: int = Field(default=64, ge=1, description="of one document")
+    fetch_seconds: float = Field(default=20.0, gt=0, description="for a picture given by its address")
+    max_redirects: int = Field(default=3, ge=0, description="of such an address")
+    allowed_hosts: Names = Field(
+        default=(),
+        description="hosts that may have private addresses, `*.example.org` for all below one; others are fetched from "
+        "public addresses only",
+    )
+    media_folder: Folder | None = Field(default=None, description="the folder whose files `file://` addresses may name")
+    drain_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="for running requests to finish at shutdown; new ones get 503. At most 5 s later the process ends",
+    )
+
+    @model_validator(mode="after")
+    def _one_gpu_for_each_worker(self) -> Self:
+        if self.workers > 1 and self.device.startswith("cuda:"):
+            raise ValueError(f"WORKERS is {self.workers} and DEVICE one GPU, {self.device}. Use DEVICE=cuda or auto")
+        return self
 
     def limits(self) -> Limits:
         fetching = FetchLimits(
@@ -62,7 +168,8 @@ class Settings(BaseModel):
         )
         return Limits(self.max_image_bytes, self.max_image_pixels, self.max_images, self.max_pages, fetching)
 
-    def engine_config(self, model: Path) -> EngineConfig:
+    def engine_config(self, model: Path, worker: int = 1) -> EngineConfig:
+        """Of the worker with this number, from 1."""
         return EngineConfig(
             model,
             self.device,
@@ -73,6 +180,8 @@ class Settings(BaseModel):
             self.max_waiting,
             self.picture_cache_bytes,
             self.gpu_memory_limit,
+            worker - 1,
+            self.workers,
         )
 
 
@@ -83,5 +192,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        name, said = str(fault["loc"][0]).upper(), fault["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"Setting {name} has value {fault['input']!r}. {said}.") from None
+        said = fault["msg"].removeprefix("Value error, ")
+        if not fault["loc"]:
+            raise SettingsError(f"{said}.") from None
+        raise SettingsError(f"Setting {str(fault['loc'][0]).upper()} has value {fault['input']!r}. {said}.") from None

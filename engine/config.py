@@ -15,3 +15,5 @@ class EngineConfig:
     max_waiting: int = 256  # requests that wait for a slot before more are turned away
     picture_cache_bytes: int = 256 * 2**20  # features of pictures kept for further questions; 0: none
     gpu_memory_limit: int | None = None  # bytes that this process may take of the GPU's memory; None: what is free
+    worker: int = 0  # which of the processes that share this machine: it takes the GPU of this number
+    workers: int = 1

@@ -21,14 +21,16 @@ class DeviceError(RuntimeError):
     """The machine cannot do what was asked; the message says what it can."""
 
 
-def choose_device(requested: str) -> torch.device:
-    """The device that `requested` (auto, cpu, cuda, cuda:N) means here. Raises DeviceError."""
+def choose_device(requested: str, worker: int = 0) -> torch.device:
+    """The device that `requested` (auto, cpu, cuda, cuda:N) means to worker 0 or a further one. Raises DeviceError."""
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(requested)
+    device = torch.device("cuda", worker) if requested == "cuda" else torch.device(requested)
     if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise DeviceError(f"DEVICE is {requested}, but PyTorch {torch.__version__} sees no GPU; use auto or cpu.")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            seen = f"PyTorch {torch.__version__} sees {count} GPUs"
+            raise DeviceError(f"{device} is asked for, but {seen}; DEVICE, WORKERS and CUDA_VISIBLE_DEVICES decide.")
         capability = torch.cuda.get_device_capability(device)
         if capability < LOWEST_CAPABILITY:
             name = torch.cuda.get_device_name(device)

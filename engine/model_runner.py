@@ -1,6 +1,7 @@
 """A scheduled step -> tensors -> next tokens. The only place where the model and the cache meet."""
 
 import logging
+import os
 import time
 from collections.abc import Sequence as List
 
@@ -19,6 +20,7 @@ from engine.prefix_cache import PictureCache
 from engine.request import Sequence, Token
 from engine.sampler import sample
 from engine.scheduler import Step
+from engine.threads import compute_threads
 from models.paddleocr_vl.attention import decode_attention
 from models.paddleocr_vl.linear import Int8Linear, int8_works, pack
 from models.paddleocr_vl.model import PaddleOCRVL
@@ -37,7 +39,9 @@ SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # tokens of a slice of the vision towe
 class ModelRunner:
     def __init__(self, config: EngineConfig, processor: Processor) -> None:
         """Loads the weights and takes the cache's memory. Raises CheckpointError, DeviceError."""
-        self.device = choose_device(config.device)
+        self.device = choose_device(config.device, config.worker)
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(compute_threads(config.workers))
         if config.gpu_memory_limit is not None and self.device.type != "cuda":
             logger.warning("GPU_MEMORY_LIMIT has no effect: the model runs on %s.", self.device)
         elif config.gpu_memory_limit is not None:

@@ -45,11 +45,13 @@ class Server:
         return client
 
 
-def start(folder: Path, *options: str, **environment: str) -> Server:
+def start(
+    folder: Path, *options: str, command: Sequence[str] = (sys.executable, "-m", "bentoml", "serve"), **environment: str
+) -> Server:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command: Sequence[str] = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    command = [*command, "--host", "127.0.0.1", "--port", str(port)]
     environment = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"} | environment
     log = folder / "log"
     with log.open("wb") as out:

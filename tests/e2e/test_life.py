@@ -19,6 +19,7 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from models.store import EMBEDDED
+from tests import hub
 from tests.e2e.conftest import ROOT, SECONDS_TO_START, Server, start, stop
 from tests.e2e.test_clients import MODEL, messages
 
@@ -138,3 +139,54 @@ def test_an_unknown_setting_value_ends_the_server_and_is_named(tmp_path: Path) -
     server = start(tmp_path, DTYPE="int7")
     assert server.process.wait(SECONDS_TO_START) != 0
     assert "Setting DTYPE has value 'int7'" in server.log.read_text()
+
+
+def test_the_launcher_takes_the_settings_as_options(tmp_path: Path) -> None:
+    server = start(tmp_path, "--workers", "2", "--log-level=warning", command=["scripts/serve"])
+    try:
+        server.wait_until_ready()
+        workers = [child for child in psutil.Process(server.process.pid).children() if "--worker-id" in child.cmdline()]
+        assert len(workers) == 2
+    finally:
+        assert stop(server) == 0
+    log = server.log.read_text()
+    assert "[WARNING]" in log  # of the embedded checkpoint
+    assert "[INFO]" not in log
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"MODEL": "no-such:1"}, "The model store has no no-such:1"),
+        ({"BENTOML_CONTAINERIZED": "true"}, "No model is chosen"),
+    ],
+    ids=["that the store lacks", "none, in an image"],
+)
+def test_a_model_that_cannot_be_served_ends_the_server_at_once(
+    tmp_path: Path, setting: dict[str, str], said: str
+) -> None:
+    server = start(tmp_path, **setting)
+    assert server.process.wait(SECONDS_TO_START) != 0
+    assert said in server.log.read_text()
+
+
+def test_two_choices_of_a_model_are_no_choice(tmp_path: Path) -> None:
+    server = start(tmp_path, "--arg", "model=one:1", MODEL="other:1")
+    assert server.process.wait(SECONDS_TO_START) != 0
+    assert "MODEL is other:1, but this is built or started with --arg model=one:1" in server.log.read_text()
+
+
+def test_a_model_named_by_its_commit_is_fetched_at_the_first_start_only(tmp_path: Path) -> None:
+    with hub.serving(hub.content_of(EMBEDDED)) as source:
+        chosen = {"MODEL": f"{source.repository}@{source.commit}", "HF_HOME": str(tmp_path / "hub")}
+        server = start(tmp_path, HF_ENDPOINT=source.address, **chosen)
+        try:
+            server.wait_until_ready()
+            assert httpx.get(f"{server.url}/health").json()["model"] == source.repository
+        finally:
+            assert stop(server) == 0
+    server = start(tmp_path, HF_ENDPOINT=source.address, **chosen)  # where nobody answers any more
+    try:
+        server.wait_until_ready()
+    finally:
+        assert stop(server) == 0

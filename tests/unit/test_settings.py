@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from engine.config import EngineConfig
-from settings import SettingsError, load_settings
+from scripts import settings_table
+from settings import Settings, SettingsError, load_settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -19,20 +20,62 @@ def test_an_empty_variable_is_an_unset_one() -> None:
     assert load_settings({"SLOTS": ""}).slots is None
 
 
+BAD_VALUES = {
+    "MODEL": [("PaddlePaddle/PaddleOCR-VL-1.5", "HUB_ID@COMMIT"), ("Ocr", "NAME:VERSION")],
+    "HOST": [("localhost", "IP address")],
+    "PORT": [("0", "greater than or equal to 1"), ("65536", "less than or equal to 65535")],
+    "WORKERS": [("0", "greater than or equal to 1"), ("two", "integer")],
+    "LOG_LEVEL": [("loud", "'critical', 'error', 'warning', 'info' or 'debug'")],
+    "RELOAD": [("always", "boolean")],
+    "CUDA_VISIBLE_DEVICES": [("first", "such as 0,1")],
+    "HF_HOME": [(f"{__file__}/hub", "Use a folder")],
+    "TRANSFORMERS_CACHE": [(__file__, "Use a folder")],
+    "DEVICE": [("gpu", "auto, cpu, cuda or cuda:N"), ("cuda:x", "auto, cpu, cuda or cuda:N")],
+    "DTYPE": [("int8", "'auto', 'float32', 'bfloat16' or 'float16'")],
+    "WEIGHTS": [("int4", "'native' or 'int8'")],
+    "MAX_MODEL_LEN": [("many", "integer"), ("63", "greater than or equal to 64")],
+    "SLOTS": [("0", "greater than or equal to 1")],
+    "MAX_WAITING": [("-1", "greater than or equal to 0")],
+    "PICTURE_CACHE_BYTES": [("-1", "greater than or equal to 0")],
+    "GPU_MEMORY_LIMIT": [("6GB", "integer")],
+    "STRICT_MODEL_NAMES": [("2", "boolean")],
+    "STRICT_FIELDS": [("perhaps", "boolean")],
+    "MAX_REQUEST_BYTES": [("0", "greater than or equal to 1")],
+    "MAX_IMAGE_BYTES": [("20MB", "integer")],
+    "MAX_IMAGE_PIXELS": [("0", "greater than or equal to 1")],
+    "MAX_IMAGES": [("0", "greater than or equal to 1")],
+    "MAX_PAGES": [("0", "greater than or equal to 1")],
+    "FETCH_SECONDS": [("0", "greater than 0")],
+    "MAX_REDIRECTS": [("-1", "greater than or equal to 0")],
+    "MEDIA_FOLDER": [(__file__, "Use a folder")],
+    "DRAIN_SECONDS": [("soon", "number")],
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("DEVICE", "gpu"),
-        ("DEVICE", "cuda:x"),
-        ("DTYPE", "int8"),
-        ("SLOTS", "0"),
-        ("PICTURE_CACHE_BYTES", "-1"),
-        ("MAX_MODEL_LEN", "many"),
-    ],
+    ("name", "value", "allowed"), [(name, *case) for name, cases in BAD_VALUES.items() for case in cases]
 )
-def test_a_bad_value_is_named_with_its_setting(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"Setting {name} has value '{value}'"):
+def test_a_bad_value_is_named_with_its_setting_and_what_is_allowed(name: str, value: str, allowed: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
         load_settings({name: value})
+    assert str(refusal.value).startswith(f"Setting {name} has value '{value}'. ")
+    assert allowed in str(refusal.value)
+
+
+def test_every_setting_that_can_have_a_bad_value_is_tried_with_one() -> None:
+    any_text = {"SERVED_MODEL_NAMES", "ALLOWED_HOSTS"}
+    assert BAD_VALUES.keys() | any_text == {name.upper() for name in Settings.model_fields}
+
+
+def test_one_gpu_is_no_device_for_several_workers() -> None:
+    with pytest.raises(SettingsError, match="WORKERS is 2 and DEVICE one GPU, cuda:1"):
+        load_settings({"WORKERS": "2", "DEVICE": "cuda:1"})
+
+
+def test_the_readmes_table_is_made_of_the_settings() -> None:
+    """Else: scripts/settings_table.py"""
+    text = settings_table.README.read_text()
+    assert settings_table.written(text) == text
 
 
 def test_names_are_separated_by_commas() -> None:
@@ -51,6 +94,11 @@ def test_engine_settings_reach_the_engine() -> None:
     config = settings.engine_config(Path("model"))
     assert config == EngineConfig(Path("model"), dtype="float32", slots=3, max_waiting=0, picture_cache_bytes=0)
     assert load_settings({}).engine_config(Path("model")) == EngineConfig(Path("model"))
+
+
+def test_the_second_of_three_workers_takes_the_second_gpu() -> None:
+    config = load_settings({"WORKERS": "3"}).engine_config(Path("model"), worker=2)
+    assert (config.worker, config.workers) == (1, 3)
 
 
 def test_limits_reach_those_who_hold_them() -> None:

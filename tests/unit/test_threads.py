@@ -1,10 +1,11 @@
 import os
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from engine.threads import NICE, background_pool
+from engine.threads import NICE, background_pool, compute_threads
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
@@ -14,3 +15,29 @@ def test_a_background_thread_steps_back_alone() -> None:
         theirs = pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
     assert theirs == max(own, NICE)
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+
+
+@pytest.mark.parametrize(
+    ("quota", "workers", "threads"),
+    [
+        ("max 100000", 1, 6),
+        ("200000 100000", 1, 2),
+        ("150000 100000", 1, 2),
+        ("max 100000", 2, 3),
+        ("50000 100000", 4, 1),
+    ],
+)
+def test_the_model_has_the_threads_that_it_can_use(
+    quota: str, workers: int, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six cores, of a container's quota, shared by the workers."""
+    monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 12 if logical else 6)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)), raising=False)
+    (tmp_path / "cpu.max").write_text(quota)
+    assert compute_threads(workers, tmp_path / "cpu.max") == threads
+
+
+def test_without_a_quota_the_model_has_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 12 if logical else 6)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert compute_threads(1, tmp_path / "none") == 3

@@ -1,0 +1,29 @@
+"""Which GPU a worker takes. The GPUs are faked; nothing runs on them."""
+
+import pytest
+import torch
+
+from engine.device import DeviceError, choose_device
+
+
+@pytest.fixture
+def _two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (6, 1))
+
+
+@pytest.mark.usefixtures("_two_gpus")
+@pytest.mark.parametrize("requested", ["auto", "cuda"])
+def test_each_worker_takes_a_gpu_of_its_own(requested: str) -> None:
+    assert [choose_device(requested, worker) for worker in range(2)] == [torch.device("cuda:0"), torch.device("cuda:1")]
+
+
+@pytest.mark.usefixtures("_two_gpus")
+def test_more_workers_than_gpus_are_refused() -> None:
+    with pytest.raises(DeviceError, match=r"cuda:2 is asked for, but PyTorch .* sees 2 GPUs"):
+        choose_device("auto", worker=2)
+
+
+def test_workers_share_a_cpu() -> None:
+    assert choose_device("cpu", worker=1) == torch.device("cpu")
