@@ -11,6 +11,7 @@ from weakref import WeakSet
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +20,7 @@ from api import __version__
 from api.chat import answer, load_turns, pages
 from api.errors import ApiError, invalid, translated, unexpected
 from api.gate import Gate
+from api.metrics import Counted
 from api.schema import (
     ChatCompletion,
     ChatRequest,
@@ -72,6 +74,7 @@ def create_app(max_request_bytes: int) -> FastAPI:
     app.state.requests = WeakSet()
     app.add_middleware(Gate, max_bytes=max_request_bytes)
     app.add_middleware(UnderWay, tasks=app.state.requests)
+    app.add_middleware(Counted)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -100,6 +103,10 @@ def create_app(max_request_bytes: int) -> FastAPI:
     def ping() -> Response:
         """Health without a body to read, as SageMaker asks for it."""
         return Response(status_code=health().status_code)
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(serving().metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/version")
     def version() -> Version:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
@@ -31,13 +32,14 @@ MOST_REPORTED = 1000  # unknown fields in the log
 
 async def answer(body: ChatRequest, request: Request, serving: Serving) -> Response:
     """Run one request. Raises ApiError; after the first byte of a stream, errors are events in it."""
+    started = time.monotonic()
     serving.check_model(body.model)
     headers = unknown_fields(body, serving)
     try:
         hold = serving.engine.hold()
         try:
             turns = await load_turns(body.messages, serving.limits)
-            completion = await begin(body, task_of(body, turns), serving, hold)
+            completion = await begin(body, task_of(body, turns), serving, hold, started)
         except BaseException:
             hold.release()
             raise
@@ -67,7 +69,7 @@ def task_of(body: ChatRequest, turns: list[Turn]) -> Task:
     return task
 
 
-async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold) -> Completion:
+async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold, started: float) -> Completion:
     """The completion, which releases `hold` at its end; its first page is queued. Raises ApiError, EngineError."""
     engine = serving.engine
     structure = structure_of(body)
@@ -83,7 +85,8 @@ async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold) -> 
     readings = [
         Reading(engine, asked, generation, own, hold) for generation, own in zip(generations, params, strict=True)
     ]
-    return Completion(serving, body, task, readings, node, hold)
+    serving.metrics.asked(task.mode)
+    return Completion(serving, body, task, readings, node, hold, started)
 
 
 def pages(task: Task, asked: PictureOptions, engine: Engine) -> list[Page]:

@@ -10,6 +10,7 @@ from typing import Any
 from api import sse
 from api.errors import ApiError, translated, unexpected
 from api.extracting import Extraction
+from api.metrics import End
 from api.reading import Reading
 from api.schema import (
     AnswerMessage,
@@ -156,11 +157,12 @@ class Completion:
         readings: Sequence[Reading],
         node: Node | None,
         hold: Hold,
+        started: float,
     ) -> None:
-        """`node`: what each reading is to fill, where the answer is extracted from it."""
+        """`node`: what each reading is to fill, where the answer is extracted from it; `started`: monotonic seconds."""
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
-        self._started = time.monotonic()
+        self._started = started
         self._serving, self._body, self._task, self._readings = serving, body, task, readings
         self._hold = hold
         self._options = body.stream_options or StreamOptions()
@@ -169,8 +171,23 @@ class Completion:
             self._answers = [Extraction(serving.engine, reading, node) for reading in readings]
         pairs = zip(self._answers, readings, strict=True)
         self._progress = [Progress(serving, body, task, answer, reading) for answer, reading in pairs]
+        self._silent = set(range(len(readings)))  # answers without a token so far
+        self._open = set(self._silent)  # answers without an end so far
+
+    def _count(self, index: int, event: TokenEvent) -> None:
+        if index in self._silent:
+            self._silent.remove(index)
+            self._serving.metrics.began(time.monotonic() - self._started)
+        if event.finish_reason is not None:
+            self._end({index}, event.finish_reason)
+
+    def _end(self, indices: set[int], end: End) -> None:
+        for _ in indices & self._open:
+            self._serving.metrics.ended(end, time.monotonic() - self._started)
+        self._open -= indices
 
     def abort(self) -> None:
+        self._end(self._open, "abort")
         for answer in self._answers:
             answer.abort()
         self._hold.release()
@@ -180,6 +197,7 @@ class Completion:
         choices: dict[int, Choice] = {}
         try:
             async for index, event in merged(self._answers):
+                self._count(index, event)
                 progress = self._progress[index]
                 progress.take(event)
                 if event.finish_reason is not None:
@@ -191,8 +209,11 @@ class Completion:
                         stop_reason=event.stop_reason,
                         ocr=progress.report(),
                     )
-        except EngineError as error:
-            raise translated(error) from error
+        except Exception as error:
+            self._end(self._open, "error")
+            if isinstance(error, EngineError):
+                raise translated(error) from error
+            raise
         finally:
             self.abort()
             self._log()
@@ -211,6 +232,7 @@ class Completion:
             for index in range(len(self._readings)):
                 yield self._chunk(ChunkChoice(index=index, delta=Delta(role="assistant", content="")))
             async for index, event in merged(self._answers):
+                self._count(index, event)
                 progress = self._progress[index]
                 if text := progress.take(event):
                     delta, logprobs = Delta(content=text), progress.take_logprobs()
@@ -220,9 +242,11 @@ class Completion:
             if self._options.include_usage:
                 yield sse.event(self._body_of([], self._usage()).model_dump())
         except (EngineError, ApiError) as error:
+            self._end(self._open, "error")
             yield sse.event((error if isinstance(error, ApiError) else translated(error)).body)
         except Exception as error:  # the response has begun: only an event can still say so
             logger.error("%s failed", self.id, exc_info=error)
+            self._end(self._open, "error")
             yield sse.event(unexpected().body)
         finally:
             self.abort()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from api import __version__
 from api.errors import ApiError
 from api.image_loading import Limits
+from api.metrics import Metrics
 from engine.engine import Engine
 
 FAMILY = re.compile(r"paddleocr-?vl", re.IGNORECASE)  # any PaddleOCR-VL name is answered by whichever is loaded
@@ -25,6 +26,11 @@ class Serving:
     strict_fields: bool = False  # a field that nobody knows is an error
     started: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
     reported: set[str] = field(default_factory=set)  # unknown fields that the log has
+    metrics: Metrics = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", Metrics(self.model))
+        self.metrics.watch(self.engine)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -41,6 +41,11 @@ class Admission:
         with self._lock:
             self._inside -= count
 
+    @property
+    def inside(self) -> int:
+        """Requests that are let in and not gone."""
+        return self._inside
+
     def count_finished(self) -> None:
         """One was answered: what the rate is measured by."""
         self._finished_at.append(time.monotonic())

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from collections.abc import Sequence as List
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
@@ -26,6 +26,7 @@ from engine.request import REPETITION, SamplingParams, Sequence, Token, TokenEve
 from engine.scheduler import Scheduler
 from engine.slots import Slots
 from engine.threads import background_pool
+from engine.totals import Totals
 from models.paddleocr_vl.prompts import OCR, PixelBounds, PromptError
 
 if TYPE_CHECKING:
@@ -45,8 +46,19 @@ PREPARE_THREADS = 2  # picture work beside the model's own threads
 @dataclass(frozen=True)
 class Stats:
     running: int
-    waiting: int
+    waiting: int  # for a slot, or for their pictures to be prepared
     free_slots: int
+    cache_usage: float  # share of the slots that are taken: each holds one request, however long
+    totals: Totals
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a step, and how the engine stands after it."""
+
+    stats: Stats
+    queued: List[float] = ()  # seconds that prompts whose reading began had waited for a slot
+    gaps: List[float] = ()  # seconds from each new token, unless it is an answer's first, to the one before
 
 
 class Generation:
@@ -88,16 +100,23 @@ class Hold:
 
 class Engine:
     def __init__(self, config: EngineConfig, on_failure: Callable[[BaseException], None] | None = None) -> None:
-        """`on_failure` is called on the engine's thread when the model cannot be loaded or the thread dies."""
+        """`on_failure` is called on the engine's thread when the model cannot be loaded or the thread dies.
+
+        `observer`, once set, is called on it too: after a step, before its events reach anybody, and when it falls
+        idle.
+        """
         self.config = config
         self.state: State = "loading"
         self.error: BaseException | None = None
         self.processor: Processor | None = None
         self.runner: ModelRunner | None = None
         self.structures: Structures | None = None
+        self.observer: Callable[[Report], None] | None = None
         self._on_failure = on_failure
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._scheduler = Scheduler(Slots(0))
+        self._totals = Totals()
+        self._told: Stats | None = None  # to the observer
         self.admission = Admission(0, config.max_waiting)
         self._holds: set[Hold] = set()
         self._ids = itertools.count()
@@ -154,7 +173,10 @@ class Engine:
     def stats(self) -> Stats:
         scheduler = self._scheduler
         under_way = len(scheduler.reading) + len(scheduler.running)
-        return Stats(under_way, len(scheduler.waiting), scheduler.slots.free)
+        slots = scheduler.slots
+        usage = 1 - slots.free / slots.count if slots.count else 0.0
+        waiting = max(0, self.admission.inside - under_way)
+        return Stats(under_way, waiting, slots.free, usage, replace(self._totals))
 
     def hold(self) -> Hold:
         """For an answer of several prompts, or one whose pictures are still to come. Raises EngineUnavailable."""
@@ -382,15 +404,17 @@ class Engine:
         """Nothing runs or waits, and nothing is kept of what did."""
         self._scheduler = Scheduler(Slots(runner.slots), runner.most_tokens)
         self.admission = Admission(runner.slots, self.config.max_waiting)
+        self._totals = runner.prefill.totals = Totals()
         runner.pictures.clear()
 
     def _warm_up(self) -> None:
         """Answer one small request, picture included, so that readiness means that the model has worked."""
+        assert self.processor is not None
         prompt = self._prepare_prompt(
             [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": OCR}]}],
             [Image.new("RGB", (56, 28), "white")],
+            [self.processor.bounds._replace(min_pixels=1)],  # scaled up to the model's least, it would take a second
         )
-        assert self.processor is not None
         events: list[TokenEvent] = []
         text = Detokenizer(self.processor.tokenizer)
         ends = self.processor.eos_token_ids
@@ -407,7 +431,9 @@ class Engine:
         while True:
             try:
                 waiting = self.state == "ready" or bool(self._holds)
-                command = self._inbox.get(block=self._scheduler.idle and waiting)
+                if idle := self._scheduler.idle:
+                    self._report()  # whoever left last was not in a step
+                command = self._inbox.get(block=idle and waiting)
             except queue.Empty:
                 return not self._scheduler.idle or self.state != "draining"
             command()
@@ -415,7 +441,47 @@ class Engine:
     def _step(self) -> None:
         assert self.runner is not None
         step = self._scheduler.schedule()
-        self._publish([(sequence, self._accept(sequence, outcome)) for sequence, outcome in self.runner.run(step)])
+        queued = self._queued(step.reading)
+        events = [(sequence, self._accept(sequence, outcome)) for sequence, outcome in self.runner.run(step)]
+        self._report(queued, self._gaps(events))
+        self._publish(events)
+
+    def _queued(self, reading: List[Sequence]) -> list[float]:
+        """How long those who have just got a slot had waited."""
+        now = time.monotonic()
+        new = [sequence for sequence in reading if sequence.scheduled_at is None]
+        for sequence in new:
+            sequence.scheduled_at = now
+        return [now - sequence.submitted_at for sequence in new]
+
+    def _gaps(self, events: List[tuple[Sequence, TokenEvent]]) -> list[float]:
+        """Count a step's tokens; the times since the tokens before them."""
+        now = time.monotonic()
+        gaps = []
+        for sequence, event in events:
+            if event.token is None:
+                continue
+            if sequence.token_at is None:
+                self._totals.prompt_tokens += len(sequence.prompt.input_ids)
+            else:
+                gaps.append(now - sequence.token_at)
+            sequence.token_at = now
+            self._totals.generation_tokens += 1
+        return gaps
+
+    def _report(self, queued: List[float] = (), gaps: List[float] = ()) -> None:
+        """Tell the observer, whose faults are no request's. What happens before the model is ready is not told."""
+        if self.observer is None or self.state == "loading":
+            return
+        stats = self.stats()
+        if stats == self._told and not queued and not gaps:
+            return
+        self._told = stats
+        try:
+            self.observer(Report(stats, queued, gaps))
+        except Exception:
+            logger.exception("What the engine does is not counted any more")
+            self.observer = None
 
     def _accept(self, sequence: Sequence, outcome: Token | GenerationFailed) -> TokenEvent:
         """Take a sequence's next token, or its failure, and say what came of it."""
@@ -435,6 +501,7 @@ class Engine:
             return self._end(sequence, text, outcome, finish_reason="stop", stop_reason=stop)
         if (keep := self._looped(sequence, text)) is not None:
             rest = sequence.text.flush()
+            self._totals.repetition_cuts += 1
             loop: dict[str, Any] = {"finish_reason": "length", "stop_reason": REPETITION, "keep_chars": keep}
             return self._end(sequence, text + rest, outcome, **loop)
         if sequence.grammar is not None and sequence.grammar.finished:
@@ -496,6 +563,7 @@ class Engine:
         while not self._inbox.empty():  # submissions that no step has seen
             self._inbox.get()()
         self._end_all(EngineUnavailable(f"the engine stopped working: {error}"))
+        self._report()
         self._settled.set()
         if self._on_failure is not None:
             self._on_failure(error)

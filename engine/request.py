@@ -1,6 +1,7 @@
 """One request: what was asked (SamplingParams), its state (Sequence), and all that leaves the thread (TokenEvent)."""
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -134,6 +135,9 @@ class Sequence:
     slot: int | None = None
     reused: int = 0  # tokens of the prompt that the slot held when it was given
     tokens: list[int] = field(default_factory=list)
+    submitted_at: float = field(default_factory=time.monotonic)
+    scheduled_at: float | None = None  # when it got its slot
+    token_at: float | None = None  # when its newest token came
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.params.seed)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from models.paddleocr_vl.norm import MirroredNorm, RMSNorm
 
 INT8 = 127  # the largest value
+ZERO = 128  # what stands for 0 in the kernel's unsigned inputs
 SMALLEST = 1e-12  # scale, so that zeros can be divided by it
 ROWS = 8  # oneDNN's hint for the layout; the layouts for 1 and 1024 rows were no faster at any size
 
@@ -81,11 +82,12 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in) -> (N, out)"""
-        reach = x.abs().amax(dim=-1, keepdim=True).float().clamp_min(SMALLEST)
-        rounded = (x.float() * (INT8 / reach)).round_().add_(128).to(torch.uint8)
+        reach = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True, dtype=torch.float32).clamp_min_(SMALLEST)
+        # Cut off behind the point, so half of one more rounds.
+        rounded = (x * (INT8 / reach)).add_(ZERO + 0.5).to(torch.uint8)
         # One scale for all rows is what the kernel takes: each row is scaled to +-1 and its own put back behind.
         y = torch.ops.onednn.qlinear_pointwise(
-            rounded, 1 / INT8, 128, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
+            rounded, 1 / INT8, ZERO, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
         return (y * reach).to(self.dtype)
 

@@ -37,6 +37,7 @@ def slow_engine(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 def served(engine: Engine) -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # from now on nobody is refused
         server = uvicorn.Server(uvicorn.Config(client_of(engine).app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -58,7 +59,8 @@ def test_a_reader_who_closes_a_stream_frees_the_slot(slow_engine: Engine) -> Non
     request = chat(stream=True, max_tokens=None, repetition_detection=False)
     with served(slow_engine) as url:
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=request, timeout=SECONDS) as answer:
-            next(answer.iter_bytes())
+            pieces = answer.iter_bytes()  # kept, since to forget it closes the connection
+            next(pieces)
             wait_for(slow_engine, running=1)
         wait_for(slow_engine, running=0)
     assert slow_engine.stats().free_slots == 1

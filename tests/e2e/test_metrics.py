@@ -1,0 +1,160 @@
+"""What GET /metrics of a real server says, with two workers that each take one request at a time."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from PIL import Image
+
+from tests.e2e.conftest import Server, start, stop
+from tests.e2e.test_clients import PICTURE
+from tests.http.conftest import picture_part
+from tests.http.test_metrics import CHAT, Scrape, scrape
+
+TEXT_ONLY = {"mode": "raw", "messages": [{"role": "user", "content": "on and on"}], "max_tokens": 8000}
+SECONDS = 20  # for what takes one
+MOST_TRIES = 100  # to meet a worker that is free
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("metrics")
+    config = folder / "config.yaml"
+    config.write_text("services: {paddleocr-vl: {workers: 2}}")
+    # A thread each: more would get in each other's way on two cores.
+    server = start(folder, BENTOML_CONFIG=str(config), SLOTS="1", MAX_WAITING="0", OMP_NUM_THREADS="1")
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        stop(server)
+
+
+@pytest.fixture
+def client(two_workers: Server) -> Iterator[httpx.Client]:
+    """Its one connection stays with one worker; any answers /metrics for both."""
+    with httpx.Client(base_url=two_workers.url, timeout=60, limits=httpx.Limits(max_connections=1)) as client:
+        wait_for(lambda: client.get("/health").status_code == 200)
+        yield client
+
+
+def wait_for(condition: Any) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def about_a_line() -> dict[str, Any]:
+    with Image.open(PICTURE) as page:
+        part = picture_part(page.crop((0, 0, page.width, 80)))
+    return {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "OCR:"}]}]}
+
+
+def only_x(client: httpx.Client) -> dict[str, Any]:
+    """Fields under which every token is an `x`."""
+    token = client.post("/tokenize", json={"prompt": "x"}).json()["tokens"][-1]
+    return {"logit_bias": {token: 100}}
+
+
+def test_a_whole_and_a_streamed_answer_about_one_picture(client: httpx.Client) -> None:
+    before = scrape(client)
+    whole = client.post(CHAT, json=about_a_line()).json()
+    between = scrape(client)
+    stream = client.post(CHAT, json=about_a_line() | {"stream": True, "stream_options": {"include_usage": True}})
+    after = scrape(client)
+    streamed = json.loads(stream.text.split("\n\n")[-3].removeprefix("data: "))  # before [DONE]
+
+    def more(name: str, **labels: str) -> float:
+        return after(name, **labels) - before(name, **labels)
+
+    usages = [whole["usage"], streamed["usage"]]
+    answer_tokens = sum(usage["completion_tokens"] for usage in usages)
+    assert more("vllm:prompt_tokens_total") == sum(usage["prompt_tokens"] for usage in usages)
+    assert more("vllm:generation_tokens_total") == answer_tokens
+    assert more("vllm:inter_token_latency_seconds_count") == answer_tokens - 2
+    assert more("vllm:request_success_total", finished_reason="stop") == more("vllm:request_success_total") == 2
+    assert more("vllm:time_to_first_token_seconds_count") == 2
+    assert more("vllm:e2e_request_latency_seconds_count") == 2
+    assert more("vllm:request_queue_time_seconds_count") == 2
+    assert more("paddleocr_vl:requests_total", mode="ocr") == 2
+    assert more("paddleocr_vl:picture_cache_queries_total") == 2
+    assert more("paddleocr_vl:picture_cache_hits_total") == 1
+    for name in ("paddleocr_vl:picture_pixels_total", "paddleocr_vl:vision_seconds_total"):
+        assert after(name) == between(name) > before(name)  # the second question costs no vision
+    assert after("vllm:num_requests_running") == after("vllm:kv_cache_usage_perc") == 0
+    assert {sample.labels["model_name"] for sample in after.samples if ":" in sample.name} == {"paddleocr-vl-tiny"}
+
+
+def test_a_loop_that_was_cut(client: httpx.Client) -> None:
+    before = scrape(client)
+    body = client.post(CHAT, json=TEXT_ONLY | only_x(client)).json()
+    assert body["choices"][0]["stop_reason"] == "repetition"
+    after = scrape(client)
+    for name in ("paddleocr_vl:repetition_cuts_total", "vllm:request_success_total"):
+        assert after(name) - before(name) == 1
+
+
+def test_unknown_paths_do_not_grow_it(client: httpx.Client) -> None:
+    client.get("/unknown/-1")
+    before = client.get("/metrics").text
+    for i in range(300):
+        assert client.get(f"/unknown/{i}").status_code == 404
+    after = client.get("/metrics").text
+    assert "unknown/" not in after
+    assert len(after.splitlines()) == len(before.splitlines())
+    unknown = {"handler": "/{path:path}", "status": "4xx"}
+    assert Scrape(after)("http_requests_total", **unknown) - Scrape(before)("http_requests_total", **unknown) == 300
+
+
+def test_busy_workers_are_summed_a_full_one_turns_away_and_a_killed_one_is_forgotten(
+    two_workers: Server, client: httpx.Client
+) -> None:
+    endless = TEXT_ONLY | only_x(client) | {"ignore_eos": True, "stream": True}
+    client.close()
+    with ExitStack() as stack:
+        refused = 0
+        running: list[Iterator[str]] = []
+        before = scrape_anew(two_workers)
+        for _ in range(MOST_TRIES):
+            client = stack.enter_context(httpx.Client(base_url=two_workers.url, timeout=60))
+            answer = stack.enter_context(client.stream("POST", CHAT, json=endless))
+            if answer.status_code == 200:
+                running.append(answer.iter_lines())
+                while '"content":"x' not in next(running[-1]):
+                    pass  # the role comes before the engine begins
+            else:
+                assert answer.status_code == 429
+                refused += 1
+            if len(running) == 2 and refused:
+                break
+        busy = scrape_anew(two_workers)
+        assert busy("vllm:num_requests_running") == 2
+        assert busy("vllm:kv_cache_usage_perc") == 1
+        assert busy("paddleocr_vl:rejections_total", reason="queue_full") == refused
+        assert busy("vllm:request_success_total") == before("vllm:request_success_total")
+
+        worker, *_ = psutil.Process(two_workers.process.pid).children()
+        os.kill(worker.pid, signal.SIGKILL)
+        wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+        after = scrape_anew(two_workers)
+        assert after("vllm:num_requests_running") == 1
+        assert after("vllm:prompt_tokens_total") == busy("vllm:prompt_tokens_total")
+
+    def aborted() -> bool:
+        return scrape_anew(two_workers)("vllm:request_success_total", finished_reason="abort") == 1
+
+    wait_for(aborted)
+    assert scrape_anew(two_workers)("vllm:num_requests_running") == 0
+
+
+def scrape_anew(server: Server) -> Scrape:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        return scrape(client)
