@@ -55,7 +55,10 @@ def chosen_tag(argument: str, setting: str | None) -> str:
     chosen = argument or setting
     try:
         if not chosen and "BENTOML_CONTAINERIZED" in os.environ:
-            raise SystemExit("No model is chosen. An image serves only what it is told to: set MODEL=TAG.")
+            raise SystemExit(
+                "No model is chosen. An image serves only what it is told to: set MODEL to a tag of a mounted store or "
+                "to HUB_ID@COMMIT, or build it with --arg model=TAG."
+            )
         if not chosen:
             return import_embedded(bentoml.models)
         if "/" in chosen:  # no tag has one: a hub id at a commit

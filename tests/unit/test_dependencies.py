@@ -1,22 +1,50 @@
-"""The same pins stand in three files for three tools; they must not drift apart."""
+"""The same pins stand in several files for several tools; they must not drift apart."""
 
+import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONSTRAINTS = {line.split("#")[0].strip().lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
+BENTO = re.findall(
+    r"^([\w.-]+==\S+)((?: ;.*?)?(?: \\\n +--hash=\S+)*)$", (ROOT / "requirements.bento.txt").read_text(), re.M
+)
+NOT_CONSTRAINED = {"torch", "setuptools"}  # the first has several builds, the second is pip's own business
 
 
-def test_the_bento_packs_what_the_project_pins() -> None:
-    packed = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]
-    only_scripts = {"httpx2", "huggingface-hub"}
-    assert {pin for pin in PROJECT["dependencies"] if pin.split("==")[0] not in only_scripts} == set(packed)
+def normal(pin: str) -> str:
+    name, _, version = pin.split("#")[0].strip().partition("==")
+    return f"{re.sub(r'[-_.]+', '-', name).lower()}=={version}"
+
+
+CONSTRAINTS = {normal(line) for line in (ROOT / "constraints.txt").read_text().splitlines()}
+
+
+def test_a_bento_installs_what_the_project_pins() -> None:
+    """Else: scripts/lock"""
+    pins = {pin for pin, _ in BENTO}
+    assert {normal(pin) for pin in PROJECT["dependencies"]} <= pins
+    assert {pin for pin in pins if pin.split("==")[0] not in NOT_CONSTRAINED} <= CONSTRAINTS
+
+
+def test_all_that_a_bento_installs_has_sums_but_pytorch() -> None:
+    assert [pin.split("==")[0] for pin, rest in BENTO if "--hash=sha256:" not in rest] == ["torch"]
+
+
+@pytest.mark.parametrize("build", ["cpu", "cu126"])
+def test_the_bentos_differ_in_the_build_of_pytorch_only(build: str) -> None:
+    def read(name: str) -> dict[str, Any]:
+        return dict(yaml.safe_load((ROOT / name).read_text()))
+
+    ours, expected = read(f"bentofile.{build}.yaml"), read("bentofile.yaml")
+    expected["envs"].append({"name": "UV_TORCH_BACKEND", "value": build})
+    assert ours == expected
 
 
 def test_every_pin_is_among_the_constraints() -> None:
     pins = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
-    normal = {pin.lower().replace("_", "-") for pin in pins if not pin.startswith("torch==")}
-    assert normal <= {line.replace("_", "-") for line in CONSTRAINTS}
+    assert {normal(pin) for pin in pins if not pin.startswith("torch==")} <= CONSTRAINTS

@@ -1,0 +1,289 @@
+"""The image that `bentoml containerize` makes of the CPU bento, in a real Podman. Run by scripts/test_container."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import yaml
+
+from models.store import EMBEDDED, embedded_tag
+from tests import hub
+from tests.e2e.test_clients import MODEL, assert_nearly_read, messages
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "localhost/paddleocr-vl:test"  # kept for the next run
+IMAGE_WITH_WEIGHTS = "localhost/paddleocr-vl:test-with-weights"
+STORE = "/home/bentoml/models"
+HUB_CACHE = "/home/bentoml/.cache/huggingface"
+# All that an operator can take away. Podman's own extras for --read-only are off, since Docker has none.
+CONFINED = (
+    "--read-only",
+    "--read-only-tmpfs=false",
+    "--tmpfs=/tmp",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+)
+OWNER = "2000"  # of the host's store, which BentoML lets nobody else read: so the container runs as that user
+SECONDS_TO_START = 180
+SECONDS_TO_STOP = 40  # what the README tells to give: DRAIN_SECONDS, 5 more, and some
+MOST_BYTES = 1_500_000_000  # beside the base image; PyTorch for CUDA alone has more
+
+
+def run(*command: str, **environment: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def podman(*arguments: str) -> str:
+    return run("podman", *arguments)
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """Of BentoML, with the embedded checkpoint in its store. Unlike pytest's folders one that others can read."""
+    folder = Path(tempfile.mkdtemp(prefix="paddleocr-vl-test-"))
+    folder.chmod(0o755)
+    run("scripts/import_model.py", "tiny", BENTOML_HOME=str(folder))
+    run("chown", "-R", f"{OWNER}:{OWNER}", str(folder / "models"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def build(home: Path, image: str, *options: str) -> None:
+    """As the README tells, but for the base image, and for PyTorch where a folder of wheels has it."""
+    wheels = Path(os.environ.get("PIP_FIND_LINKS", ""))
+    has_wheels = wheels.is_absolute() and wheels.is_dir()
+    bentofile: dict[str, Any] = yaml.safe_load((ROOT / "bentofile.cpu.yaml").read_text())
+    bentofile["docker"]["base_image"] = os.environ["BASE_IMAGE"]
+    if has_wheels:
+        bentofile["envs"] = [one for one in bentofile["envs"] if one["name"] != "UV_TORCH_BACKEND"]
+    else:
+        (wheels := home / "wheels").mkdir(exist_ok=True)
+    (home / "bentofile.yaml").write_text(yaml.safe_dump(bentofile))
+    bentoml = (sys.executable, "-m", "bentoml")
+    run(*bentoml, "build", "-f", str(home / "bentofile.yaml"), "--version", "test", *options, BENTOML_HOME=str(home))
+    made = (*bentoml, "containerize", "paddleocr_vl:test", "--backend", "podman", "-t", image)
+    log = run(*made, "--opt", f"volume={wheels}:/wheels:ro", BENTOML_HOME=str(home))
+    assert podman("image", "ls", "-q", image), log
+    run(*bentoml, "delete", "-y", "paddleocr_vl:test", BENTOML_HOME=str(home))
+
+
+def image_id(image: str) -> str:
+    return podman("image", "ls", "-q", "--no-trunc", image)
+
+
+@pytest.fixture(scope="module")
+def image(home: Path) -> str:
+    before = image_id(IMAGE)
+    build(home, IMAGE)
+    if before not in ("", image_id(IMAGE)):
+        subprocess.run(["podman", "rmi", before], capture_output=True, check=False)  # stays while someone runs it
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def image_with_weights(home: Path) -> Iterator[str]:
+    build(home, IMAGE_WITH_WEIGHTS, "--arg", f"model={embedded_tag()}")
+    yield IMAGE_WITH_WEIGHTS
+    podman("rmi", IMAGE_WITH_WEIGHTS)
+
+
+@dataclass
+class Container:
+    name: str
+    url: str
+
+    def state(self, field: str) -> str:
+        return podman("inspect", "--format", f"{{{{.State.{field}}}}}", self.name)
+
+    def logs(self) -> str:
+        done = subprocess.run(["podman", "logs", self.name], capture_output=True, text=True, check=True)
+        return done.stdout + done.stderr
+
+    def wait_until_ready(self) -> None:
+        end = time.monotonic() + SECONDS_TO_START
+        while True:
+            assert self.state("Status") == "running", f"the container ended:\n{self.logs()}"
+            assert time.monotonic() < end, f"the container is not ready:\n{self.logs()}"
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass  # the port is not bound yet
+            time.sleep(0.2)
+
+    def wait_until_ended(self) -> int:
+        done = subprocess.run(
+            ["podman", "wait", self.name], capture_output=True, text=True, check=True, timeout=SECONDS_TO_START
+        )
+        return int(done.stdout)
+
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="null", max_retries=0, timeout=SECONDS_TO_START)
+
+    def read_sample(self) -> None:
+        with self.client() as client:
+            answer = client.chat.completions.create(model=MODEL, messages=messages())
+        assert_nearly_read(answer.choices[0].message.content)
+
+
+@contextmanager
+def container(image: str, *options: str) -> Iterator[Container]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    name = f"paddleocr-vl-test-{port}"
+    # The host's network, since a bridge may be missing: so the port is the server's own.
+    podman("run", "-d", "--name", name, *CONFINED, "-e", "HOST=127.0.0.1", "-e", f"PORT={port}", *options, image)
+    try:
+        yield Container(name, f"http://127.0.0.1:{port}")
+    finally:
+        podman("rm", "-f", "-v", "-t", "0", name)
+
+
+@pytest.fixture(scope="module")
+def served(image_with_weights: str) -> Iterator[Container]:
+    with container(image_with_weights) as served:
+        served.wait_until_ready()
+        yield served
+
+
+def test_an_image_without_a_choice_does_not_start(image: str) -> None:
+    with container(image) as refusing:
+        assert refusing.wait_until_ended() == 1
+        assert "No model is chosen" in refusing.logs()
+
+
+def test_weights_in_the_image_are_served_without_being_asked_for(served: Container) -> None:
+    served.read_sample()
+
+
+def test_it_runs_as_an_ordinary_user_without_rights(served: Container) -> None:
+    """And needs none: it has just served."""
+    script = "grep -hE '^(Uid|Gid|Cap(Prm|Eff|Bnd)|NoNewPrivs):' /proc/[0-9]*/status | sort -u"
+    rights = {
+        line.split()[0]: set(line.split()[1:]) for line in podman("exec", served.name, "sh", "-c", script).splitlines()
+    }
+    none = {"0" * 16}
+    assert rights == {
+        "Uid:": {"1034"}, "Gid:": {"1034"}, "CapPrm:": none, "CapEff:": none, "CapBnd:": none, "NoNewPrivs:": {"1"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["/", "/app/.venv", "/home/bentoml", "/home/bentoml/bento/src"])
+def test_nothing_can_be_written_into(served: Container, place: str) -> None:
+    script = f"touch {place}/new 2>/dev/null && echo written || echo refused"
+    assert podman("exec", served.name, "sh", "-c", script) == "refused"
+
+
+def mounted(store: Path) -> tuple[str, ...]:
+    """Options for a store of the host's."""
+    return ("--user", f"{OWNER}:{OWNER}", "-v", f"{store}:{STORE}:ro", "-e", f"MODEL={embedded_tag()}")
+
+
+def test_a_model_of_the_hosts_store_is_served_from_a_read_only_mount(home: Path, image: str) -> None:
+    with container(image, *mounted(home / "models")) as serving:
+        serving.wait_until_ready()
+        serving.read_sample()
+
+
+@pytest.fixture
+def volumes() -> Iterator[dict[str, str]]:
+    """Two fresh named volumes, by where they belong."""
+    named = {STORE: "paddleocr-vl-test-models", HUB_CACHE: "paddleocr-vl-test-hub"}
+    for volume in named.values():
+        podman("volume", "create", volume)
+    yield named
+    for volume in named.values():
+        podman("volume", "rm", "-f", volume)
+
+
+def test_a_model_is_fetched_at_the_first_start_and_found_at_the_next(image: str, volumes: dict[str, str]) -> None:
+    options = ["-e", f"MODEL={hub.REPOSITORY}@{hub.COMMIT}"]
+    for place, volume in volumes.items():
+        options += ["-v", f"{volume}:{place}"]
+    with (
+        hub.serving(hub.content_of(EMBEDDED)) as source,
+        container(image, *options, "-e", f"HF_ENDPOINT={source.address}") as first,
+    ):
+        first.wait_until_ready()
+        first.read_sample()
+        assert source.sent("model.safetensors") == [0]
+    with container(image, *options, "-e", f"HF_ENDPOINT={hub.REFUSING}") as second:
+        second.wait_until_ready()
+        second.read_sample()
+
+
+def test_it_stops_within_its_grace_with_requests_in_flight(
+    served: Container, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that can finish does, one that cannot is told why. The last test of this container."""
+    with served.client() as client:
+        create = client.chat.completions.create
+        endless = create(
+            model=MODEL, messages=messages(), stream=True, extra_body={"ignore_eos": True, "max_tokens": 8000}
+        )
+        while not next(endless).choices[0].delta.content:
+            pass
+        short = create(model=MODEL, messages=messages(), stream=True)
+        next(short)
+        begin = time.monotonic()
+        with subprocess.Popen(["podman", "stop", "-t", str(SECONDS_TO_STOP), served.name], stdout=subprocess.DEVNULL):
+            pieces = [chunk.choices[0] for chunk in short]
+            with pytest.raises(openai.APIError, match="the server is shutting down"):
+                list(endless)
+        seconds = time.monotonic() - begin
+    assert pieces[-1].finish_reason == "stop"
+    assert_nearly_read("".join(piece.delta.content or "" for piece in pieces))
+    assert served.state("ExitCode") == "0", served.logs()
+    assert seconds < SECONDS_TO_STOP
+    report(capsys, f"stopped after {seconds:.1f} s, exit code 0")
+
+
+def test_weights_that_are_cut_end_the_container_with_1_and_are_named(home: Path, image: str) -> None:
+    store = home / "broken"
+    run("cp", "-a", str(home / "models"), str(store))
+    (weights,) = store.rglob("model.safetensors")
+    os.truncate(weights, 100_000)
+    with container(image, *mounted(store)) as broken:
+        assert broken.wait_until_ended() == 1
+        assert "cannot be loaded" in broken.logs()
+
+
+def test_nothing_needless_is_in_the_image(image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    script = """
+        command -v gcc git
+        ls -A /root/.cache /home/bentoml/.cache/uv /home/bentoml/bento/models /home/bentoml/bento/hf-models 2>/dev/null
+    """
+    found = podman("run", "--rm", "--entrypoint", "sh", image, "-c", f"{script} true")
+    assert [line for line in found.splitlines() if line and not line.endswith(":")] == []
+    sizes = {
+        name: int(podman("image", "inspect", "--format", "{{.Size}}", name))
+        for name in (os.environ["BASE_IMAGE"], image)
+    }
+    base, whole = sizes.values()
+    script = "du -sm /app/.venv/lib/python3*/site-packages/* /home/bentoml/bento /usr | sort -rn | head -8"
+    largest = podman("run", "--rm", "--entrypoint", "sh", image, "-c", script)
+    report(
+        capsys,
+        f"the image has {whole / 1e6:.0f} MB, {base / 1e6:.0f} of them its base; its largest parts in MiB:\n{largest}",
+    )
+    assert whole - base < MOST_BYTES
+
+
+def report(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    with capsys.disabled():
+        print(f"\n{line}")

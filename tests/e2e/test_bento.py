@@ -1,0 +1,133 @@
+"""The bento: what is in it, that it is the same each time, and that it serves without the checkout and the network."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.conftest import ROOT, Server, stop
+from tests.e2e.test_clients import MODEL, assert_nearly_read, messages
+
+CLEAN_PYTHON = ROOT / ".venv-bento" / "bin" / "python"  # made by scripts/setup_bento
+# Python reads this file at the start of every process of the server; it sees all that asks for a name or a connection.
+OFFLINE = """
+import os, socket, sys
+
+def watch(event, details):
+    if event == "socket.getaddrinfo":
+        host = details[0]
+    elif event == "socket.connect" and details[0].family != socket.AF_UNIX:
+        host = details[1][0]
+    else:
+        return
+    if host not in (None, "localhost", "127.0.0.1", "::1"):
+        with open(os.environ["CALLS"], "a") as calls:
+            print(event, host, file=calls)
+        raise OSError(f"offline: {event} {host}")
+
+sys.addaudithook(watch)
+"""
+
+
+def build(project: Path, home: Path, version: str) -> Path:
+    """The folder of a bento of `project`, built for its CPU."""
+    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+    command = [sys.executable, "-m", "bentoml", "build", "-f", "bentofile.cpu.yaml", "--version", version, str(project)]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home / "bentos" / "paddleocr_vl" / version
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bentoml")
+
+
+@pytest.fixture(scope="module")
+def bento(home: Path) -> Path:
+    return build(ROOT, home, "1")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_builds_of_the_same_files_differ_in_version_and_time_only(bento: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(ROOT, elsewhere, ignore=shutil.ignore_patterns(".*_cache", ".git", ".venv*", "build", "tests"))
+    one, other = contents(bento), contents(build(elsewhere, tmp_path / "home", "2"))
+    manifests = [yaml.safe_load(files.pop("bento.yaml")) for files in (one, other)]
+    assert [manifest.pop("version") for manifest in manifests] == ["1", "2"]
+    assert all(manifest.pop("creation_time") for manifest in manifests)
+    assert manifests[0] == manifests[1]
+    assert one == other
+
+
+def test_only_what_serving_needs_is_packed(bento: Path) -> None:
+    code = {path.name for path in (bento / "src").iterdir()}
+    assert code == {"service.py", "settings.py", "api", "engine", "models", "modes", "bentofile.yaml"}
+    kinds = {path.suffix for path in (bento / "src").rglob("*") if path.is_file()}
+    assert kinds <= {".py", ".yaml", ".json", ".jinja", ".safetensors", ".md"}
+
+
+def test_no_model_is_packed_unless_one_is_chosen(bento: Path) -> None:
+    """An image with a packed model looks nowhere else: not in a volume either."""
+    manifest = yaml.safe_load((bento / "bento.yaml").read_text())
+    assert [manifest["models"], *(service["models"] for service in manifest["services"])] == [[], []]
+
+
+def test_the_clean_environment_holds_what_the_bento_asks_for_and_no_more(bento: Path) -> None:
+    asked = dict(re.findall(r"^([\w.-]+)==([\w.+!-]+)", (bento / "env/python/requirements.txt").read_text(), re.M))
+    command = [str(CLEAN_PYTHON), "-m", "pip", "list", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    there = {normal(package["name"]): package["version"].split("+")[0] for package in json.loads(done.stdout)}
+    tools = {"pip", "uv"}
+    brought_by_torch = {name for name in there if re.match(r"nvidia-(?!ml-py)|cuda-|triton", name)}
+    assert {name: version for name, version in there.items() if name not in tools | brought_by_torch} == asked
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("named_by", ["folder", "tag"])
+def test_a_bento_serves_in_a_clean_environment_without_the_network(
+    home: Path, bento: Path, tmp_path: Path, named_by: str
+) -> None:
+    if named_by == "folder":  # alone, with an empty store
+        shutil.copytree(bento, tmp_path / "alone")
+        served, store = str(tmp_path / "alone"), tmp_path / "bentoml"
+    else:
+        served, store = "paddleocr_vl:latest", home
+    calls = tmp_path / "calls"
+    server = serve_offline(served, store, tmp_path, calls)
+    try:
+        server.wait_until_ready()
+        answer = server.client().chat.completions.create(model=MODEL, messages=messages())
+        assert_nearly_read(answer.choices[0].message.content)
+    finally:
+        stop(server)
+    assert not calls.exists(), calls.read_text()
+
+
+def serve_offline(bento: str, store: Path, folder: Path, calls: Path) -> Server:
+    """`calls` will tell of each try to reach another machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    (folder / "offline").mkdir()
+    (folder / "offline" / "sitecustomize.py").write_text(OFFLINE)
+    environment = {"PYTHONPATH": str(folder / "offline"), "CALLS": str(calls), "BENTOML_HOME": str(store)}
+    command = [str(CLEAN_PYTHON), "-m", "bentoml", "serve", bento, "--host", "127.0.0.1", "--port", port]
+    log = folder / "log"
+    with log.open("wb") as out:
+        environment = os.environ | {"BENTOML_DO_NOT_TRACK": "True"} | environment
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
+    return Server(f"http://127.0.0.1:{port}", process, log)
