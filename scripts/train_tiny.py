@@ -321,8 +321,8 @@ class TrainingAttention:
         self.count, self.first_row, self.picture = count, first_row, picture
         self.seen: dict[int, Tensor] = {}  # layer -> (B, T, C) probabilities of the answer rows on the picture
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (x.unflatten(0, (self.count, -1)).transpose(1, 2) for x in (q, k, v))
+    def __call__(self, layer: int, q: Tensor, kv: Tensor) -> Tensor:
+        q, k, v = (x.unflatten(0, (self.count, -1)).transpose(1, 2) for x in (q, *kv.chunk(2, dim=1)))
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         if layer in self.GUIDED_HEAD:

@@ -1,0 +1,175 @@
+"""The files of deploy/ under the tools that read them: each is taken as it is, and says what it must."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from settings import Settings, load_settings
+from tests.deploy.conftest import DEPLOY, compose_services, tool, write_site
+from tests.e2e.conftest import ROOT
+
+UNIT = "paddleocr-server.service"
+CONTAINER = "paddleocr-vl.container"
+VOLUMES = {("volume", "/home/bentoml/models"), ("volume", "/home/bentoml/.cache/huggingface")}  # as the image has them
+MOST_EXPOSED = 3.0  # of the 10 that systemd-analyze gives a service without any bounds
+SECONDS_TO_STOP = Settings().drain_seconds + 5  # service.SECONDS_TO_END
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    """What Docker Compose makes of its file, with all profiles."""
+    return compose_services()
+
+
+@pytest.fixture(scope="module")
+def unit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The systemd unit, as if this checkout lay in /opt: its program must be there."""
+    text = (DEPLOY / UNIT).read_text()
+    path = tmp_path_factory.mktemp("systemd") / UNIT
+    path.write_text(text.replace("/opt/paddleocr-vl-server", str(ROOT)))
+    return path
+
+
+def generated(folder: Path, *drop_ins: str) -> str:
+    """The service that Quadlet makes."""
+    for name in CONTAINER, "paddleocr-server.env", *drop_ins:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text((DEPLOY / name).read_text())
+    return tool("quadlet", "-dryrun", QUADLET_UNIT_DIRS=str(folder)).stdout.partition("---\n")[2]
+
+
+def values(service: str, name: str) -> list[str]:
+    return re.findall(rf"^{name}=(.*)$", service, re.MULTILINE)
+
+
+def options(service: str) -> list[str]:
+    """Of the `podman run` that starts it."""
+    (line,) = values(service, "ExecStart")
+    return shlex.split(line)
+
+
+def verify(service: Path) -> None:
+    """What systemd does not know it only warns of."""
+    told = tool("systemd-analyze", "verify", "--man=no", service)
+    assert told.stdout + told.stderr == ""
+
+
+def kept(kind: str, file: Path) -> Any:
+    return json.loads(tool("python", ROOT / "tests" / "deploy" / "read_back.py", kind, file).stdout)
+
+
+def assert_kept(ours: Any, kept: Any, path: str = "") -> None:
+    """All that we wrote came back; defaults that were filled in do not matter."""
+    if isinstance(ours, dict):
+        for name, value in ours.items():
+            assert name in kept, f"{path}/{name} is not known"
+            assert_kept(value, kept[name], f"{path}/{name}")
+    elif isinstance(ours, list):
+        for index, (value, back) in enumerate(zip(ours, kept, strict=True)):
+            assert_kept(value, back, f"{path}/{index}")
+    else:
+        assert ours == kept, path
+
+
+def test_compose_serves_on_a_cpu_or_a_gpu(compose: dict[str, Any]) -> None:
+    cpu, gpu = compose["cpu"], compose["gpu"]
+    assert (cpu["profiles"], gpu["profiles"]) == (["cpu"], ["gpu"])
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
+    assert "reservations" not in cpu["deploy"]["resources"]
+    for service in cpu, gpu:
+        assert service["restart"] == "unless-stopped"
+        assert service["read_only"]
+        assert int(service["deploy"]["resources"]["limits"]["memory"]) == 8 * 2**30
+        assert "/readyz" in service["healthcheck"]["test"][-1]
+        assert {(volume["type"], volume["target"]) for volume in service["volumes"]} == VOLUMES
+
+
+@pytest.mark.parametrize("drop_ins", [(), ("paddleocr-vl.container.d/gpu.conf",)], ids=["cpu", "gpu"])
+def test_quadlet_makes_a_service_that_systemd_takes(tmp_path: Path, drop_ins: tuple[str, ...]) -> None:
+    service = tmp_path / "paddleocr-vl.service"
+    text = generated(tmp_path, *drop_ins)
+    service.write_text(text.replace("/usr/bin/podman", "/bin/true"))  # which need not be installed to be named
+    verify(service)
+    given = options(text)
+    assert f"localhost/paddleocr-vl:{'gpu' if drop_ins else 'cpu'}" in given
+    assert ("nvidia.com/gpu=all" in given) == bool(drop_ins)
+
+
+def test_quadlet_and_compose_ask_for_the_same_health(tmp_path: Path, compose: dict[str, Any]) -> None:
+    """Quadlet took a command's last quote for one around all of it, Podman a list with "CMD" for a line of words."""
+    given = options(generated(tmp_path))
+    assert ["CMD", *json.loads(given[given.index("--health-cmd") + 1])] == compose["cpu"]["healthcheck"]["test"]
+
+
+def test_the_systemd_unit_is_taken_and_hardened(unit: Path) -> None:
+    verify(unit)
+    told = tool("systemd-analyze", "security", "--offline=true", "--no-pager", unit).stdout
+    exposed = re.search(r"Overall exposure level for .*: ([\d.]+)", told)
+    assert exposed, told
+    assert float(exposed[1]) <= MOST_EXPOSED
+
+
+def test_nobody_is_stopped_before_it_has_drained(tmp_path: Path, compose: dict[str, Any]) -> None:
+    service = generated(tmp_path)
+    given = options(service)
+    pod = next(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    waits = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert int(given[given.index("--stop-timeout") + 1]) > SECONDS_TO_STOP
+    assert int(values(service, "TimeoutStopSec")[0]) > int(given[given.index("--stop-timeout") + 1])
+    assert int(values((DEPLOY / UNIT).read_text(), "TimeoutStopSec")[0]) > SECONDS_TO_STOP
+    assert pod["terminationGracePeriodSeconds"] > waits + SECONDS_TO_STOP
+    for each in compose.values():
+        assert int(each["stop_grace_period"].removesuffix("s")) > SECONDS_TO_STOP
+
+
+def test_the_environment_file_tells_the_settings_defaults() -> None:
+    lines = re.findall(r"^#([A-Z_]+)=(.*)$", (DEPLOY / "paddleocr-server.env").read_text(), re.MULTILINE)
+    assert lines
+    assert {name.lower() for name, _ in lines} <= set(Settings.model_fields)
+    assert load_settings(dict(lines)) == Settings()
+
+
+def test_nginx_takes_its_file_with_and_without_tls(tmp_path: Path) -> None:
+    for tls in True, False:
+        folder = tmp_path / str(tls)
+        folder.mkdir()
+        site = write_site(folder, ["127.0.0.1:8001", "127.0.0.1:8002"], tls)
+        told = tool("nginx", "-t", "-c", site.configuration, "-e", folder / "error.log")
+        assert "test is successful" in told.stderr
+        assert "[warn]" not in told.stderr
+
+
+def test_kubernetes_takes_its_file() -> None:
+    """From the oldest version of the API that the tool knows to the newest."""
+    for version in "1.25", "1.37":
+        told = tool("kubernetes-validate", "--strict", "-k", version, DEPLOY / "kubernetes.yaml").stdout
+        assert told.count("passed") == 3, told
+
+
+def test_keda_knows_every_field_of_its_file() -> None:
+    file = DEPLOY / "keda.yaml"
+    assert_kept(yaml.safe_load(file.read_text()), kept("keda", file))
+
+
+def test_grafana_knows_every_field_of_the_dashboard() -> None:
+    file = DEPLOY / "grafana.json"
+    assert_kept(json.loads(file.read_text()), kept("grafana", file))
+
+
+def test_prometheus_takes_its_file_and_the_queries_of_the_dashboard_and_of_the_autoscaler(tmp_path: Path) -> None:
+    tool("promtool", "check", "config", DEPLOY / "prometheus.yml")
+    panels = json.loads((DEPLOY / "grafana.json").read_text())["panels"]
+    queries = [target["expr"].replace("$__rate_interval", "1m") for panel in panels for target in panel["targets"]]
+    triggers = yaml.safe_load((DEPLOY / "keda.yaml").read_text())["spec"]["triggers"]
+    queries += [trigger["metadata"]["query"] for trigger in triggers]
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    assert f"{len(queries)} rules found" in tool("promtool", "check", "rules", file).stdout
