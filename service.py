@@ -20,6 +20,8 @@ import psutil
 from pydantic import BaseModel
 
 from api.app import create_app
+from api.decoders import Decoders
+from api.logs import formatter
 from api.serving import Serving
 from engine.engine import Engine
 from engine.threads import background_pool
@@ -31,13 +33,14 @@ logger = logging.getLogger("bentoml.paddleocr_vl")
 
 SUPERVISOR = "PADDLEOCR_VL_SUPERVISOR"  # process id of the parent of the workers
 LONGEST_REQUEST = 3600  # seconds; BentoML's own default of 60 would cut long answers off
-PICTURE_THREADS = 4  # that fetch and open pictures and documents
+PICTURE_THREADS = 4  # that fetch pictures and documents and have them decoded, each by a process apart
 # What the bentofiles cannot say. Under no name that BentoML knows, Debian is spared the compiler and git that it adds.
 # The folders are made for the image's ordinary user, so that it may write into fresh volumes.
 IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="").run(
     "cd /home/bentoml && install -d -o bentoml -g bentoml bentos envs models tmp .cache .cache/huggingface"
 )
 SECONDS_TO_END = 5  # after DRAIN_SECONDS, for the last bytes to reach their clients
+SECONDS_TO_TELL = 2  # why the engine died, to whoever asks for the health of its worker, before that ends
 
 
 class Arguments(BaseModel):
@@ -104,9 +107,12 @@ def tell_parent(number: signal.Signals) -> None:
 
 def show_logs() -> None:
     """What the packages log goes where BentoML's own does; else Python shows their warnings only, without a time."""
-    logging.getLogger("bentoml").setLevel(settings.log_level.upper())
+    bentoml_logger = logging.getLogger("bentoml")
+    bentoml_logger.setLevel(settings.log_level.upper())
+    for handler in bentoml_logger.handlers:  # which serve uvicorn and everybody else as well
+        handler.setFormatter(formatter(settings.log_format))
     for package in ("api", "engine"):
-        logging.getLogger(package).parent = logging.getLogger("bentoml")
+        logging.getLogger(package).parent = bentoml_logger
 
 
 class Ending:
@@ -124,6 +130,7 @@ class Ending:
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(2, "ending")  # for one that waits and one in a hurry
         self._draining: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._servers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number in self._servers:
             self._loop.add_signal_handler(number, self._on_signal, number)
@@ -143,6 +150,25 @@ class Ending:
         tell_parent(signal.SIGUSR1)
         logger.info("Draining: running requests have %g seconds.", grace)
         await asyncio.wait({self._loop.run_in_executor(self._threads, self._engine.shutdown, grace), *self._requests})
+        self._hand_over()
+
+    def make_room(self) -> None:
+        """End the worker, whose engine died, so that BentoML starts another. From any thread."""
+
+        def begin() -> None:
+            self._leaving = self._loop.create_task(self._leave())
+
+        self._loop.call_soon_threadsafe(begin)
+
+    async def _leave(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_TELL + SECONDS_TO_END)
+        await asyncio.sleep(SECONDS_TO_TELL)
+        if self._requests:
+            await asyncio.wait([*self._requests])
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let the HTTP server end as it would have."""
         for number, server in self._servers.items():
             self._loop.remove_signal_handler(number)
             signal.signal(number, server)
@@ -155,7 +181,15 @@ if settings.transformers_cache:
 show_logs()
 arguments = bentoml.use_arguments(Arguments)
 tag = chosen_tag(arguments.model, settings.model)
-app = create_app(settings.max_request_bytes)
+app = create_app(
+    settings.max_request_bytes,
+    body_seconds=settings.body_seconds,
+    keys=settings.keys(),
+    metrics_open=settings.metrics_open,
+    rate_limit=settings.rate_limit,
+    cors_origins=settings.cors_origins,
+    exporter=settings.exporter,
+)
 listen_to_workers()
 
 
@@ -167,6 +201,8 @@ listen_to_workers()
     traffic={"timeout": LONGEST_REQUEST},
     http={"host": settings.host, "port": settings.port},
     metrics={"enabled": False},  # its own would name every path ever asked for; the API has /metrics
+    logging={"access": {"enabled": False}},  # the API writes a line a request
+    tracing={"excluded_urls": ".*"},  # the API has spans of its own, and this would cost time where nobody collects any
 )
 @bentoml.asgi_app(app, path="/")
 class PaddleOCRVLService:
@@ -180,6 +216,9 @@ class PaddleOCRVLService:
         worker = bentoml.server_context.worker_index
         if name == EMBEDDED_NAME:
             logger.warning("Serving the embedded checkpoint, %s: it reads small clean English print only.", name)
+        self.decoders = Decoders(
+            PICTURE_THREADS, settings.decode_seconds, settings.max_image_pixels, settings.max_image_bytes
+        )
         self.engine = Engine(settings.engine_config(Path(checkpoint.path), worker or 1), on_failure=self._on_failure)
         app.state.serving = Serving(
             self.engine,
@@ -189,28 +228,37 @@ class PaddleOCRVLService:
             settings.served_model_names,
             settings.strict_model_names,
             settings.strict_fields,
+            settings.log_texts,
+            settings.request_seconds,
+            decoder=self.decoders,
         )
-        self.engine.start()
+        self.ending: Ending | None = None
         if worker is not None:  # in another's process, neither signals nor loop are ours
-            Ending(self.engine, app.state.requests)
+            self.ending = Ending(self.engine, app.state.requests)
             asyncio.get_running_loop().set_default_executor(background_pool(PICTURE_THREADS, "pictures"))
+        self.engine.start()
+        self.decoders.start()
 
     async def __is_ready__(self) -> bool:
-        return self.engine.state == "ready"
+        return self.engine.trouble is None
 
     async def __is_alive__(self) -> bool:
-        return self.engine.state not in ("failed", "dead")
+        return not self.engine.lost
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def stop_engine(self) -> None:
         self.engine.shutdown(0)  # the HTTP server has seen the last request off
+        self.decoders.close()
 
     def _on_failure(self, error: BaseException) -> None:
-        """A model that cannot be loaded ends the server; a thread that died leaves health and probes to tell."""
+        """A model that cannot be loaded ends the server; after a thread that died, another worker takes over."""
         if self.engine.state == "failed":
             logger.critical("The model %s cannot be loaded: %s", tag, error)
             tell_parent(signal.SIGUSR2)
             os._exit(1)
+        if self.ending is not None:
+            logger.critical("The engine died, and its worker ends: %s", error)
+            self.ending.make_room()
 
 
 def served_name(model: bentoml.Model) -> str:

@@ -6,10 +6,22 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
+from api.auth import Keys, parse_keys
 from api.fetching import FetchLimits
 from api.image_loading import Limits
+from api.logs import LogFormat
+from api.tracing import Exporter
 from engine.config import EngineConfig
 
 
@@ -55,8 +67,34 @@ def _split(value: Any) -> Any:
     return [name for part in value.split(",") if (name := part.strip())] if isinstance(value, str) else value
 
 
+def _are_keys(value: SecretStr) -> SecretStr:
+    parse_keys(value.get_secret_value())
+    return value
+
+
+def _has_keys(value: Path) -> Path:
+    try:
+        Keys(value)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"Use a file that can be read: {error}") from None
+    return value
+
+
+def _are_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(origin == "*" or re.fullmatch(r"https?://[^/\s]+", origin) for origin in value):
+        raise ValueError("Use origins such as https://example.org, without a path, or *")
+    return value
+
+
+def _is_web_address(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]\S*", value):
+        raise ValueError("Use an address such as http://localhost:4318")
+    return value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Folder = Annotated[Path, AfterValidator(_is_folder)]
+SECRET = {"api_keys"}
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
 
@@ -81,8 +119,39 @@ class Settings(BaseModel):
         le=64,
         description="processes with a model each; on GPUs, one for each ([below](#several-gpus))",
     )
+    api_keys: Annotated[SecretStr, AfterValidator(_are_keys)] | None = Field(
+        default=None,
+        description="keys of which clients must send one as `Authorization: Bearer SECRET`: `NAME:SECRET`, separated "
+        "by commas; unset, and no file: anybody may ask ([more](SECURITY.md))",
+    )
+    api_keys_file: Annotated[Path, AfterValidator(_has_keys)] | None = Field(
+        default=None, description="a file with a key a line instead, read again when it changes"
+    )
+    metrics_open: bool = Field(default=False, description="`/metrics` needs no key")
+    rate_limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="requests a minute of one key, or of one address where there are no keys; more get 429 with "
+        "`Retry-After`",
+    )
+    cors_origins: Annotated[Names, AfterValidator(_are_origins)] = Field(
+        default=(), description="origins of web pages whose scripts may ask, or `*`; separated by commas"
+    )
     log_level: LogLevel = Field(
         default="info", description="the least that is logged: `critical`, `error`, `warning`, `info` or `debug`"
+    )
+    log_format: LogFormat = Field(default="text", description="`text`, or `json`: an object a line")
+    log_texts: bool = Field(
+        default=False,
+        description="a request's line holds what was asked and answered, cut to 2000 characters each",
+    )
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_is_web_address)] | None = Field(
+        default=None,
+        description="where a trace of each request is sent by OTLP over HTTP, such as `http://localhost:4318`; "
+        "OpenTelemetry's other variables work too",
+    )
+    otel_traces_exporter: Literal["otlp", "console", "none"] | None = Field(
+        default=None, description="`console` writes traces to the log's stream; unset: `otlp` where there is an address"
     )
     reload: bool = Field(default=False, description="`scripts/serve` starts anew when a file changes, for development")
     cuda_visible_devices: Annotated[str, AfterValidator(_are_gpus)] | None = Field(
@@ -116,7 +185,23 @@ class Settings(BaseModel):
         description="requests that run at once; unset: by memory, at most 8 on a CPU, 64 on a GPU",
     )
     max_waiting: int = Field(
-        default=256, ge=0, description="requests that wait beyond those; one more gets 429 with `Retry-After`"
+        default=256,
+        ge=0,
+        description="requests that wait beyond those; one more gets 429 with `Retry-After`. A quarter more may wait of "
+        "clients that have none there yet, as of the next",
+    )
+    max_waiting_bytes: int = Field(
+        default=2**30,
+        ge=1,
+        description="memory that pictures may take until they are read, from their encoded bytes to the model's "
+        "input; more gets 429 with `Retry-After`, unless nothing else waits",
+    )
+    request_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="from a request's arrival to its answer's end; after them 504. A client may ask for less by the "
+        "header `x-request-timeout`, in seconds",
     )
     picture_cache_bytes: int = Field(
         default=256 * 2**20,
@@ -138,8 +223,18 @@ class Settings(BaseModel):
         default=False, description="a field that the server does not know is 400, not just named in `x-ignored-fields`"
     )
     max_request_bytes: int = Field(default=128 * 2**20, ge=1, description="of a request's body; more is 413")
+    body_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="between two pieces of a body, and before it must have come at 1000 bytes a second; more is 408",
+    )
     max_image_bytes: int = Field(default=20 * 2**20, ge=1, description="of a picture or document")
     max_image_pixels: int = Field(default=50_000_000, ge=1, description="of a decoded picture")
+    decode_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        description="for a picture or page to be decoded, in a process apart that is ended when they are over",
+    )
     max_images: int = Field(default=16, ge=1, description="pictures and documents in one request")
     max_pages: int = Field(default=64, ge=1, description="of one document")
     fetch_seconds: float = Field(default=20.0, gt=0, description="for a picture given by its address")
@@ -162,6 +257,23 @@ class Settings(BaseModel):
             raise ValueError(f"WORKERS is {self.workers} and DEVICE one GPU, {self.device}. Use DEVICE=cuda or auto")
         return self
 
+    @model_validator(mode="after")
+    def _keys_have_one_place(self) -> Self:
+        if self.api_keys is not None and self.api_keys_file is not None:
+            raise ValueError("API_KEYS and API_KEYS_FILE are both set. Leave one out")
+        return self
+
+    def keys(self) -> Keys | None:
+        if self.api_keys_file is not None:
+            return Keys(self.api_keys_file)
+        return None if self.api_keys is None else Keys(self.api_keys.get_secret_value())
+
+    @property
+    def exporter(self) -> Exporter | None:
+        """Of spans."""
+        chosen = self.otel_traces_exporter or ("otlp" if self.otel_exporter_otlp_endpoint else "none")
+        return None if chosen == "none" else chosen
+
     def limits(self) -> Limits:
         fetching = FetchLimits(
             self.max_image_bytes, self.fetch_seconds, self.max_redirects, self.allowed_hosts, self.media_folder
@@ -178,6 +290,7 @@ class Settings(BaseModel):
             self.max_model_len,
             self.slots,
             self.max_waiting,
+            self.max_waiting_bytes,
             self.picture_cache_bytes,
             self.gpu_memory_limit,
             worker - 1,
@@ -195,4 +308,6 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         said = fault["msg"].removeprefix("Value error, ")
         if not fault["loc"]:
             raise SettingsError(f"{said}.") from None
-        raise SettingsError(f"Setting {str(fault['loc'][0]).upper()} has value {fault['input']!r}. {said}.") from None
+        name = str(fault["loc"][0])
+        shown = "a value that is not shown" if name in SECRET else f"value {fault['input']!r}"
+        raise SettingsError(f"Setting {name.upper()} has {shown}. {said}.") from None

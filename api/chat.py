@@ -1,33 +1,53 @@
 """The chat route: from a validated request to its answer. Whoever leaves cancels the generation."""
 
 import asyncio
+import itertools
 import logging
+import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, MutableMapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.completion import Completion
-from api.errors import invalid, translated
+from api.errors import ApiError, invalid, translated
 from api.extracting import node_to_fill, structure_to_hold
-from api.image_loading import Limits, load_pictures
+from api.image_loading import Decoder, Limits, load_pictures
 from api.reading import Page, Reading
 from api.sampling import bounds, sampling, structure_of
-from api.schema import ChatCompletion, ChatRequest, FilePart, ImagePart, Message, PictureOptions, TextPart, ignored
+from api.schema import (
+    ChatRequest,
+    FilePart,
+    ImagePart,
+    Message,
+    PictureOptions,
+    TextPart,
+    TokenizeRequest,
+    ignored,
+)
 from api.serving import Serving
 from engine.engine import Engine, Hold
 from engine.errors import EngineError
+from engine.request import Deadline
 from modes.choose import Detail, Task, Turn, choose
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 IGNORED = "x-ignored-fields"
-DISCONNECT_POLL = 0.1  # seconds
-MOST_REPORTED = 1000  # unknown fields in the log
+TIMEOUT = "x-request-timeout"
+"""A header: seconds from a request's arrival to its answer's end.
+
+The time-out that OpenAI's clients tell in a header of their own is of a pause in reading: streams may last longer.
+"""
+READER_SECONDS = 60.0  # that a stream waits for a client that reads nothing, as nginx's send_timeout
+MOST_REPORTED = 1000  # unknown fields of a request, and in the log
+MOST_OF_A_NAME = 100  # characters of such a field's, which the log and the memory hold
 
 
 async def answer(body: ChatRequest, request: Request, serving: Serving) -> Response:
@@ -35,19 +55,46 @@ async def answer(body: ChatRequest, request: Request, serving: Serving) -> Respo
     started = time.monotonic()
     serving.check_model(body.model)
     headers = unknown_fields(body, serving)
+    deadline = deadline_of(request, serving)
     try:
-        hold = serving.engine.hold()
+        hold = serving.engine.hold(body.n, request.state.client, deadline)
         try:
-            turns = await load_turns(body.messages, serving.limits)
-            completion = await begin(body, task_of(body, turns), serving, hold, started)
+            completion = await unless_gone(request, prepared(body, serving, hold, started))
         except BaseException:
             hold.release()
             raise
+        request.state.completion = completion  # for the log's line on the request, and its trace
+        if body.stream:
+            return Stream(completion, headers)
+        whole = await unless_gone(request, completion.whole())
     except EngineError as error:
         raise translated(error) from error
-    if body.stream:
-        return Stream(completion, headers)
-    return await unless_gone(request, completion.whole(), headers)
+    return Response(whole.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def deadline_of(request: Request, serving: Serving) -> Deadline | None:
+    """The earlier of the server's own and the one that the client asks for, from the request's arrival on."""
+    seconds = serving.request_seconds
+    asked = request.headers.get(TIMEOUT)
+    if asked is not None:
+        try:
+            own = float(asked)
+        except ValueError:
+            own = math.nan
+        if not 0 < own < math.inf:
+            raise invalid(f"{TIMEOUT} is {asked!r:.80}; it must be seconds, such as 30 or 2.5", TIMEOUT)
+        seconds = min(own, seconds or own)
+    return None if seconds is None else Deadline(request.state.arrived + seconds, seconds)
+
+
+async def prepared(body: ChatRequest, serving: Serving, hold: Hold, started: float) -> Completion:
+    """As `begin`, from the messages on, unless `hold` ends meanwhile."""
+
+    async def work() -> Completion:
+        turns = await load_turns(body.messages, serving.limits, serving.decoder, hold)
+        return await begin(body, task_of(body, turns), serving, hold, started)
+
+    return await hold.unless_ended(asyncio.create_task(work()))
 
 
 def task_of(body: ChatRequest, turns: list[Turn]) -> Task:
@@ -80,7 +127,9 @@ async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold, sta
             raise invalid("the answer to several pages has no structure; send the pages one by one", held.param)
         task = replace(task, finished=False)  # what a structure says is finished
     params = sampling(body, task, held, engine.defaults)
-    asked = pages(task, body.mm_processor_kwargs, engine)
+    again = node is not None or (body.n > 1 and len(task.prompts) > 1)
+    asked = pages(task, body.mm_processor_kwargs, engine, again=again)
+    task = replace(task, prompts=[])  # whose pictures nothing else should hold
     generations = await asked[0].submit(engine, params, hold)
     readings = [
         Reading(engine, asked, generation, own, hold) for generation, own in zip(generations, params, strict=True)
@@ -89,12 +138,29 @@ async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold, sta
     return Completion(serving, body, task, readings, node, hold, started)
 
 
-def pages(task: Task, asked: PictureOptions, engine: Engine) -> list[Page]:
+def pages(task: Task, asked: PictureOptions, engine: Engine, *, again: bool = False) -> list[Page]:
     """The prompts of a task with the size that each picture may have. Raises EngineUnavailable."""
     own = engine.bounds
     return [
-        Page(prompt, [bounds(asked, picture.detail, own) for picture in prompt.pictures]) for prompt in task.prompts
+        Page(prompt, [bounds(asked, picture.detail, own) for picture in prompt.pictures], again)
+        for prompt in task.prompts
     ]
+
+
+async def prompt_tokens(body: TokenizeRequest, request: Request, serving: Serving) -> list[int]:
+    """Of a conversation, as its answer would begin; of a document, of all pages. Raises ApiError, EngineError."""
+    engine = serving.engine
+    hold = engine.hold(client=request.state.client)
+
+    async def tokens() -> list[int]:
+        task = choose(await load_turns(body.messages or [], serving.limits, serving.decoder, hold))
+        asked = pages(task, body.mm_processor_kwargs, engine)
+        return [token for page in asked for token in await page.tokens(engine)]
+
+    try:
+        return await unless_gone(request, hold.unless_ended(asyncio.create_task(tokens())))
+    finally:
+        hold.release()
 
 
 class Stream(StreamingResponse):
@@ -107,27 +173,58 @@ class Stream(StreamingResponse):
         self._completion = completion
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def in_time(message: MutableMapping[str, Any]) -> None:
+            try:
+                async with asyncio.timeout(READER_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                raise StalledReaderError from None
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, in_time)
+        except StalledReaderError:  # without an end of the body, the connection is closed
+            logger.info("A client has read nothing of its stream for %g s", READER_SECONDS)
         finally:
             self._completion.abort()
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, ChatCompletion], headers: dict[str, str]) -> Response:
-    """The outcome of `work`, which is cancelled when the client leaves: a handler is not told of that by itself."""
-    task = asyncio.create_task(work)
+class StalledReaderError(Exception):
+    """What is sent is not taken."""
+
+
+class ClientGoneError(ApiError):
+    """Nobody reads this; the number is nginx's, for the log and the metrics."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "the client has left")
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The outcome of `work`, which is cancelled when the client leaves: a handler is not told of that by itself.
+
+    Raises ClientGoneError, or as `work`.
+    """
+    task, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
     try:
-        while not (await asyncio.wait({task}, timeout=DISCONNECT_POLL))[0]:
-            if await request.is_disconnected():
-                return Response(status_code=499)  # nobody reads it; nginx's number for a client that left
-        return Response(task.result().model_dump_json(), media_type="application/json", headers=headers)
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError
+        return task.result()
     finally:
         task.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the client leaves; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def unknown_fields(body: ChatRequest, serving: Serving) -> dict[str, str]:
     """The header that names what is ignored, each name also once in the log. Raises ApiError where that is an error."""
-    names = sorted({name.encode("ascii", "replace").decode() for name in ignored(body)})
+    some = itertools.islice(ignored(body), MOST_REPORTED)
+    names = sorted({name[:MOST_OF_A_NAME].encode("ascii", "replace").decode() for name in some})
     if not names:
         return {}
     if serving.strict_fields:
@@ -135,15 +232,23 @@ def unknown_fields(body: ChatRequest, serving: Serving) -> dict[str, str]:
     new = [name for name in names if name not in serving.reported]
     if new and len(serving.reported) < MOST_REPORTED:
         serving.reported.update(new)
-        logger.warning("Requests hold fields that are ignored: %s", ", ".join(new))
-    return {IGNORED: "".join(c if c.isprintable() else "?" for c in ", ".join(names))[:1000]}
+        logger.warning("Requests hold fields that are ignored: %s", _one_line(new))
+    return {IGNORED: _one_line(names)}
 
 
-async def load_turns(messages: list[Message], limits: Limits) -> list[Turn]:
-    """The conversation with its pictures, read off the event loop. Raises ApiError."""
-    count = sum(not isinstance(part, TextPart) for message in messages for part in message.content)
-    if count > limits.max_images:
-        raise invalid(f"the request holds {count} pictures; {limits.max_images} are the most", "messages")
+def _one_line(names: list[str]) -> str:
+    return "".join(c if c.isprintable() else "?" for c in ", ".join(names))[:1000]
+
+
+async def load_turns(messages: list[Message], limits: Limits, decoder: Decoder, hold: Hold) -> list[Turn]:
+    """The conversation with its pictures, read off the event loop; `hold` counts their bytes.
+
+    Raises ApiError, QueueFull.
+    """
+    parts = [part for message in messages for part in message.content if not isinstance(part, TextPart)]
+    if len(parts) > limits.max_images:
+        raise invalid(f"the request holds {len(parts)} pictures; {limits.max_images} are the most", "messages")
+    hold.take(sum(len(_reference(part)[0]) for part in parts))
     turns = []
     for i, message in enumerate(messages):
         texts, pictures = [], []
@@ -152,7 +257,9 @@ async def load_turns(messages: list[Message], limits: Limits) -> list[Turn]:
                 texts.append(part.text)
                 continue
             reference, field, detail = _reference(part)
-            loaded = await load_pictures(reference, f"messages.{i}.content.{j}.{field}", limits)
+            param = f"messages.{i}.content.{j}.{field}"
+            loaded = await load_pictures(reference, param, limits, decoder, hold.turn())
+            hold.take(max(picture.bytes for picture in loaded))
             pictures += [replace(picture, detail=detail) for picture in loaded]
         role = "system" if message.role == "developer" else message.role
         turns.append(Turn(role, "\n".join(texts), pictures))

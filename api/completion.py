@@ -4,10 +4,11 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
-from api import sse
+from api import logs, sse
 from api.errors import ApiError, translated, unexpected
 from api.extracting import Extraction
 from api.metrics import End
@@ -26,13 +27,14 @@ from api.schema import (
     OcrWord,
     PromptTokensDetails,
     StreamOptions,
+    TextPart,
     TokenLogprob,
     TopLogprob,
     Usage,
 )
 from api.serving import Serving
 from engine.engine import Hold
-from engine.errors import EngineError
+from engine.errors import DeadlineExceeded, EngineError
 from engine.request import Token, TokenEvent
 from modes.choose import Task
 from modes.finish import finisher_of
@@ -173,16 +175,20 @@ class Completion:
         self._progress = [Progress(serving, body, task, answer, reading) for answer, reading in pairs]
         self._silent = set(range(len(readings)))  # answers without a token so far
         self._open = set(self._silent)  # answers without an end so far
+        self._ends: dict[int, End] = {}
+        self._began: float | None = None  # when the first token of all came
 
     def _count(self, index: int, event: TokenEvent) -> None:
         if index in self._silent:
             self._silent.remove(index)
+            self._began = self._began or time.monotonic()
             self._serving.metrics.began(time.monotonic() - self._started)
         if event.finish_reason is not None:
             self._end({index}, event.finish_reason)
 
     def _end(self, indices: set[int], end: End) -> None:
-        for _ in indices & self._open:
+        for index in indices & self._open:
+            self._ends[index] = end
             self._serving.metrics.ended(end, time.monotonic() - self._started)
         self._open -= indices
 
@@ -210,13 +216,12 @@ class Completion:
                         ocr=progress.report(),
                     )
         except Exception as error:
-            self._end(self._open, "error")
+            self._end(self._open, _end_of(error))
             if isinstance(error, EngineError):
                 raise translated(error) from error
             raise
         finally:
             self.abort()
-            self._log()
         return ChatCompletion(
             id=self.id,
             created=self.created,
@@ -242,7 +247,7 @@ class Completion:
             if self._options.include_usage:
                 yield sse.event(self._body_of([], self._usage()).model_dump())
         except (EngineError, ApiError) as error:
-            self._end(self._open, "error")
+            self._end(self._open, _end_of(error))
             yield sse.event((error if isinstance(error, ApiError) else translated(error)).body)
         except Exception as error:  # the response has begun: only an event can still say so
             logger.error("%s failed", self.id, exc_info=error)
@@ -250,7 +255,6 @@ class Completion:
             yield sse.event(unexpected().body)
         finally:
             self.abort()
-            self._log()
         yield sse.DONE
 
     def _last_chunk(self, index: int, event: TokenEvent) -> bytes:
@@ -299,18 +303,48 @@ class Completion:
             prompt_tokens_details=cached,
         )
 
-    def _log(self) -> None:
-        usage, body = self._usage(), self._body
-        logger.info(
-            "%s: mode %s, %d prompt and %d answer tokens, %.2f s, user %r, metadata %r",
-            self.id,
-            self._task.mode,
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            time.monotonic() - self._started,
-            body.user,
-            body.metadata,
-        )
+    def facts(self) -> dict[str, Any]:
+        """What the log and a trace tell of it, once it is over; the texts only where an operator asks for them."""
+        usage, body, first = self._usage(), self._body, self._answers[0].times[0]
+        facts = {
+            "id": self.id,
+            "model": self._serving.model,
+            "mode": self._task.mode,
+            "stream": body.stream,
+            "pictures": sum(len(page.bounds) for page in self._readings[0].pages),
+            "prompt_tokens": usage.prompt_tokens,
+            "cached_tokens": self._readings[0].cached_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "load_seconds": _seconds(self._started, first.submitted),
+            "queue_seconds": _seconds(first.submitted, first.scheduled),
+            "first_token_seconds": _seconds(self._started, self._began),
+            "finish_reasons": [self._ends.get(index, "abort") for index in range(len(self._answers))],
+            "user": body.user and logs.cut(body.user, 512),
+            "metadata": body.metadata and {logs.cut(k, 64): logs.cut(v, 512) for k, v in [*body.metadata.items()][:16]},
+        }
+        if self._serving.log_texts:
+            parts = [part for message in body.messages for part in message.content]
+            facts["prompt"] = logs.cut("\n".join(part.text for part in parts if isinstance(part, TextPart)))
+            facts["answers"] = [logs.cut(progress.content) for progress in self._progress]
+        return {name: value for name, value in facts.items() if value is not None}
+
+    def phases(self) -> Iterator[tuple[str, float, float]]:
+        """What the time went to: names with begin and end, in monotonic seconds; those of several answers overlap."""
+        everything = [times for answer in self._answers for times in answer.times]
+        yield "load", self._started, min(times.submitted for times in everything)
+        for t in everything:
+            marks = (t.submitted, t.scheduled, t.encoded, t.began, t.newest)
+            for name, (begin, end) in zip(("queue", "encode", "prefill", "decode"), pairwise(marks), strict=True):
+                if begin is not None and end is not None:
+                    yield name, begin, end
+
+
+def _end_of(error: Exception) -> End:
+    return "deadline" if isinstance(error, DeadlineExceeded) else "error"
+
+
+def _seconds(begin: float, end: float | None) -> float | None:
+    return None if end is None else round(end - begin, 4)
 
 
 async def merged(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, TokenEvent]]:

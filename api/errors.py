@@ -4,7 +4,10 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from engine.errors import EngineError, EngineUnavailable, InvalidRequest, QueueFull
+from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable, InvalidRequest, QueueFull
+
+MOST_SHOWN = 1000  # characters of a message: what a request holds may come back in it, and be of any length
+RETRY_SECONDS = 5  # for a server that starts or ends; behind a balancer the next one may be ready at once
 
 
 class ApiError(Exception):
@@ -23,8 +26,7 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         error = {"message": message, "type": type_, "param": param, "code": code}
-        # What a request holds may come back in the message; half a surrogate pair cannot be sent.
-        self.error = {name: text and text.encode(errors="replace").decode() for name, text in error.items()}
+        self.error = {name: text and _shown(text) for name, text in error.items()}
         self.headers = headers
 
     @property
@@ -33,6 +35,12 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         return JSONResponse(self.body, self.status, self.headers)
+
+
+def _shown(text: str) -> str:
+    """What can be sent, which half a surrogate pair cannot, of what helps."""
+    text = text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN // 2]} ... {text[-MOST_SHOWN // 2 :]}"
+    return text.encode(errors="replace").decode()
 
 
 def unexpected() -> ApiError:
@@ -51,6 +59,10 @@ def translated(error: EngineError) -> ApiError:
     if isinstance(error, QueueFull):
         headers = {"Retry-After": str(error.retry_after)}
         return ApiError(429, message, type_="rate_limit_error", code="queue_full", headers=headers)
+    if isinstance(error, DeadlineExceeded):
+        headers = {"x-should-retry": "false"}  # OpenAI's clients would try again twice, each time for as long
+        return ApiError(504, message, type_="timeout_error", code="deadline_exceeded", headers=headers)
     if isinstance(error, EngineUnavailable):
-        return ApiError(503, message, type_="server_error", code="engine_unavailable")
+        headers = {"Retry-After": str(RETRY_SECONDS)}
+        return ApiError(503, message, type_="server_error", code="engine_unavailable", headers=headers)
     return ApiError(500, message, type_="server_error", code="generation_failed")

@@ -13,7 +13,7 @@ from api.sampling import ANY_OBJECT
 from api.schema import ChatRequest, OcrCheck, OcrField
 from engine.engine import Engine, Generation
 from engine.errors import GenerationFailed, InvalidRequest
-from engine.request import SamplingParams, Structure, TokenEvent
+from engine.request import SamplingParams, Structure, Times, TokenEvent
 from modes.choose import Task
 from modes.extraction import Field, Form
 from modes.schemas import SCHEMAS, Node, Schema, SchemaError, parse, shape_in
@@ -100,6 +100,11 @@ class Extraction:
                 await asyncio.to_thread(self._finish, form)
             yield event
 
+    @property
+    def times(self) -> list[Times]:
+        """Of the reading's pages, and of the question."""
+        return [*self._reading.times, *([] if self._asked is None else [self._asked.times])]
+
     def abort(self) -> None:
         self._reading.abort()
         if self._asked is not None:
@@ -120,7 +125,8 @@ class Extraction:
                 reading.completion_tokens = before + event.completion_tokens
             reading.cached_tokens += event.cached_tokens
         except (InvalidRequest, GenerationFailed) as error:  # the page is read all the same
-            logger.warning("The model could not be asked about %d places: %s", len(form.questions), error)
+            reason = type(error).__name__  # its message may quote the page
+            logger.warning("The model could not be asked about %d places: %s", len(form.questions), reason)
 
     def _finish(self, form: Form) -> None:
         self._answer.end()

@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -23,6 +24,7 @@ import httpcore
 from api.errors import invalid
 
 MAX_URL = 8192  # characters; urllib keeps the last URLs that it split, so they must not be big
+RESOLVERS = 8  # threads
 PORTS = {"http": 80, "https": 443}
 REDIRECTS = (301, 302, 303, 307, 308)
 HEADERS = [(b"User-Agent", b"paddleocr-vl-server"), (b"Accept-Encoding", b"identity"), (b"Connection", b"close")]
@@ -208,11 +210,18 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
 
 async def _look_up(host: str, port: int) -> list[IPv4Address | IPv6Address]:
     """At least one address; 127.1, 0x7f.1 and 2130706433 become what they mean. Raises _FetchError."""
+    ask = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(_resolvers(), ask)
     except OSError:
         raise _FetchError("names a host that cannot be found") from None
     return [ip_address(address) for *_, (address, *_) in found]
+
+
+@functools.cache
+def _resolvers() -> ThreadPoolExecutor:
+    """Threads of their own: a name server that says nothing holds one for longer than the fetch may take."""
+    return ThreadPoolExecutor(RESOLVERS, thread_name_prefix="names")
 
 
 def _is_allowed(host: str, allowed_hosts: tuple[str, ...]) -> bool:

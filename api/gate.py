@@ -1,40 +1,79 @@
-"""Around every request: its id, and a bound on the size of its body."""
+"""Around every request: bounds on its body, on the size before it is read and on the time that it may take."""
 
+import asyncio
 import re
-import uuid
+import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
+from api.errors import ApiError
+
+MOST_PARTS = 300_000  # commas and opening brackets: a second of the event loop's time to read and check
+LEAST_RATE = 1000  # bytes a second of a body that takes long: one that drips is as bad as one that stalls
 
 
 class Gate:
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, body_seconds: float) -> None:
+        """`body_seconds`: the longest pause between two pieces of a body."""
         self.app = app
         self.max_bytes = max_bytes
+        self.body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if GOOD_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
-        scope.setdefault("state", {})["request_id"] = request_id
-        received = 0
+        if _announced(scope) > self.max_bytes:
+            await ApiError(413, f"the request is over {self.max_bytes} bytes").response()(scope, receive, send)
+            return
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_bytes:
-                raise HTTPException(413, f"the request is over {self.max_bytes} bytes")
-            return message
-
-        async def named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 408:
+                MutableHeaders(scope=message)["connection"] = "close"  # instead of waiting for the rest
             await send(message)
 
-        await self.app(scope, counted, named)
+        await self.app(scope, _Body(receive, self.max_bytes, self.body_seconds), closing)
+
+
+def _announced(scope: Scope) -> int:
+    """Bytes of the body, where the request says so."""
+    length = Headers(scope=scope).get("content-length", "")
+    return int(length) if re.fullmatch("[0-9]{1,20}", length) else 0
+
+
+class _Body:
+    """`receive`, until the body has come in. Raises HTTPException: 413 if it is too big, 408 if it is too slow."""
+
+    def __init__(self, receive: Receive, max_bytes: int, seconds: float) -> None:
+        self._receive, self._max_bytes, self._seconds = receive, max_bytes, seconds
+        self._received = 0  # bytes
+        self._parts = 0
+        self._waited = 0.0  # seconds
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        if self._complete:  # what comes now is that the client leaves, whenever that is
+            return await self._receive()
+        allowed = min(self._seconds, self._seconds + self._received / LEAST_RATE - self._waited)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, allowed)):
+                message = await self._receive()
+        except TimeoutError:
+            raise HTTPException(
+                408,
+                f"the request's body comes too slowly: a pause may last {self._seconds:g} seconds, and after as many "
+                f"it must have come at {LEAST_RATE} bytes a second",
+            ) from None
+        self._waited += time.monotonic() - began
+        piece = message.get("body", b"")
+        self._received += len(piece)
+        self._parts += sum(map(piece.count, (b",", b"[", b"{")))
+        if self._received > self._max_bytes:
+            raise HTTPException(413, f"the request is over {self._max_bytes} bytes")
+        if self._parts > MOST_PARTS:
+            raise HTTPException(413, f"the request has over {MOST_PARTS} parts, counted by commas and opening brackets")
+        self._complete = not message.get("more_body", False)
+        return message

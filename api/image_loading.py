@@ -3,21 +3,30 @@
 import asyncio
 import base64
 import binascii
-import io
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol, TypeVar
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from api.documents import is_pdf, pdf_pages
-from api.errors import invalid
+from api import decoding
+from api.decoders import DecoderError
+from api.documents import UndecodableError
+from api.errors import ApiError, invalid
 from api.fetching import FetchLimits, fetch
 from modes.choose import Picture
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+T = TypeVar("T")
+
+
+class Decoder(Protocol):
+    """The module `decoding`, or its like in processes apart: `decoders.Decoders`."""
+
+    def open_file(self, data: bytes, max_pixels: int, max_pages: int) -> Image.Image | int: ...
+
+    def open_page(self, data: bytes, number: int, max_pixels: int) -> Image.Image: ...
 
 
 @dataclass(frozen=True)
@@ -29,56 +38,48 @@ class Limits:
     fetching: FetchLimits = field(default_factory=FetchLimits)
 
 
-async def load_pictures(reference: str, param: str, limits: Limits) -> list[Picture]:
-    """The picture, or the pages of the document, that a data URI or address stands for. Raises ApiError."""
+async def load_pictures(
+    reference: str,
+    param: str,
+    limits: Limits,
+    decoder: Decoder = decoding,
+    turn: AbstractAsyncContextManager[None] | None = None,
+) -> list[Picture]:
+    """The picture, or the pages of the document, that a data URI or address stands for. Raises ApiError.
+
+    `turn`: within which it is decoded, once its bytes are there: nobody waits for another's slow host.
+    """
     if reference.startswith("data:"):
         data = await asyncio.to_thread(_decode, reference, param, limits.max_image_bytes)
     else:
         data = await fetch(reference, param, limits.fetching)
-    return await asyncio.to_thread(read_pictures, data, param, limits)
+    async with turn or nullcontext():
+        return await asyncio.to_thread(read_pictures, data, param, limits, decoder)
 
 
-def read_pictures(data: bytes, param: str, limits: Limits) -> list[Picture]:
+def read_pictures(data: bytes, param: str, limits: Limits, decoder: Decoder = decoding) -> list[Picture]:
     """A picture, decoded; or every page of a PDF or TIFF, which is decoded when it is opened. Raises ApiError."""
-    if is_pdf(data):
-        return pdf_pages(data, param, limits.max_pages)
-    with _opened(data, param) as image:
-        frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-        if frames > limits.max_pages:
-            raise invalid(f"the TIFF has {frames} pages; {limits.max_pages} are the most in one request", param)
-        if frames == 1:
-            picture = _upright(image, param, limits)
-            return [Picture(lambda: picture)]
-    return [Picture(partial(_frame, data, number, param, limits), page=True) for number in range(frames)]
+    found = _of(param, decoder.open_file, data, limits.max_image_pixels, limits.max_pages)
+    if isinstance(found, Image.Image):
+        return [Picture(lambda: found, bytes=decoded_bytes(found))]
+    opened = partial(_of, param, decoder.open_page, data)
+    pages = [partial(opened, number, limits.max_image_pixels) for number in range(found)]
+    return [Picture(page, page=True, bytes=len(data)) for page in pages]
 
 
-def _frame(data: bytes, number: int, param: str, limits: Limits) -> Image.Image:
-    with _opened(data, param) as image:
-        image.seek(number)
-        return _upright(image, param, limits)
+def decoded_bytes(picture: Image.Image) -> int:
+    """The memory that it takes."""
+    return picture.width * picture.height * len(picture.getbands())
 
 
-@contextmanager
-def _opened(data: bytes, param: str) -> Iterator[Image.Image]:
-    """The file, of which only the header has been read. What goes wrong inside is the picture's fault."""
+def _of(param: str, decode: Callable[..., T], *arguments: object) -> T:
+    """What is decoded. Raises ApiError for what cannot be."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of sizes that our own limit is for
-            yield Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError:
-        known = ", ".join((*FORMATS, "PDF"))
-        raise invalid(f"the data is no picture that can be read; {known} can", param) from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        raise invalid(f"the picture is damaged: {error}", param) from error
-
-
-def _upright(image: Image.Image, param: str, limits: Limits) -> Image.Image:
-    """The frame that the file stands at, decoded to upright RGB on white. Raises ApiError."""
-    width, height = image.size
-    if width * height > limits.max_image_pixels:
-        raise invalid(f"a picture of {width} x {height} is over {limits.max_image_pixels} pixels", param)
-    image.load()
-    return _as_rgb(ImageOps.exif_transpose(image))
+        return decode(*arguments)
+    except UndecodableError as error:
+        raise invalid(str(error), param) from error
+    except DecoderError as error:
+        raise ApiError(503, str(error), type_="server_error", code="decoder_unavailable") from error
 
 
 def _decode(uri: str, param: str, max_bytes: int) -> bytes:
@@ -92,14 +93,3 @@ def _decode(uri: str, param: str, max_bytes: int) -> bytes:
         return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise invalid(f"the data URI is not valid base64: {error}", param) from error
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        # 16 bit grey: PIL's own conversion would clip everything above 255 to white.
-        image = image.convert("F").point(lambda value: value / 257).convert("L")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(paper, image).convert("RGB")
-    return image.convert("RGB")

@@ -27,8 +27,8 @@ FIRST_TOKEN = (
 NEXT_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
 REQUEST = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680)
 
-End = Literal["stop", "length", "abort", "error"]
-ENDS: tuple[End, ...] = ("stop", "length", "abort", "error")
+End = Literal["stop", "length", "abort", "error", "deadline"]
+ENDS: tuple[End, ...] = ("stop", "length", "abort", "error", "deadline")
 
 CHAT = "/v1/chat/completions"
 REASONS = {
@@ -38,9 +38,13 @@ REASONS = {
     413: "too_large",
     429: "queue_full",
     503: "unavailable",
+    504: "deadline",
 }
-"""Why a chat request was turned away, by the status that it was told."""
+"""Why a chat request was turned away, by the status that it was told, unless `state.rejection` says it."""
+RATE_LIMITED = "rate_limited"  # 429 as well
 
+FILES = ("counter", "histogram", "gauge_livesum", "gauge_livemax")  # of a process, in prometheus_client's words
+FILE_BYTES = 2**18  # of each: several times what all its series take
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
@@ -49,10 +53,14 @@ class Metrics:
 
     def __init__(self, model: str) -> None:
         """`model`: the checkpoint's name, which all metrics of the model carry."""
+        if (folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR")) is not None:
+            reserve(folder)
         self._registry = CollectorRegistry()
         self._model = model
         self._running = self._gauge("vllm:num_requests_running", "Prompts and answers that have a slot.")
         self._waiting = self._gauge("vllm:num_requests_waiting", "Prompts that are let in and wait.")
+        self._waiting_bytes = self._gauge("paddleocr_vl:waiting_picture_bytes", "Of the pictures that they wait with.")
+        self._kept = self._gauge("paddleocr_vl:picture_cache_bytes", "Of features of pictures that are kept.")
         # Of several workers the fullest: a sum would exceed 1.
         self._cache = self._gauge("vllm:kv_cache_usage_perc", "Share of the slots that are taken, 0 to 1.", "livemax")
         self._totals = {
@@ -79,7 +87,10 @@ class Metrics:
             "paddleocr_vl:requests", "Chat requests by mode.", "mode", {*MODES, *OFFICIAL.values(), RAW}
         )
         self._rejected = self._counters(
-            "paddleocr_vl:rejections", "Chat requests that were turned away.", "reason", REASONS.values()
+            "paddleocr_vl:rejections",
+            "Chat requests that were turned away.",
+            "reason",
+            [*REASONS.values(), RATE_LIMITED],
         )
         self._http = Counter(
             "http_requests", "HTTP requests.", ("handler", "method", "status"), registry=self._registry
@@ -111,6 +122,8 @@ class Metrics:
         stats = report.stats
         self._running.set(stats.running)
         self._waiting.set(stats.waiting)
+        self._waiting_bytes.set(stats.waiting_bytes)
+        self._kept.set(stats.picture_cache_bytes)
         self._cache.set(stats.cache_usage)
         for name, counter in self._totals.items():
             more = getattr(stats.totals, name) - getattr(self._seen, name)
@@ -137,12 +150,12 @@ class Metrics:
             self._whole.observe(seconds)
 
     def answered(self, scope: Scope, status: int) -> None:
-        """An HTTP request gets this status. Paths that no route knows are one."""
-        handler = getattr(scope.get("route"), "path", "none")
+        """An HTTP request gets this status. Paths that no route knows, and what is turned away at the door, are one."""
+        handler = getattr(scope.get("route"), "path", None) or "none"
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._http.labels(handler, method, f"{status // 100}xx").inc()
         if scope["path"] == CHAT and status in REASONS:
-            self._rejected[REASONS[status]].inc()
+            self._rejected[scope["state"].get("rejection", REASONS[status])].inc()
 
     def text(self) -> bytes:
         """Prometheus' text format; of several workers, all together."""
@@ -153,6 +166,19 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+
+def reserve(folder: str) -> None:
+    """Take the disk space of this process's metrics beforehand. Raises OSError where there is none.
+
+    prometheus_client maps sparse files into memory; the first write to a page of one that a full disk cannot take is
+    SIGBUS, which ends the process.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    for kind in FILES:
+        with open(os.path.join(folder, f"{kind}_{os.getpid()}.db"), "ab") as file:
+            os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
 
 
 def forget_the_dead(folder: str) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
+from api.image_loading import decoded_bytes
 from engine.engine import Engine, Generation, Hold
-from engine.request import SamplingParams, TokenEvent
+from engine.request import SamplingParams, Times, TokenEvent
 from models.paddleocr_vl.prompts import PixelBounds
 from modes.choose import Prompt
 from modes.transcript import Transcript
@@ -22,6 +23,7 @@ class Page:
 
     prompt: Prompt
     bounds: list[PixelBounds]  # of each picture
+    again: bool = False  # it is submitted more than once, and its pictures are kept in memory meanwhile
     sizes: list[tuple[int, int]] = field(default_factory=list)  # of each picture, once opened: width, height
 
     def followed_by(self, *turns: tuple[str, str]) -> "Page":
@@ -31,7 +33,14 @@ class Page:
 
     async def submit(self, engine: Engine, params: Sequence[SamplingParams], hold: Hold) -> list[Generation]:
         """Raises ApiError, EngineError."""
-        return await engine.submit_all(self.prompt.messages, await self._pictures(), params, self.bounds, hold)
+        async with hold.turn():
+            pictures = await self._pictures()
+        drawn = [picture for picture, source in zip(pictures, self.prompt.pictures, strict=True) if source.page]
+        hold.take(sum(map(decoded_bytes, drawn)))  # others are counted since they were decoded
+        generations = await engine.submit_all(self.prompt.messages, pictures, params, self.bounds, hold)
+        if not self.again:
+            self.prompt = replace(self.prompt, pictures=[])
+        return generations
 
     async def tokens(self, engine: Engine) -> list[int]:
         """Of the prompt, placeholders of pictures included. Raises ApiError, EngineError."""
@@ -100,6 +109,11 @@ class Reading:
         why = next((end for end in ends if (end.finish_reason, end.stop_reason) != ("stop", None)), ends[-1])
         yield replace(ends[-1], finish_reason=why.finish_reason, stop_reason=why.stop_reason)
 
+    @property
+    def times(self) -> list[Times]:
+        """Of its pages, as far as they are queued."""
+        return [generation.times for generation in self._generations]
+
     def abort(self) -> None:
         for task in self._ahead:
             task.cancel()
@@ -111,7 +125,7 @@ class Reading:
             self._ahead.append(asyncio.create_task(self._submit(self._rest.pop(0))))
 
     async def _next(self) -> Generation | None:
-        return await self._ahead.pop(0) if self._ahead else None
+        return await self.hold.unless_ended(self._ahead.pop(0)) if self._ahead else None
 
     async def _submit(self, page: Page) -> Generation:
         (generation,) = await page.submit(self._engine, [self._params], self.hold)

@@ -11,6 +11,7 @@ from models.paddleocr_vl.prompts import PixelBounds
 from modes.choose import Detail, Task
 from modes.repetition import usual_count
 
+MOST_DEFINITION = 120_000  # characters of a structure, as at OpenAI; longer ones take seconds to compile
 ANY_OBJECT = {"type": "object"}
 DETAIL_PIXELS: dict[Detail, int] = {
     "low": 512 * 512,  # OpenAI's own size for it
@@ -93,7 +94,12 @@ def structure_of(body: ChatRequest) -> Structure | None:
     ]
     if len(found) > 1:
         raise invalid(f"only one of {', '.join(one.param for one in found)} can hold", found[1].param)
-    return found[0] if found else None
+    if not found:
+        return None
+    if len(found[0].definition) > MOST_DEFINITION:
+        param = found[0].param
+        raise invalid(f"{param} has {len(found[0].definition)} characters; {MOST_DEFINITION} are the most", param)
+    return found[0]
 
 
 def repetition(body: ChatRequest, mode: str) -> RepetitionLimits | None:

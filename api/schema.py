@@ -420,10 +420,25 @@ class Version(BaseModel):
 Status = Literal["healthy", "loading", "draining", "unhealthy"]
 
 
+class Queue(BaseModel):
+    """Of prompts and answers: a request with n answers counts n times."""
+
+    running: int
+    waiting: int
+    slots: int
+    free_slots: int
+
+
 class Health(BaseModel):
     status: Status
+    reason: str | None  # why it is not healthy
     model_loaded: bool
     model: str
     device: str | None
     dtype: str | None
-    memory_used_mb: float
+    memory_used_mb: float  # MiB: of the process, on a GPU of its memory
+    memory_planned_mb: float | None  # that the model, its cache and reading take at most; None until it is loaded
+    revision: str
+    version: str
+    uptime_seconds: int
+    queue: Queue

@@ -4,9 +4,9 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from api import __version__
+from api import __version__, decoding
 from api.errors import ApiError
-from api.image_loading import Limits
+from api.image_loading import Decoder, Limits
 from api.metrics import Metrics
 from engine.engine import Engine
 
@@ -24,7 +24,11 @@ class Serving:
     other_names: tuple[str, ...] = ()  # that it is served under as well
     strict_names: bool = False  # no other PaddleOCR-VL name is answered
     strict_fields: bool = False  # a field that nobody knows is an error
+    log_texts: bool = False  # the log holds what is asked and answered
+    request_seconds: float | None = None  # from a request's arrival to its answer's end; None: no end to it
+    decoder: Decoder = decoding  # of pictures and documents; by default in this process
     started: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
+    began: float = field(default_factory=time.monotonic)  # the same, on the clock that nobody sets
     reported: set[str] = field(default_factory=set)  # unknown fields that the log has
     metrics: Metrics = field(init=False)
 

@@ -6,27 +6,38 @@ in which the server can already answer for its health.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
+import os
 import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from collections.abc import Sequence as List
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from PIL import Image
 
 from engine.admission import Admission
 from engine.config import EngineConfig
 from engine.detokenizer import Detokenizer, token_bytes
-from engine.errors import EngineError, EngineUnavailable, GenerationFailed, InvalidRequest
-from engine.request import REPETITION, SamplingParams, Sequence, Token, TokenEvent
+from engine.errors import (
+    DeadlineExceeded,
+    EngineError,
+    EngineUnavailable,
+    GenerationFailed,
+    InvalidRequest,
+    UnexpectedFailure,
+)
+from engine.request import REPETITION, Deadline, Job, SamplingParams, Sequence, Times, Token, TokenEvent
 from engine.scheduler import Scheduler
 from engine.slots import Slots
 from engine.threads import background_pool
 from engine.totals import Totals
+from engine.turns import Turnstile
+from engine.watchdog import Watchdog
 from models.paddleocr_vl.prompts import OCR, PixelBounds, PromptError
 
 if TYPE_CHECKING:
@@ -36,19 +47,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 State = Literal["loading", "ready", "draining", "stopped", "failed", "dead"]
 """failed: the model could not be loaded. dead: the thread broke afterwards."""
 
 LAST_STEP_SECONDS = 5.0  # for the step under way, once everybody's time is up
 PREPARE_THREADS = 2  # picture work beside the model's own threads
+# On a CPU, oneDNN and PyTorch above it keep 1024 kernels each, of 0.3 MB or more. Every length of a prompt takes
+# some of its own, and hardly one comes again: after 400 lengths, 700 MB. A new one is made in 1 ms, and among these few
+# those of decoding stay, one for each kind of layer and size of batch.
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+KERNELS_KEPT = 128
+PICTURES_AT_ONCE = 4  # requests whose pictures are opened or prepared; the others take turns
 
 
 @dataclass(frozen=True)
 class Stats:
     running: int
-    waiting: int  # for a slot, or for their pictures to be prepared
+    waiting: int  # for a slot, or for their pictures to come and be prepared
+    waiting_bytes: int  # of the pictures that they wait with
     free_slots: int
     cache_usage: float  # share of the slots that are taken: each holds one request, however long
+    picture_cache_bytes: int
     totals: Totals
 
 
@@ -80,22 +101,72 @@ class Generation:
             if event.last:
                 return
 
+    @property
+    def times(self) -> Times:
+        """So far. Read beside the thread that writes them: a time may be there whose event is still to come."""
+        s = self._sequence
+        assert s is not None
+        return Times(s.submitted_at, s.scheduled_at, s.encoded_at, s.began_at, s.token_at)
+
     def abort(self) -> None:
         """Give up: takes effect no later than the end of the step already launched. Harmless once finished."""
         if self._sequence is not None:
             self._engine.abort(self._sequence)
 
 
-class Hold:
-    """An answer under way: a draining engine goes on, and takes its further prompts, until it is released."""
+class Hold(Job):
+    """An answer under way: a draining engine goes on, and takes its further prompts, until it is released.
 
-    def __init__(self, engine: "Engine") -> None:
-        self.admitted = False  # its first prompt is in the queue
+    By then nothing is left of it: neither places, nor bytes, nor prompts that wait or run.
+    """
+
+    def __init__(self, engine: "Engine", places: int, client: str, deadline: Deadline | None) -> None:
+        super().__init__(client, deadline)
+        self.places = places  # let in for prompts that are still to come
+        self.picture_bytes = 0  # that go to the next prompts
+        self.loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[EngineError] = self.loop.create_future()
+        """Why the engine takes nothing more of it, although it is not released."""
         self._engine = engine
+        self._timer: asyncio.TimerHandle | None = None
+        if deadline is not None:
+            late = DeadlineExceeded(deadline.seconds)
+            self._timer = self.loop.call_later(deadline.at - time.monotonic(), self._end, late)
+
+    def take(self, count: int) -> None:
+        """Pictures of its next prompts are in memory, in so many bytes, until those are read. Raises QueueFull."""
+        self._engine.admission.take(self, count)
+        self.picture_bytes += count
+
+    def turn(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Its turn to open pictures."""
+        return self._engine.desk.turn(self.client, follows=self.begun)
+
+    async def unless_ended(self, work: "asyncio.Task[T]") -> T:
+        """The outcome of `work`, which is cancelled where the answer is over before. Raises what ended it, too."""
+        first: set[asyncio.Future[Any]] = {work, self.ended}
+        try:
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise self.ended.result()
+            return work.result()
+        finally:
+            work.cancel()
 
     def release(self) -> None:
-        """Harmless a second time."""
+        """Harmless a second time. Called on its event loop."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._engine.let_go(self)
+
+    def end(self, error: EngineError) -> None:
+        """From any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
+            self.loop.call_soon_threadsafe(self._end, error)
+
+    def _end(self, error: EngineError) -> None:
+        if not self.ended.done():
+            self.ended.set_result(error)
 
 
 class Engine:
@@ -117,10 +188,12 @@ class Engine:
         self._scheduler = Scheduler(Slots(0))
         self._totals = Totals()
         self._told: Stats | None = None  # to the observer
-        self.admission = Admission(0, config.max_waiting)
+        self.admission = self._new_admission(0)
         self._holds: set[Hold] = set()
         self._ids = itertools.count()
         self._prepare = background_pool(PREPARE_THREADS, "prepare")
+        self.desk = Turnstile(PICTURES_AT_ONCE)
+        self._watchdog = Watchdog()
         self._settled = threading.Event()
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
 
@@ -133,6 +206,19 @@ class Engine:
         """Block until the model is loaded or has failed to."""
         self._settled.wait(timeout)
         return self.state
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it serves nobody, or nobody at present; None while all is well."""
+        if self.state != "ready":
+            return self._reasons[self.state]
+        stuck = self._watchdog.stuck
+        return stuck and f"the engine is stuck: {stuck}"
+
+    @property
+    def lost(self) -> bool:
+        """Only a new process helps: the model could not be loaded, the thread died, or is stuck for minutes."""
+        return self.state in ("failed", "dead") or self._watchdog.lost
 
     @property
     def device(self) -> str | None:
@@ -170,24 +256,40 @@ class Engine:
         """MiB; 0 until the model is loaded."""
         return self.runner.memory_used_mb() if self.runner else 0.0
 
+    def memory_planned_mb(self) -> float | None:
+        """MiB; None until the model is loaded."""
+        return round(self.runner.plan.total / 2**20, 1) if self.runner else None
+
+    @property
+    def slots(self) -> int:
+        return self._scheduler.slots.count
+
     def stats(self) -> Stats:
         scheduler = self._scheduler
         under_way = len(scheduler.reading) + len(scheduler.running)
         slots = scheduler.slots
         usage = 1 - slots.free / slots.count if slots.count else 0.0
         waiting = max(0, self.admission.inside - under_way)
-        return Stats(under_way, waiting, slots.free, usage, replace(self._totals))
+        kept = self.runner.pictures.used if self.runner else 0
+        return Stats(under_way, waiting, self.admission.bytes, slots.free, usage, kept, replace(self._totals))
 
-    def hold(self) -> Hold:
-        """For an answer of several prompts, or one whose pictures are still to come. Raises EngineUnavailable."""
+    def hold(self, count: int = 1, client: str = "", deadline: Deadline | None = None) -> Hold:
+        """Let in an answer of several prompts, or one whose pictures are still to come: its first `count` prompts.
+
+        Raises InvalidRequest, QueueFull, EngineUnavailable.
+        """
         self._require_ready()
-        hold = Hold(self)
+        hold = Hold(self, count, client, deadline)
+        self.admission.admit(hold, count)
         self._holds.add(hold)
         return hold
 
     def let_go(self, hold: Hold) -> None:
         self._holds.discard(hold)
-        self._inbox.put(lambda: None)  # wakes a thread that waits for it
+        self.admission.leave(hold, hold.places)
+        self.admission.give_back(hold, hold.picture_bytes)
+        hold.places = hold.picture_bytes = 0
+        self._inbox.put(lambda: self._abandon(hold))  # wakes a thread that waits for it, too
 
     async def submit(
         self,
@@ -199,7 +301,7 @@ class Engine:
     ) -> Generation:
         """Queue one request; `bounds` of each picture overrule the checkpoint's own; `hold`: what it is part of.
 
-        Raises InvalidRequest, QueueFull, EngineUnavailable.
+        Raises InvalidRequest, QueueFull, DeadlineExceeded, EngineUnavailable.
         """
         return (await self.submit_all(messages, pictures, [params], bounds, hold))[0]
 
@@ -212,26 +314,51 @@ class Engine:
         hold: Hold | None = None,
     ) -> list[Generation]:
         """Queue one prompt, made once, for several answers: all of them or, with an exception as `submit`, none."""
-        self._require_ready(hold)
-        self.admission.admit(len(params), follows=hold is not None and hold.admitted)
-        waiting = len(params)  # admitted and not yet in the hands of the engine's thread
+        job = hold or Job()
+        self._require_ready(job)
+        waiting, held = self._let_in(job, len(params))  # not yet in the hands of the engine's thread
         generations: list[Generation] = []
         try:
+            more = self._pixel_bytes(pictures, bounds)
+            self.admission.take(job, more)
+            held += more
+            share = held // len(params)
             loop = asyncio.get_running_loop()
-            prompt = await loop.run_in_executor(self._prepare, self._prepare_prompt, messages, pictures, bounds)
-            self._require_ready(hold)  # its time may have run out meanwhile
-            grammars = await loop.run_in_executor(self._prepare, self._compile, params)
+            async with self.desk.turn(job.client, follows=job.begun):
+                prompt = await loop.run_in_executor(self._prepare, self._prepare_prompt, messages, pictures, bounds)
+                self._require_ready(job)  # its time may have run out meanwhile
+                grammars = await loop.run_in_executor(self._prepare, self._compile, params)
             for own, grammar in zip(params, grammars, strict=True):
-                generations.append(self._enqueue(prompt, own, grammar, loop, hold))
-                waiting -= 1
+                generations.append(self._enqueue(prompt, own, grammar, loop, job, share))
+                waiting, held = waiting - 1, held - share
         except BaseException:
             for generation in generations:
                 generation.abort()
-            self.admission.leave(waiting)
+            self.admission.leave(job, waiting)
             raise
-        if hold is not None:
-            hold.admitted = True
+        finally:
+            self.admission.give_back(job, held)
+        job.begun = True
         return generations
+
+    def _let_in(self, job: Job, count: int) -> tuple[int, int]:
+        """Prompts that are let in, and the bytes of their pictures: what was kept for them, or they come now."""
+        if isinstance(job, Hold) and job.places >= count:
+            job.places -= count
+        else:
+            self.admission.admit(job, count)
+        held = 0
+        if isinstance(job, Hold):
+            held, job.picture_bytes = job.picture_bytes, 0
+        return count, held
+
+    def _pixel_bytes(self, pictures: List[Image.Image], bounds: List[PixelBounds] | None) -> int:
+        """What the model input of pictures will take; 0 where it cannot be made, which the processor tells."""
+        assert self.processor is not None
+        try:
+            return self.processor.pixel_bytes(pictures, bounds)
+        except PromptError:
+            return 0
 
     async def tokenize(
         self,
@@ -275,8 +402,9 @@ class Engine:
         self._inbox.put(lambda: None)  # wakes an idle thread
         self._thread.join(grace)
         if self._thread.is_alive():
-            self._holds.clear()
-            self._inbox.put(lambda: self._end_all(EngineUnavailable("the server is shutting down")))
+            error = EngineUnavailable("the server is shutting down")
+            self._end_holds(error)
+            self._inbox.put(lambda: self._end_all(error))
             self._thread.join(LAST_STEP_SECONDS)
         self._prepare.shutdown(wait=False)
         if self.structures is not None:
@@ -284,21 +412,28 @@ class Engine:
 
     # --- from messages to a sequence ---------------------------------------------------------------------------------
 
-    def _require_ready(self, hold: Hold | None = None) -> None:
-        reasons = {
+    @property
+    def _reasons(self) -> "dict[State, str]":
+        return {
             "loading": "the model is still loading",
             "draining": "the server is shutting down",
             "stopped": "the server is shutting down",
             "failed": f"the model could not be loaded: {self.error}",
             "dead": f"the engine stopped working: {self.error}",
         }
-        if self.state != "ready" and not (self.state == "draining" and hold in self._holds):
-            raise EngineUnavailable(reasons[self.state])
+
+    def _require_ready(self, job: Job | None = None) -> None:
+        state = self.state
+        if state != "ready" and not (state == "draining" and job in self._holds):
+            raise EngineUnavailable(self._reasons[state])
+        if job is not None and job.deadline is not None and time.monotonic() >= job.deadline.at:
+            raise DeadlineExceeded(job.deadline.seconds)
 
     def _prepare_prompt(
         self, messages: List[dict[str, Any]], pictures: List[Image.Image], bounds: List[PixelBounds] | None = None
     ) -> "ModelInput":
         assert self.processor is not None
+        self._check_length(messages)
         try:
             prompt = self.processor.prepare(messages, pictures, bounds)
         except PromptError as error:
@@ -311,6 +446,18 @@ class Engine:
                 "messages",
             )
         return prompt
+
+    def _check_length(self, messages: List[dict[str, Any]]) -> None:
+        """Refuse what cannot fit, before a tokenizer takes a minute over megabytes to find that out."""
+        assert self.processor is not None
+        limit = self.config.max_model_len
+        characters = sum(len(part.get("text", "")) for message in messages for part in message["content"])
+        if characters > limit * self.processor.longest_token or len(messages) > limit:
+            raise InvalidRequest(
+                f"the prompt has {len(messages)} messages of {characters} characters together, more than this model's "
+                f"context of {limit} tokens can hold",
+                "messages",
+            )
 
     def _compile(self, params: List[SamplingParams]) -> "list[Grammar | None]":
         """The grammar of each answer, where it must follow one. Raises InvalidRequest."""
@@ -332,7 +479,8 @@ class Engine:
         params: SamplingParams,
         grammar: "Grammar | None",
         loop: asyncio.AbstractEventLoop,
-        hold: Hold | None,
+        job: Job,
+        picture_bytes: int,
     ) -> Generation:
         assert self.processor is not None
         room = self.config.max_model_len - len(prompt.input_ids)
@@ -346,9 +494,10 @@ class Engine:
         ends = self.processor.eos_token_ids
         generation = Generation(self, len(prompt.input_ids))
         deliver = generation._events.put_nowait
-        sequence = Sequence(next(self._ids), prompt, params, max_tokens, text, ends, deliver, loop, grammar)
+        sequence = Sequence(next(self._ids), prompt, params, max_tokens, text, ends, deliver, loop, grammar, job)
+        sequence.follows, sequence.picture_bytes = job.begun, picture_bytes
         generation._sequence = sequence
-        self._require_ready(hold)  # the thread may have gone while the prompt was made
+        self._require_ready(job)  # the thread may have gone while the prompt was made
         self._inbox.put(lambda: self._scheduler.add(sequence))
         if self.state in ("dead", "stopped"):  # went after the check: nobody will empty the inbox again
             raise EngineUnavailable("the engine stopped working")
@@ -368,9 +517,13 @@ class Engine:
             self.state = "stopped"
         except BaseException as error:
             self._fail("dead", error)
+        finally:
+            self._watchdog.close()
 
     def _load(self) -> None:
         started = time.monotonic()
+        for cache in KERNEL_CACHES:
+            os.environ.setdefault(cache, str(KERNELS_KEPT))
         from engine.model_runner import ModelRunner
         from engine.structured import Structures
         from models.paddleocr_vl.processor import Processor
@@ -385,8 +538,9 @@ class Engine:
         vocabulary = self.processor.config.text_config.vocab_size
         self.structures = Structures(self.processor.tokenizer, vocabulary, self.processor.eos_token_ids)
         self._reset(self.runner)
-        self._warm_up()
+        self._try_out()
         self._reset(self.runner)
+        self._watchdog.watch()
         logger.info(
             "Model %s ready in %.1f s: %s, %s, %d slots of %d tokens",
             self.config.model,
@@ -403,28 +557,37 @@ class Engine:
     def _reset(self, runner: "ModelRunner") -> None:
         """Nothing runs or waits, and nothing is kept of what did."""
         self._scheduler = Scheduler(Slots(runner.slots), runner.most_tokens)
-        self.admission = Admission(runner.slots, self.config.max_waiting)
+        self.admission = self._new_admission(runner.slots)
         self._totals = runner.prefill.totals = Totals()
         runner.pictures.clear()
 
-    def _warm_up(self) -> None:
-        """Answer one small request, picture included, so that readiness means that the model has worked."""
+    def _new_admission(self, slots: int) -> Admission:
+        return Admission(slots, self.config.max_waiting, self.config.max_waiting_bytes)
+
+    def _try_out(self) -> None:
+        """Have the model read a small picture and write two tokens. Raises what is wrong with it.
+
+        At start, so that readiness means that the model has worked; later, where a step broke on what may have been
+        the model or a request.
+        """
         assert self.processor is not None
+        assert self.runner is not None
         prompt = self._prepare_prompt(
             [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": OCR}]}],
             [Image.new("RGB", (56, 28), "white")],
             [self.processor.bounds._replace(min_pixels=1)],  # scaled up to the model's least, it would take a second
         )
-        events: list[TokenEvent] = []
         text = Detokenizer(self.processor.tokenizer)
         ends = self.processor.eos_token_ids
-        sequence = Sequence(-1, prompt, SamplingParams(), 2, text, ends, events.append, loop=None)
-        self.admission.admit(1)
-        self._scheduler.add(sequence)
-        while not self._scheduler.idle:
-            self._step()
-        if events[-1].error is not None:
-            raise events[-1].error
+        sequence = Sequence(-1, prompt, SamplingParams(), 2, text, ends, deliver=lambda _: None, loop=None)
+        scheduler = Scheduler(self._scheduler.slots)  # by itself, in one of the free slots
+        scheduler.add(sequence)
+        while len(sequence.tokens) < 2:
+            for _, outcome in self.runner.run(scheduler.schedule()):
+                if isinstance(outcome, GenerationFailed):
+                    raise outcome
+                sequence.tokens.append(outcome.id)
+        scheduler.remove(sequence, failed=True)
 
     def _take_inbox(self) -> bool:
         """Carry out what came in; waits while there is nothing to do. False: drained, the thread may end."""
@@ -440,11 +603,17 @@ class Engine:
 
     def _step(self) -> None:
         assert self.runner is not None
+        self._end_late()
         step = self._scheduler.schedule()
         queued = self._queued(step.reading)
-        events = [(sequence, self._accept(sequence, outcome)) for sequence, outcome in self.runner.run(step)]
+        with self._watchdog.step(str(step)):
+            outcomes = self.runner.run(step)
+        events = [(sequence, self._accepted(sequence, outcome)) for sequence, outcome in outcomes]
         self._report(queued, self._gaps(events))
         self._publish(events)
+        if any(isinstance(outcome, UnexpectedFailure) for _, outcome in outcomes):
+            with self._watchdog.step("trying the model out"):
+                self._try_out()  # if the model is at fault and not the requests, this ends the thread
 
     def _queued(self, reading: List[Sequence]) -> list[float]:
         """How long those who have just got a slot had waited."""
@@ -462,6 +631,9 @@ class Engine:
             if event.token is None:
                 continue
             if sequence.token_at is None:
+                sequence.began_at = now
+                self._count_read(sequence)
+                sequence.prompt = sequence.prompt.without_pixels()
                 self._totals.prompt_tokens += len(sequence.prompt.input_ids)
             else:
                 gaps.append(now - sequence.token_at)
@@ -483,6 +655,13 @@ class Engine:
             logger.exception("What the engine does is not counted any more")
             self.observer = None
 
+    def _accepted(self, sequence: Sequence, outcome: Token | GenerationFailed) -> TokenEvent:
+        try:
+            return self._accept(sequence, outcome)
+        except Exception:  # of what turns its tokens into text: nobody else's affair
+            logger.exception("An answer cannot be written")
+            return self._end(sequence, "", error=UnexpectedFailure())
+
     def _accept(self, sequence: Sequence, outcome: Token | GenerationFailed) -> TokenEvent:
         """Take a sequence's next token, or its failure, and say what came of it."""
         if isinstance(outcome, GenerationFailed):
@@ -493,7 +672,7 @@ class Engine:
         try:
             if sequence.grammar is not None:
                 sequence.grammar.accept(outcome.id)
-        except GenerationFailed as error:
+        except (GenerationFailed, InvalidRequest) as error:
             return self._end(sequence, "", outcome, error=error)
         text = sequence.text.push(outcome.id)
         stop = sequence.text.stopped
@@ -534,7 +713,13 @@ class Engine:
 
     def _forget(self, sequence: Sequence, *, failed: bool) -> None:
         self._scheduler.remove(sequence, failed=failed)
-        self.admission.leave()
+        self._count_read(sequence)
+        self.admission.leave(sequence.job)
+
+    def _count_read(self, sequence: Sequence) -> None:
+        """Its pictures wait no longer: they have been read, or never will be."""
+        self.admission.give_back(sequence.job, sequence.picture_bytes)
+        sequence.picture_bytes = 0
 
     def _publish(self, events: List[tuple[Sequence, TokenEvent]]) -> None:
         """Hand the events of one step over, in one call for each event loop."""
@@ -552,6 +737,23 @@ class Engine:
                     if not event.last:
                         self._finish(sequence, None)
 
+    def _abandon(self, job: Job) -> None:
+        for sequence in [one for one in self._scheduler if one.job is job]:
+            self._finish(sequence, None)
+
+    def _end_late(self) -> None:
+        now = time.monotonic()
+        for sequence in list(self._scheduler):
+            deadline = sequence.job.deadline
+            if deadline is not None and deadline.at <= now:
+                self._finish(sequence, DeadlineExceeded(deadline.seconds))
+
+    def _end_holds(self, error: EngineError) -> None:
+        """Tell answers whose pictures are still to come, or whose pages are; from any thread."""
+        for hold in list(self._holds):
+            hold.end(error)
+        self._holds.clear()
+
     def _end_all(self, error: EngineError) -> None:
         for sequence in list(self._scheduler):
             self._finish(sequence, error)
@@ -562,7 +764,9 @@ class Engine:
         self.error, self.state = error, state
         while not self._inbox.empty():  # submissions that no step has seen
             self._inbox.get()()
-        self._end_all(EngineUnavailable(f"the engine stopped working: {error}"))
+        ended = EngineUnavailable(f"the engine stopped working: {error}")
+        self._end_holds(ended)
+        self._end_all(ended)
         self._report()
         self._settled.set()
         if self._on_failure is not None:

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from engine.config import EngineConfig
 from engine.device import DeviceError, choose_attention, choose_device, choose_dtype
-from engine.errors import GenerationFailed
+from engine.errors import GenerationFailed, UnexpectedFailure
 from engine.kv_cache import KVCache, bytes_per_token
-from engine.memory import plan, reading_bytes, weight_bytes
+from engine.memory import plan, reading_bytes, trim, weight_bytes
 from engine.pace import Pace
 from engine.prefill import Prefill
 from engine.prefix_cache import PictureCache
 from engine.request import Sequence, Token
 from engine.sampler import sample
-from engine.scheduler import Step
+from engine.scheduler import Step, counted
 from engine.threads import compute_threads
 from models.paddleocr_vl.attention import decode_attention
 from models.paddleocr_vl.linear import Int8Linear, int8_works, pack
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 Outcome = Token | GenerationFailed
 MOST_TOKENS = {"cpu": 256, "cuda": 4096}  # of prompts that are read together; on a CPU, where nothing is won, few
 JOINT_TOKENS = {"cpu": 200, "cuda": 4000}  # what a call of attention costs beyond its work, in tokens of the cache
+TRIM_SECONDS = 10.0  # between two times, which take 10 to 30 ms each
 SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # tokens of a slice of the vision tower
 
 
@@ -72,6 +73,7 @@ class ModelRunner:
         self._reading: list[Sequence] = []  # whose prompts `_work` reads
         self._work: Sliced[Tensor] | None = None
         self._longest = 0.0  # of its slices so far, in seconds
+        self._trimmed_at = time.monotonic()
 
     def _pack(self, weights: str) -> None:
         if weights == "int8":
@@ -99,34 +101,44 @@ class ModelRunner:
         if step.decode:
             started = time.monotonic()
             sequences = sorted(step.decode, key=lambda sequence: sequence.slot or 0)  # neighbours attend in one call
-            outcomes += self._sampled(sequences, self.decode(sequences))
-            self._pace.decoded(time.monotonic() - started)
+            decoded = self._decoded(sequences)
+            if any(isinstance(outcome, Token) for _, outcome in decoded):  # what breaks at once sets no pace
+                self._pace.decoded(time.monotonic() - started)
+            outcomes += decoded
+        self._trim()
         return outcomes
 
     def _read(self, step: Step) -> list[tuple[Sequence, Outcome]]:
         """Go on reading prompts for a while. Empty while they are not done."""
         if self._work is None or step.reading[0] not in self._reading:  # the last group is done, or all of it has left
             self._begin(step.reading)
+        try:
+            logits = self._go_on(self._pace.reading_seconds(running=bool(step.decode)), alone=not step.decode)
+            if logits is None:
+                return []
+            rows = [row for row, sequence in enumerate(self._reading) if sequence.slot is not None]
+            return self._sampled([self._reading[row] for row in rows], logits[rows])
+        except Exception as error:
+            self._work = None
+            return self._read_apart(step.reading, error)
+
+    def _go_on(self, seconds: float, *, alone: bool) -> Tensor | None:
+        """Read for so long; logits of the group's last tokens, (B, vocabulary), once all is read."""
         assert self._work is not None
-        seconds = self._pace.reading_seconds(running=bool(step.decode))
         started = now = time.monotonic()
         try:
             while True:
                 next(self._work)
-                if step.decode and self.device.type == "cuda":
+                if not alone and self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)  # else only the launches are timed
                 before, now = now, time.monotonic()
                 self._longest = max(self._longest, now - before)
                 if now + self._longest - started > seconds:  # the next slice may take as long
-                    return []
+                    return None
         except StopIteration as end:
             self._work = None
-            rows = [row for row, sequence in enumerate(self._reading) if sequence.slot is not None]
-            return self._sampled([self._reading[row] for row in rows], end.value[rows])
-        except torch.OutOfMemoryError as error:
-            self._work = None
-            torch.cuda.empty_cache()
-            return self._without_memory(step, error)
+            logits: Tensor = end.value
+            return logits
 
     def _begin(self, sequences: List[Sequence]) -> None:
         for sequence in sequences:
@@ -136,14 +148,46 @@ class ModelRunner:
         self._work = self.prefill.read(sequences)
         self._longest = 0.0
 
-    def _without_memory(self, step: Step, error: Exception) -> list[tuple[Sequence, Outcome]]:
-        """What did not fit together is tried one by one; what does not fit alone fails."""
-        logger.warning("%d prompts did not fit: %s", len(step.reading), error)
-        if len(step.reading) > 1:
-            self._begin(step.reading[:1])
+    def _read_apart(self, sequences: List[Sequence], error: Exception) -> list[tuple[Sequence, Outcome]]:
+        """What did not fit together, or broke, is tried one by one; what does so alone fails."""
+        self._recover(f"Reading {counted(sequences, 'prompt')}", error, alone=len(sequences) == 1)
+        if len(sequences) > 1:
+            self._begin(sequences[:1])
             return []
-        message = "the device ran out of memory while reading the prompt; send a smaller picture"
-        return [(step.reading[0], GenerationFailed(message))]
+        hint = "the device ran out of memory while reading the prompt; send a smaller picture"
+        return [(sequences[0], self._failure(sequences[0], error, hint))]
+
+    def _decoded(self, sequences: List[Sequence]) -> list[tuple[Sequence, Outcome]]:
+        """The next token of each. A batch that does not fit, or breaks, is tried in halves, down to who fails alone.
+
+        Trying again is harmless: the same entries are written to the same places of the cache.
+        """
+        try:
+            return self._sampled(sequences, self.decode(sequences))
+        except Exception as error:
+            self._recover(f"Decoding {counted(sequences, 'answer')}", error, alone=len(sequences) == 1)
+            if len(sequences) > 1:
+                half = len(sequences) // 2
+                return self._decoded(sequences[:half]) + self._decoded(sequences[half:])
+            hint = "the device ran out of memory while writing the answer; try again later"
+            return [(sequences[0], self._failure(sequences[0], error, hint))]
+
+    def _recover(self, work: str, error: Exception, *, alone: bool) -> None:
+        """Make room, and trust nothing that is kept."""
+        if is_shortage(error):
+            logger.warning("%s did not fit into memory: %s", work, error)
+        elif alone:
+            logger.error("%s failed", work, exc_info=error)
+        else:
+            logger.warning("%s together failed: %s", work, error)
+        self.pictures.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _failure(self, sequence: Sequence, error: Exception, shortage: str) -> GenerationFailed:
+        assert sequence.slot is not None
+        self.cache.clear(sequence.slot, sequence.cached + 1)  # whatever was written there
+        return GenerationFailed(shortage) if is_shortage(error) else UnexpectedFailure()
 
     def _sampled(self, sequences: List[Sequence], logits: Tensor) -> list[tuple[Sequence, Outcome]]:
         failure = "the model's output is not finite; try DTYPE=float32"
@@ -152,6 +196,13 @@ class ModelRunner:
             if token is None and sequence.slot is not None:
                 self.cache.clear(sequence.slot, sequence.cached + 1)  # neighbours may read it, with a weight of 0
         return [(s, token or GenerationFailed(failure)) for s, token in zip(sequences, tokens, strict=True)]
+
+    def _trim(self) -> None:
+        """Hand back, now and then, what was freed: buffers of every size come and go, and the holes add up."""
+        now = time.monotonic()
+        if now - self._trimmed_at > TRIM_SECONDS:
+            self._trimmed_at = now
+            trim()
 
     def memory_used_mb(self) -> float:
         """MiB that the model and its cache hold: of the GPU's memory, or this process's resident memory on a CPU."""
@@ -193,6 +244,11 @@ class ModelRunner:
         beyond = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
         mask = torch.zeros(beyond.shape, dtype=self.dtype).masked_fill_(beyond, float("-inf"))
         return mask[:, None, None].to(self.device)
+
+
+def is_shortage(error: Exception) -> bool:
+    """Memory has run out. PyTorch tells that of a CPU's by a plain RuntimeError that names its allocator."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def together(slots: List[int], lengths: List[int], joint_tokens: int) -> list[slice]:

@@ -61,6 +61,9 @@ class Prefill:
         self.totals.pictures += shown
         self.totals.picture_hits += shown - len(wanted)  # the slots hold them
         features = yield from self._features(wanted)
+        now = time.monotonic()
+        for sequence in sequences:
+            sequence.encoded_at = now
         inputs = []
         for prompt, start, (pictures, left) in zip(prompts, starts, ahead, strict=True):
             own = [features[picture.key] for picture in pictures]

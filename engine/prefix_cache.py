@@ -18,21 +18,27 @@ class PictureCache:
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()  # the least recently used first
 
     def find(self, key: bytes) -> Tensor | None:
-        """The features of a picture, if they are kept."""
-        if key not in self._kept:
+        """The features of a picture, if they are kept. Such as are not finite would spoil every further question."""
+        features = self._kept.get(key)
+        if features is None:
+            return None
+        if not features.isfinite().all():
+            self._drop(key)
             return None
         self._kept.move_to_end(key)
-        return self._kept[key]
+        return features
 
     def keep(self, key: bytes, features: Tensor) -> None:
         """Keep the features of a picture that is not kept yet, unless the budget is too small for them."""
         if features.nbytes > self.budget:
             return
         while self.used + features.nbytes > self.budget:
-            _, oldest = self._kept.popitem(last=False)
-            self.used -= oldest.nbytes
+            self._drop(next(iter(self._kept)))
         self._kept[key] = features.clone()  # a view would keep all that was made in the same call
         self.used += features.nbytes
+
+    def _drop(self, key: bytes) -> None:
+        self.used -= self._kept.pop(key).nbytes
 
     def clear(self) -> None:
         self._kept.clear()

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -95,6 +95,10 @@ class Prompt(Protocol):
     @property
     def content_ids(self) -> np.ndarray: ...
 
+    def without_pixels(self) -> "Prompt":
+        """The same, once it has been read."""
+        ...
+
 
 class Text(Protocol):
     """Turns tokens into safe text; `detokenizer.Detokenizer`."""
@@ -119,6 +123,35 @@ class Grammar(Protocol):
     def accept(self, token: int) -> None: ...
 
 
+class Deadline(NamedTuple):
+    at: float  # monotonic
+    seconds: float  # that the request has had by then
+
+
+@dataclass(eq=False)
+class Job:
+    """One answer: prompts that belong together, at once (choices) or one after another (pages, a second question)."""
+
+    client: str = ""  # who asked; clients take turns
+    deadline: Deadline | None = None
+    begun: bool = False  # its first prompts are in the queue
+    bytes: int = 0  # of its pictures that wait to be read; `admission` counts
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of one request, in monotonic seconds; None for what it did not live to see.
+
+    On a GPU `encoded` is when the work was launched, not when it was done.
+    """
+
+    submitted: float
+    scheduled: float | None  # it got its slot
+    encoded: float | None  # the features of its pictures were there
+    began: float | None  # its first token came
+    newest: float | None  # and its newest
+
+
 @dataclass(eq=False)
 class Sequence:
     """One request on the engine's thread. Only that thread reads or writes it once it is submitted."""
@@ -132,11 +165,16 @@ class Sequence:
     deliver: Callable[[TokenEvent], None]  # called on the receiver's event loop
     loop: object  # the receiver's event loop
     grammar: Grammar | None = None
+    job: Job = field(default_factory=Job)
+    follows: bool = False  # other prompts of its answer went before
+    picture_bytes: int = 0  # of the job's, until the prompt is read
     slot: int | None = None
     reused: int = 0  # tokens of the prompt that the slot held when it was given
     tokens: list[int] = field(default_factory=list)
     submitted_at: float = field(default_factory=time.monotonic)
     scheduled_at: float | None = None  # when it got its slot
+    encoded_at: float | None = None  # when the features of its pictures were there
+    began_at: float | None = None  # when its first token came
     token_at: float | None = None  # when its newest token came
 
     def __post_init__(self) -> None:

@@ -1,15 +1,16 @@
-"""What runs next: first come, first served; a few prompts are read between decode steps of everything that runs.
+"""What runs next: clients take turns; a few prompts are read between decode steps of everything that runs.
 
 The life of a request: waiting -> (a slot is free) reading, over as many steps as its prompt takes, to its first token
 -> running, one token a step -> done.
 """
 
-from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import chain
 
 from engine.request import Sequence
 from engine.slots import NOTHING, Slots
+from engine.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,17 @@ class Step:
     reading: list[Sequence]  # prompts that are read together; the same ones until they have their first tokens
     decode: list[Sequence]
 
+    def __str__(self) -> str:
+        work = ((self.reading, "reading", "prompt"), (self.decode, "decoding", "answer"))
+        return " and ".join(f"{verb} {counted(group, noun)}" for group, verb, noun in work if group)
+
 
 class Scheduler:
     def __init__(self, slots: Slots, most_tokens: int = 0) -> None:
         """`most_tokens` of prompts are read together; a longer prompt alone."""
         self.slots = slots
         self.most_tokens = most_tokens
-        self.waiting: deque[Sequence] = deque()
+        self.waiting: Turns[Sequence] = Turns()
         self.reading: list[Sequence] = []
         self.running: list[Sequence] = []
 
@@ -38,7 +43,7 @@ class Scheduler:
         return not self.waiting and not self.reading and not self.running
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
+        self.waiting.add(sequence, sequence.job.client, follows=sequence.follows)
 
     def schedule(self) -> Step:
         """The next step. Whoever has a first token from the last one runs from now on."""
@@ -49,24 +54,29 @@ class Scheduler:
         return Step(list(self.reading), list(self.running))
 
     def _admit(self) -> None:
-        """Give slots to those who waited longest.
+        """Give slots to those whose turn it is.
 
         Only while nothing is read: what is under way may go on writing into the slots of members that have left.
         """
         tokens = 0
         while self.waiting and self.slots.can_allocate():
-            tokens += len(self.waiting[0].prompt.input_ids)
+            tokens += len(self.waiting.first().prompt.input_ids)
             if self.reading and tokens > self.most_tokens:
                 return
-            sequence = self.waiting.popleft()
+            sequence = self.waiting.take()
             sequence.slot, sequence.reused = self.slots.allocate(sequence.prompt.content_ids)
             self.reading.append(sequence)
 
     def remove(self, sequence: Sequence, *, failed: bool = False) -> None:
         """Forget a sequence, finished or aborted, and free its slot; after a failure nothing in that is trusted."""
         if sequence.slot is None:
-            self.waiting.remove(sequence)
+            self.waiting.remove(sequence, sequence.job.client)
             return
         (self.reading if sequence in self.reading else self.running).remove(sequence)
         self.slots.release(sequence.slot, NOTHING if failed else sequence.content)
         sequence.slot = None
+
+
+def counted(sequences: Collection[Sequence], noun: str) -> str:
+    """`1 prompt`, `2 prompts`."""
+    return f"{len(sequences)} {noun}{'' if len(sequences) == 1 else 's'}"

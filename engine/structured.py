@@ -15,6 +15,8 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from engine.errors import GenerationFailed, InvalidRequest
 from engine.request import Structure
 
+MOST_REASON = 500  # characters; the definition may be part of it
+
 
 class Structures:
     """Compiles structures for one tokenizer."""
@@ -29,12 +31,16 @@ class Structures:
         try:
             grammar = _as_llguidance(structure)
             fault = LLMatcher.validate_grammar(grammar, self._tokenizer)
+            if not fault:
+                matcher = LLMatcher(self._tokenizer, grammar)
+                matcher.compute_bitmask()  # some only turn out too complex when a token is wanted
+                fault = matcher.get_error()
         except ValueError as error:
             fault = str(error)
         if fault:
-            reason = " ".join(fault.split())
+            reason = " ".join(fault.split())[:MOST_REASON]
             raise InvalidRequest(f"{structure.param} cannot be used: {reason}", structure.param)
-        return Grammar(LLMatcher(self._tokenizer, grammar), self._tokenizer, self._pool)
+        return Grammar(matcher, self._tokenizer, self._pool, structure.param)
 
     def shutdown(self) -> None:
         self._pool.shutdown(wait=False)
@@ -56,7 +62,9 @@ def _as_llguidance(structure: Structure) -> str:
 class Grammar:
     """How far one answer has come in its structure."""
 
-    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, pool: ThreadPoolExecutor, param: str) -> None:
+        """`param`: the field of the request that asks for it."""
+        self._param = param
         self._matcher = matcher
         self._pool = pool
         self._vocabulary: int = tokenizer.vocab_size
@@ -80,8 +88,10 @@ class Grammar:
         return bits.astype(bool)
 
     def accept(self, token: int) -> None:
-        """Go on by one token. Raises GenerationFailed."""
+        """Go on by one token. Raises InvalidRequest where the structure is to blame, else GenerationFailed."""
         if not self._matcher.consume_token(token):
             # What follows the first line is the grammar, and with it all that a page may hold.
             reason = (self._matcher.get_error() or "the token does not fit").splitlines()[0][:200]
+            if reason.startswith(("lexer error", "parser error")):  # a bound of llguidance's
+                raise InvalidRequest(f"{self._param} turned out too complex: {reason}", self._param)
             raise GenerationFailed(f"the answer left its structure: {reason}")

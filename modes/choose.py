@@ -67,6 +67,7 @@ class Picture:
     open: Callable[[], Image.Image]  # upright RGB; of a page, the work of drawing it
     detail: Detail = "auto"
     page: bool = False  # of a document of several
+    bytes: int = 0  # that it takes before it is opened; pages share those of their document
 
 
 @dataclass(frozen=True)

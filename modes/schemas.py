@@ -175,7 +175,7 @@ def shape_in(text: str) -> Schema | None:
             found, _ = decoder.raw_decode(text, match.start())
             if found:
                 return found if isinstance(found.get("properties"), dict) else of_example(found)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, a thousand brackets
             continue
     return None
 

@@ -72,7 +72,9 @@ def evaluate_folder(checkpoint: Path, folder: Path, weights: str) -> dict[str, f
 
 def start(checkpoint: Path, weights: str = "native") -> Engine:
     """In fp32, which gives the same figures on every machine."""
-    engine = Engine(EngineConfig(checkpoint, dtype="float32", weights=weights, max_waiting=1000))
+    # All samples are handed in at once.
+    config = EngineConfig(checkpoint, dtype="float32", weights=weights, max_waiting=1000, max_waiting_bytes=2**40)
+    engine = Engine(config)
     engine.start()
     if engine.wait_until_settled() != "ready":
         raise SystemExit(f"{checkpoint} cannot be read: {engine.error}")

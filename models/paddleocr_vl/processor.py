@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,15 @@ class ModelInput:
         assert self.pixels is not None
         return split_pixels(self.pixels, self.grids)[picture]
 
+    def without_pixels(self) -> "ModelInput":
+        """The same, for when they have been read: they take far more memory than all the rest."""
+        return replace(self, pixels=None)
+
 
 class Processor:
     def __init__(self, folder: Path) -> None:
         self.config: Any = PaddleOCRVLConfig.from_pretrained(folder)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.images = PictureSettings.read(folder)
         self.bounds = self.images.bounds
         self.merge = self.images.merge
@@ -56,6 +60,7 @@ class Processor:
         self.eos_token_ids = self._eos_token_ids()
         self._control_tokens = [t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special]
         self.pad_token_id: int = self.tokenizer.pad_token_id
+        self.longest_token = max(map(len, self.tokenizer.get_vocab()))  # characters
 
     def prepare(
         self, messages: Sequence[Message], pictures: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
@@ -91,10 +96,18 @@ class Processor:
         self, pictures: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
     ) -> tuple[np.ndarray, list[Grid]]:
         """Normalised patches (N, channels, patch, patch) fp32 and the grid of each picture. Raises PromptError."""
-        bounds = bounds or [self.bounds] * len(pictures)
-        grids = [self.grid(*picture.size, own) for picture, own in zip(pictures, bounds, strict=True)]
+        grids = self._grids(pictures, bounds)
         patches = [self.images.patches(picture, grid) for picture, grid in zip(pictures, grids, strict=True)]
         return patches[0] if len(patches) == 1 else np.concatenate(patches), grids
+
+    def pixel_bytes(self, pictures: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None) -> int:
+        """The memory that `pixels` will take for them. Raises PromptError."""
+        patches = sum(rows * columns for rows, columns in self._grids(pictures, bounds))
+        return patches * len(self.images.mean) * self.images.patch**2 * np.dtype(np.float32).itemsize
+
+    def _grids(self, pictures: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None) -> list[Grid]:
+        bounds = bounds or [self.bounds] * len(pictures)
+        return [self.grid(*picture.size, own) for picture, own in zip(pictures, bounds, strict=True)]
 
     def _cells(self, grids: Sequence[Grid]) -> list[int]:
         return [rows * columns // self.merge**2 for rows, columns in grids]

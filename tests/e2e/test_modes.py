@@ -153,5 +153,5 @@ def test_the_log_tells_the_mode_of_a_request_and_the_memory_plan(server: Server)
     """Bug: what the packages logged was shown nowhere."""
     choice(server, "table", "the table")
     log = server.log.read_text()
-    assert "mode table" in log
+    assert " mode=table " in log
     assert "Memory: weights" in log

@@ -7,6 +7,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from engine.engine import Engine
+from engine.request import Job
 from tests.conftest import running_engine
 from tests.http.conftest import chat, client_of, data_uri, picture_part
 from tests.parity.conftest import picture
@@ -197,7 +198,7 @@ def test_a_body_that_is_no_json_object_is_400(client: TestClient, body: bytes) -
 def test_a_full_queue_is_429_with_retry_after(checkpoint: Path) -> None:
     with running_engine(checkpoint, slots=1, max_waiting=0) as engine:
         client = client_of(engine)
-        engine.admission.admit(1)  # as if the only slot were taken
+        engine.admission.admit(Job(), 1)  # as if the only slot were taken
         answer = client.post("/v1/chat/completions", json=chat())
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) >= 1

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 
 from engine.engine import Engine
 from tests.conftest import running_engine
@@ -20,25 +21,33 @@ from tests.http.conftest import chat, client_of
 SECONDS = 10  # for the engine to notice; the answers below would take far longer
 
 
-@pytest.fixture(scope="module")
-def slow_engine(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+@contextmanager
+def endless_engine(checkpoint: Path, folder: Path, slots: int) -> Iterator[Engine]:
     """Its answers never end by themselves, and the context is long."""
-    folder = tmp_path_factory.mktemp("slow") / "checkpoint"
     shutil.copytree(checkpoint, folder)
     config = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": 100_000}
     (folder / "config.json").write_text(json.dumps(config))
-    with running_engine(folder, max_model_len=60_000, slots=1) as engine:
+    with running_engine(folder, max_model_len=60_000, slots=slots) as engine:
         assert engine.processor is not None
         engine.processor.eos_token_ids = frozenset()
         yield engine
 
 
+@pytest.fixture(scope="module")
+def slow_engine(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with endless_engine(checkpoint, tmp_path_factory.mktemp("slow") / "checkpoint", slots=1) as engine:
+        yield engine
+
+
 @contextmanager
-def served(engine: Engine) -> Iterator[str]:
+def served(engine: Engine, app: ASGIApp | None = None, send_buffer: int | None = None) -> Iterator[str]:
+    """`app`, where it is no plain one; `send_buffer`: bytes that the kernel takes for a client that does not read."""
     with socket.socket() as listening:
+        if send_buffer is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         listening.bind(("127.0.0.1", 0))
         listening.listen()  # from now on nobody is refused
-        server = uvicorn.Server(uvicorn.Config(client_of(engine).app, log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(app or client_of(engine).app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

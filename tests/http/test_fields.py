@@ -1,7 +1,6 @@
 """Every field that a chat request may hold does something, or is refused by name."""
 
 import json
-import logging
 from typing import Any
 
 import numpy as np
@@ -228,13 +227,6 @@ def test_an_address_may_stand_without_an_object_around_it(client: TestClient) ->
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------
-
-
-def test_user_and_metadata_go_into_the_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "api.completion"):
-        post(client, user="alice", metadata={"job": "7"})
-    assert "alice" in caplog.text
-    assert "'job': '7'" in caplog.text
 
 
 def test_unknown_fields_are_named_in_a_header_and_once_in_the_log(

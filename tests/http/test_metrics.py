@@ -33,11 +33,13 @@ NAMES = {
     "vllm:request_queue_time_seconds_bucket",
     "paddleocr_vl:requests_total",
     "paddleocr_vl:picture_pixels_total",
+    "paddleocr_vl:picture_cache_bytes",
     "paddleocr_vl:vision_seconds_total",
     "paddleocr_vl:picture_cache_queries_total",
     "paddleocr_vl:picture_cache_hits_total",
     "paddleocr_vl:repetition_cuts_total",
     "paddleocr_vl:rejections_total",
+    "paddleocr_vl:waiting_picture_bytes",
 }
 
 

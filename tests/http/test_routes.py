@@ -11,7 +11,10 @@ from tests.http.conftest import MODEL, chat, client_of, picture_part
 from tests.http.test_chat import user
 from tests.parity.conftest import picture
 
-HEALTH_KEYS = ["status", "model_loaded", "model", "device", "dtype", "memory_used_mb"]
+HEALTH_KEYS = [
+    *("status", "reason", "model_loaded", "model", "device", "dtype", "memory_used_mb", "memory_planned_mb"),
+    *("revision", "version", "uptime_seconds", "queue"),
+]
 
 
 def test_health_tells_what_is_served(client: TestClient) -> None:
@@ -19,15 +22,21 @@ def test_health_tells_what_is_served(client: TestClient) -> None:
     assert answer.status_code == 200
     body = answer.json()
     assert list(body) == HEALTH_KEYS
-    assert body | {"memory_used_mb": 0} == {
+    measured = {name: body.pop(name) for name in ("memory_used_mb", "memory_planned_mb", "uptime_seconds")}
+    assert body == {
         "status": "healthy",
+        "reason": None,
         "model_loaded": True,
         "model": MODEL,
         "device": "cpu",
         "dtype": "float32",
-        "memory_used_mb": 0,
+        "revision": "unknown",
+        "version": __version__,
+        "queue": {"running": 0, "waiting": 0, "slots": 4, "free_slots": 4},
     }
-    assert body["memory_used_mb"] > 0
+    assert measured["memory_used_mb"] > 0
+    assert measured["memory_planned_mb"] > 0
+    assert measured["uptime_seconds"] >= 0
 
 
 def test_health_answers_503_with_the_same_keys_before_the_model_is_loaded(checkpoint: Path) -> None:

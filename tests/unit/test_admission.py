@@ -2,39 +2,117 @@ import pytest
 
 from engine.admission import Admission
 from engine.errors import InvalidRequest, QueueFull
+from engine.request import Job
+
+MIB = 2**20
+
+
+def admission(slots: int = 1, max_waiting: int = 0, max_bytes: int = 100 * MIB) -> Admission:
+    return Admission(slots, max_waiting, max_bytes)
 
 
 def test_as_many_are_let_in_as_run_and_wait() -> None:
-    door = Admission(slots=2, max_waiting=1)
+    door, job = admission(slots=2, max_waiting=1), Job()
     for _ in range(3):
-        door.admit(1)
+        door.admit(job, 1)
     with pytest.raises(QueueFull, match="1 requests are waiting"):
-        door.admit(1)
-    door.leave()
-    door.admit(1)
+        door.admit(job, 1)
+    door.leave(job)
+    door.admit(job, 1)
 
 
 def test_answers_to_one_prompt_are_let_in_together_or_not_at_all() -> None:
-    door = Admission(slots=2, max_waiting=1)
-    door.admit(1)
+    door, job = admission(slots=2, max_waiting=1), Job()
+    door.admit(job, 1)
     with pytest.raises(QueueFull):
-        door.admit(3)
-    door.admit(2)
+        door.admit(job, 3)
+    door.admit(job, 2)
 
 
 def test_more_answers_than_ever_fit_are_refused_for_good() -> None:
     with pytest.raises(InvalidRequest, match="n is 4; this server takes 3 at once"):
-        Admission(slots=2, max_waiting=1).admit(4)
+        admission(slots=2, max_waiting=1).admit(Job(), 4)
 
 
-def test_the_time_to_come_back_follows_the_measured_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("engine.admission.time.monotonic", lambda: now)
-    door = Admission(slots=1, max_waiting=6)
-    door.admit(7)
+def test_what_follows_in_an_answer_that_has_begun_is_never_turned_away() -> None:
+    door, job = admission(max_bytes=MIB), Job(begun=True)
+    door.admit(job, 5)
+    door.take(Job("other"), MIB)
+    door.take(job, MIB)
+    assert (door.inside, door.bytes) == (5, 2 * MIB)
+
+
+def test_a_client_that_has_nothing_inside_finds_room_in_a_queue_that_another_has_filled() -> None:
+    door = admission(slots=1, max_waiting=8)
+    rush, quiet = Job("rush"), Job("quiet")
+    door.admit(rush, 9)
+    with pytest.raises(QueueFull):
+        door.admit(rush, 1)
+    door.admit(quiet, 1)
+    with pytest.raises(QueueFull):
+        door.admit(quiet, 1)
+    door.admit(Job("another"), 1)
+    with pytest.raises(QueueFull):  # a quarter beyond, and no further
+        door.admit(Job("yet another"), 1)
+
+
+def test_pictures_are_let_in_up_to_so_many_bytes_and_again_once_others_are_read() -> None:
+    door, first, second = admission(max_bytes=10 * MIB), Job(), Job()
+    door.take(first, 8 * MIB)
+    with pytest.raises(QueueFull, match="pictures of 8 MiB are waiting already"):
+        door.take(second, 3 * MIB)
+    door.give_back(first, 8 * MIB)
+    door.take(second, 3 * MIB)
+    assert door.bytes == 3 * MIB
+
+
+def test_a_request_bigger_than_the_whole_bound_is_let_in_where_no_other_waits_with_a_picture() -> None:
+    door, big = admission(max_bytes=10 * MIB), Job()
+    for _ in range(3):  # as its pictures come
+        door.take(big, 8 * MIB)
+    with pytest.raises(QueueFull):
+        door.take(Job(), 1)
+    door.give_back(big, 24 * MIB)
+    door.take(Job(), 1)
+    with pytest.raises(QueueFull):
+        door.take(big, 24 * MIB)
+
+
+def test_a_client_whose_pictures_fill_the_bound_leaves_room_for_anothers() -> None:
+    door = admission(max_bytes=8 * MIB)
+    door.take(Job("rush"), 8 * MIB)
+    with pytest.raises(QueueFull):
+        door.take(Job("rush"), MIB)
+    door.take(Job("quiet"), MIB)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr("engine.admission.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_the_time_to_come_back_follows_the_measured_rate(clock: list[float]) -> None:
+    door, job = admission(slots=1, max_waiting=6), Job()
+    door.admit(job, 7)
     for _ in range(5):  # one in two seconds, of which the first gap starts the count
         door.count_finished()
-        now += 2.0
+        clock[0] += 2.0
     with pytest.raises(QueueFull) as refused:
-        door.admit(1)
+        door.admit(job, 1)
     assert refused.value.retry_after == 15  # six wait; four gaps in ten seconds
+
+
+def test_a_quiet_night_does_not_lower_the_rate(clock: list[float]) -> None:
+    door, job = admission(slots=1, max_waiting=6), Job()
+    door.admit(job, 4)
+    for _ in range(4):
+        clock[0] += 2.0
+        door.count_finished()
+        door.leave(job)
+    clock[0] += 36_000.0
+    door.admit(job, 7)
+    with pytest.raises(QueueFull) as refused:
+        door.admit(job, 1)
+    assert refused.value.retry_after == 12  # six wait; three gaps in six busy seconds

@@ -215,6 +215,19 @@ def test_when_the_thread_dies_every_waiting_caller_gets_an_error(checkpoint: Pat
             asyncio.run(submit(engine))
 
 
+def test_a_model_that_breaks_on_every_request_ends_the_thread(checkpoint: Path) -> None:
+    """Health would go on telling that all is well, while every request failed."""
+    with running_engine(checkpoint) as engine:
+        assert engine.runner is not None
+        engine.runner.model.lm_head = None  # type: ignore[assignment]
+        with pytest.raises(GenerationFailed, match="an unexpected error"):
+            answer(engine)
+        engine._thread.join(60)
+        assert engine.state == "dead"
+        assert engine.trouble is not None
+        assert engine.lost
+
+
 def test_output_that_is_not_finite_fails_the_request_and_not_the_engine(checkpoint: Path) -> None:
     with running_engine(checkpoint) as engine:
         assert engine.runner is not None

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,7 +107,7 @@ class Names:
     def __init__(self, answers: dict[str, list[list[str]]]) -> None:
         self.answers, self.asked = answers, list[str]()
 
-    async def getaddrinfo(self, _loop: Any, host: str, port: int, **_: Any) -> list[Any]:
+    def getaddrinfo(self, host: str, port: int, **_: Any) -> list[Any]:
         self.asked.append(host)
         if host not in self.answers:
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
@@ -123,7 +124,7 @@ class Names:
 def named(monkeypatch: pytest.MonkeyPatch, **answers: list[list[str]]) -> Names:
     """`pictures=[["1.2.3.4"]]`: pictures.example has one address."""
     names = Names({f"{name}.example": turns for name, turns in answers.items()})
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", lambda loop, *a, **k: names.getaddrinfo(loop, *a, **k))
+    monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
     return names
 
 
@@ -337,6 +338,21 @@ def test_a_redirect_to_a_private_address_is_refused(server: Server, monkeypatch:
     assert [path for path, _ in server.asked] == ["/old"]
 
 
+@pytest.mark.parametrize("secret", ["169.254.169.254", "[::1]", "10.0.0.1", "0x7f.1", "metadata.example"])
+def test_a_public_server_leads_to_no_private_one(
+    server: Server, monkeypatch: pytest.MonkeyPatch, connected: list[str], secret: str
+) -> None:
+    """Nor to another port of this machine."""
+    names = named(monkeypatch, pictures=[[PUBLIC]], metadata=[["169.254.169.254"]])
+    for host, address in {"169.254.169.254": "169.254.169.254", "::1": "::1", "10.0.0.1": "10.0.0.1"}.items():
+        names.answers[host] = [[address]]
+    names.answers["0x7f.1"] = [["127.0.0.1"]]
+    server.redirect("/old", f"http://{secret}:{server.server_port + 1}/latest/meta-data/")
+    message = refused(server.url("/old", host="pictures.example"), allowed_hosts=())
+    assert "redirects to a URL that names a host that is not a public address" in message
+    assert connected == [PUBLIC]
+
+
 def test_a_redirect_to_the_same_host_is_looked_up_and_checked_again(
     server: Server, monkeypatch: pytest.MonkeyPatch, connected: list[str]
 ) -> None:
@@ -403,6 +419,24 @@ def test_what_grows_too_big_is_cut_off(server: Server) -> None:
     assert "more than 100000 bytes" in refused(server.url(), max_bytes=100_000)
 
 
+def test_what_comes_beyond_the_announced_length_is_not_read(server: Server) -> None:
+    server.answers["/page.png"] = lambda handler: handler.answer(body=PICTURE + b"more", Content_Length=len(PICTURE))
+    assert get(server.url()) == PICTURE
+
+
+def test_a_body_of_one_byte_chunks_is_cut_off_too(server: Server) -> None:
+    def answer(handler: Handler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        while not handler.server.over.is_set():
+            handler.wfile.write(b"1\r\nx\r\n" * 100)
+
+    server.answers["/page.png"] = answer
+    assert "more than 1000 bytes" in refused(server.url(), max_bytes=1000)
+
+
 @pytest.mark.parametrize("status", [201, 204, 304, 400, 404, 500])
 def test_another_status_is_told_and_the_body_is_not(server: Server, status: int) -> None:
     server.answers["/page.png"] = lambda handler: handler.answer(status, b"" if status in (204, 304) else b"secret")
@@ -433,6 +467,7 @@ def test_an_answer_that_breaks_off_is_an_error(server: Server) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000,
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
@@ -485,12 +520,54 @@ def test_the_time_is_for_all_redirects_together(server: Server) -> None:
     assert "longer than 0.4 seconds" in refused(server.url("/old"), seconds=0.4, max_redirects=10)
 
 
-def test_a_name_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*_: Any, **__: Any) -> None:
-        await asyncio.Event().wait()
+@pytest.fixture
+def silent_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A name server that never answers, as long as the test runs."""
+    over = Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
+    yield
+    over.set()
+    fetching._resolvers().shutdown()
+    fetching._resolvers.cache_clear()
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", never)
+
+@pytest.mark.usefixtures("silent_names")
+def test_a_name_server_that_says_nothing_is_given_up() -> None:
     assert "longer than 0.1 seconds" in refused("http://pictures.example/", seconds=0.1)
+
+
+@pytest.mark.usefixtures("silent_names")
+def test_a_name_server_that_says_nothing_holds_up_nobody_else(folder: Path) -> None:
+    """Look-ups, which nothing can interrupt, sat in the few threads that pictures are decoded in."""
+
+    async def one_thread_for_the_rest() -> bytes:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        with pytest.raises(ApiError):
+            await fetch("http://pictures.example/", "param", FetchLimits(seconds=0.1))
+        return await fetch(f"file://{folder}/page%201.png", "param", FetchLimits(media_folder=folder))
+
+    assert asyncio.run(one_thread_for_the_rest()) == PICTURE
+
+
+def test_headers_that_drip_are_given_up(server: Server) -> None:
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        while not handler.server.over.wait(0.02):
+            handler.wfile.write(b"X: y\r\n")
+
+    server.answers["/page.png"] = answer
+    assert "longer than 0.3 seconds" in refused(server.url(), seconds=0.3)
+
+
+def test_an_answer_that_is_always_about_to_come_is_given_up(server: Server) -> None:
+    """HTTP allows any number of interim answers."""
+
+    def answer(handler: Handler) -> None:
+        while not handler.server.over.is_set():
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+    server.answers["/page.png"] = answer
+    assert "longer than 0.3 seconds" in refused(server.url(), seconds=0.3)
 
 
 def test_a_caller_that_leaves_ends_the_fetch(server: Server) -> None:

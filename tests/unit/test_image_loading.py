@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from api.decoding import FORMATS
 from api.errors import ApiError
-from api.image_loading import FORMATS, Limits, load_pictures
+from api.image_loading import Limits, load_pictures
 from tests.http.conftest import data_uri
 
 RED = (200, 30, 30)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.request import SamplingParams, TokenEvent
+from engine.request import Job, SamplingParams, TokenEvent
 from engine.request import Sequence as EngineSequence
 from engine.scheduler import Scheduler, Step
 from engine.slots import Slots
@@ -22,6 +22,9 @@ class BarePrompt:
     def content_ids(self) -> np.ndarray:
         return np.array(self.input_ids, dtype=np.int64)
 
+    def without_pixels(self) -> "BarePrompt":
+        return self
+
 
 class NoText:
     stopped: str | None = None
@@ -37,9 +40,11 @@ def ignore(_event: TokenEvent) -> None:
     pass
 
 
-def sequence(number: int, ids: Sequence[int] = (1, 2, 3)) -> EngineSequence:
-    prompt = BarePrompt(list(ids), len(ids))
-    return EngineSequence(number, prompt, SamplingParams(), 10, NoText(), END, ignore, loop=None)
+def sequence(number: int, ids: Sequence[int] = (1, 2, 3), client: str = "", *, follows: bool = False) -> EngineSequence:
+    prompt, job = BarePrompt(list(ids), len(ids)), Job(client)
+    return EngineSequence(
+        number, prompt, SamplingParams(), 10, NoText(), END, ignore, loop=None, job=job, follows=follows
+    )
 
 
 def scheduler_with(count: int, slots: int) -> tuple[Scheduler, list[EngineSequence]]:
@@ -78,6 +83,70 @@ def test_short_prompts_are_read_together_and_a_long_one_alone() -> None:
 def test_requests_are_served_in_the_order_they_came() -> None:
     scheduler, sequences = scheduler_with(5, slots=5)
     assert [one for _ in range(5) for one in read(scheduler.schedule())] == sequences
+
+
+def served(scheduler: Scheduler, count: int) -> list[EngineSequence]:
+    """Who gets the only slot, so many times; each is done as soon as it has been read."""
+    order = []
+    for _ in range(count):
+        (one,) = read(scheduler.schedule())
+        scheduler.remove(one)
+        order.append(one)
+    return order
+
+
+def of(client: str, count: int, first: int = 0) -> list[EngineSequence]:
+    return [sequence(first + number, client=client) for number in range(count)]
+
+
+def added(*sequences: EngineSequence, slots: int = 1) -> Scheduler:
+    scheduler = Scheduler(Slots(slots))
+    for one in sequences:
+        scheduler.add(one)
+    return scheduler
+
+
+def test_a_clients_one_request_does_not_wait_for_anothers_two_hundred() -> None:
+    rush, (quiet,) = of("rush", 200), of("quiet", 1)
+    scheduler = added(*rush)
+    assert served(scheduler, 1) == rush[:1]
+    scheduler.add(quiet)
+    assert served(scheduler, 3) == [quiet, *rush[1:3]]
+
+
+def test_clients_take_turns_and_each_is_served_in_the_order_it_came() -> None:
+    a, b, c = of("a", 3), of("b", 2), of("c", 1)
+    assert served(added(*a, *b, *c), 6) == [a[0], b[0], c[0], a[1], b[1], a[2]]
+
+
+def test_clients_that_keep_coming_delay_nobody_for_more_than_a_turn_each() -> None:
+    """Whoever was served waits behind those who have come meanwhile, and not behind those who come later."""
+    patient = of("patient", 2)
+    scheduler = added(*patient)
+    order = served(scheduler, 1)
+    for number in range(3):
+        for one in of(f"newcomer {number}", 1):
+            scheduler.add(one)
+        order += served(scheduler, 1)
+    assert order[2] is patient[1]
+
+
+def test_what_follows_in_an_answer_goes_before_its_clients_next_answer_and_not_before_other_clients() -> None:
+    first, other = of("a", 3), of("b", 1)
+    scheduler = added(*first, *other)
+    assert served(scheduler, 1) == first[:1]
+    pages = [sequence(number, client="a", follows=True) for number in range(2)]
+    for page in pages:
+        scheduler.add(page)
+    assert served(scheduler, 5) == [other[0], *pages, *first[1:]]
+
+
+def test_a_client_whose_only_request_was_taken_back_has_no_turn() -> None:
+    (leaving,), (staying,) = of("a", 1), of("b", 1)
+    scheduler = added(leaving, staying)
+    scheduler.remove(leaving)
+    assert served(scheduler, 1) == [staying]
+    assert scheduler.idle
 
 
 def test_a_request_waits_until_a_slot_is_free() -> None:

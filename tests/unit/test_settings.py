@@ -25,6 +25,13 @@ BAD_VALUES = {
     "HOST": [("localhost", "IP address")],
     "PORT": [("0", "greater than or equal to 1"), ("65536", "less than or equal to 65535")],
     "WORKERS": [("0", "greater than or equal to 1"), ("two", "integer")],
+    "API_KEYS_FILE": [("/no/such/file", "No such file"), (str(Path(__file__).parent), "Use a file that can be read")],
+    "METRICS_OPEN": [("some", "boolean")],
+    "RATE_LIMIT": [("0", "greater than or equal to 1")],
+    "LOG_FORMAT": [("xml", "'text' or 'json'")],
+    "LOG_TEXTS": [("all", "boolean")],
+    "OTEL_EXPORTER_OTLP_ENDPOINT": [("localhost:4318", "such as http://localhost:4318")],
+    "OTEL_TRACES_EXPORTER": [("jaeger", "'otlp', 'console' or 'none'")],
     "LOG_LEVEL": [("loud", "'critical', 'error', 'warning', 'info' or 'debug'")],
     "RELOAD": [("always", "boolean")],
     "CUDA_VISIBLE_DEVICES": [("first", "such as 0,1")],
@@ -36,13 +43,17 @@ BAD_VALUES = {
     "MAX_MODEL_LEN": [("many", "integer"), ("63", "greater than or equal to 64")],
     "SLOTS": [("0", "greater than or equal to 1")],
     "MAX_WAITING": [("-1", "greater than or equal to 0")],
+    "MAX_WAITING_BYTES": [("1GiB", "integer")],
+    "REQUEST_SECONDS": [("0", "greater than 0"), ("inf", "finite")],
     "PICTURE_CACHE_BYTES": [("-1", "greater than or equal to 0")],
     "GPU_MEMORY_LIMIT": [("6GB", "integer")],
     "STRICT_MODEL_NAMES": [("2", "boolean")],
     "STRICT_FIELDS": [("perhaps", "boolean")],
     "MAX_REQUEST_BYTES": [("0", "greater than or equal to 1")],
+    "BODY_SECONDS": [("0", "greater than 0")],
     "MAX_IMAGE_BYTES": [("20MB", "integer")],
     "MAX_IMAGE_PIXELS": [("0", "greater than or equal to 1")],
+    "DECODE_SECONDS": [("0", "greater than 0")],
     "MAX_IMAGES": [("0", "greater than or equal to 1")],
     "MAX_PAGES": [("0", "greater than or equal to 1")],
     "FETCH_SECONDS": [("0", "greater than 0")],
@@ -64,7 +75,56 @@ def test_a_bad_value_is_named_with_its_setting_and_what_is_allowed(name: str, va
 
 def test_every_setting_that_can_have_a_bad_value_is_tried_with_one() -> None:
     any_text = {"SERVED_MODEL_NAMES", "ALLOWED_HOSTS"}
-    assert BAD_VALUES.keys() | any_text == {name.upper() for name in Settings.model_fields}
+    tried_below = {"API_KEYS", "CORS_ORIGINS"}
+    assert BAD_VALUES.keys() | any_text | tried_below == {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("value", ["hunter2", "alice:hunter2 and more", ","])
+def test_a_bad_key_is_named_by_its_setting_and_never_shown(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^Setting API_KEYS has a value that is not shown\. ") as refusal:
+        load_settings({"API_KEYS": value})
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_keys_are_in_no_text_of_the_settings() -> None:
+    secret = "0123456789abcdef"
+    settings = load_settings({"API_KEYS": f"alice:{secret}"})
+    assert secret not in f"{settings!r} {settings} {settings.model_dump_json()}"
+    keys = settings.keys()
+    assert keys is not None
+    assert keys.client_of(secret) == "alice"
+
+
+def test_keys_have_one_place(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("0123456789abcdef")
+    with pytest.raises(SettingsError, match="API_KEYS and API_KEYS_FILE are both set") as refusal:
+        load_settings({"API_KEYS": "0123456789abcdef", "API_KEYS_FILE": str(tmp_path / "keys")})
+    assert "0123456789abcdef" not in str(refusal.value)
+
+
+def test_a_bad_line_of_the_keys_file_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("0123456789abcdef\nshort")
+    with pytest.raises(SettingsError, match=r"API_KEYS_FILE has value .* Key 2 is not NAME:SECRET") as refusal:
+        load_settings({"API_KEYS_FILE": str(tmp_path / "keys")})
+    assert "short" not in str(refusal.value)
+
+
+def test_an_origin_has_no_path() -> None:
+    with pytest.raises(SettingsError, match=r"CORS_ORIGINS .* Use origins such as"):
+        load_settings({"CORS_ORIGINS": "https://example.org/app"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "exporter"),
+    [
+        ({}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}, "otlp"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "console"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", "OTEL_TRACES_EXPORTER": "none"}, None),
+    ],
+)
+def test_traces_are_exported_where_that_is_set(environment: dict[str, str], exporter: str | None) -> None:
+    assert load_settings(environment).exporter == exporter
 
 
 def test_one_gpu_is_no_device_for_several_workers() -> None:

@@ -1,0 +1,81 @@
+"""The bytes of a picture or document -> pixels. Runs in processes apart (decoders.py): light, and knows no requests."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from api.documents import UndecodableError, count_pages, draw_page, is_pdf
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
+
+def open_file(data: bytes, max_pixels: int, max_pages: int) -> Image.Image | int:
+    """The picture, upright RGB on white; of a PDF or TIFF, its pages, for `open_page`. Raises UndecodableError."""
+    if is_pdf(data):
+        return count_pages(data, max_pages)
+    with _opened(data) as image:
+        pages = _frames(image, max_pages) if image.format == "TIFF" else 1
+        if pages > max_pages:
+            raise UndecodableError(f"the TIFF has {pages} pages or more; {max_pages} are the most in one request")
+        image.seek(0)
+        return pages if pages > 1 else _upright(image, max_pixels)
+
+
+def open_page(data: bytes, number: int, max_pixels: int) -> Image.Image:
+    """A page of a PDF or TIFF, from 0, upright RGB on white. Raises UndecodableError."""
+    if is_pdf(data):
+        return draw_page(data, number)
+    with _opened(data) as image:
+        image.seek(number)
+        return _upright(image, max_pixels)
+
+
+def _frames(image: Image.Image, most: int) -> int:
+    """Counted no further than one beyond `most`: a file of megabytes can hold millions."""
+    try:
+        for number in range(1, most + 1):
+            image.seek(number)
+    except EOFError:
+        return number
+    return most + 1
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The file, of which only the header has been read. What goes wrong inside is the picture's fault."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, and of sizes that our own limit is for
+            yield Image.open(io.BytesIO(data), formats=FORMATS)
+    except UndecodableError:
+        raise
+    except UnidentifiedImageError:
+        known = ", ".join((*FORMATS, "PDF"))
+        raise UndecodableError(f"the data is no picture that can be read; {known} can") from None
+    except MemoryError:
+        raise UndecodableError("the picture takes more memory to decode than is allowed") from None
+    except Exception as error:  # Pillow's readers raise most kinds: TypeError and IndexError were seen
+        raise UndecodableError(f"the picture is damaged: {error}") from error
+
+
+def _upright(image: Image.Image, max_pixels: int) -> Image.Image:
+    """The frame that the file stands at, decoded."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise UndecodableError(f"a picture of {width} x {height} is over {max_pixels} pixels")
+    image.load()
+    return _as_rgb(ImageOps.exif_transpose(image))
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        # 16 bit grey: PIL's own conversion would clip everything above 255 to white.
+        image = image.convert("F").point(lambda value: value / 257).convert("L")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image).convert("RGB")
+    return image.convert("RGB")

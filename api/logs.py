@@ -1,0 +1,134 @@
+"""What the log says of requests: one line for each, and its id in every line that is written on its behalf.
+
+Neither pictures nor keys are in it, and texts only where an operator asks for them. Text or JSON, a line a record.
+"""
+
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
+from urllib.parse import quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+LogFormat = Literal["text", "json"]
+QUIET = {"/health", "/ping", "/metrics"}  # asked all the time; in the log at level debug only
+GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
+MOST_PATH = 200  # characters
+MOST_TEXT = 2000  # characters of a text that a client sent or got
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""Of the request that the running task or thread works for."""
+
+
+def cut(text: str, most: int = MOST_TEXT) -> str:
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+class Logged:
+    """Around every request: gives it an id, or takes the client's, and writes its line once it is over.
+
+    What `state.completion` tells of a chat is part of the line.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        own = given if GOOD_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+        scope.setdefault("state", {})["request_id"] = own
+        request_id.set(own)
+        started = time.monotonic()
+        status = 500  # where nothing is sent, which is answered further out
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = own
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            facts = {"status": status, "seconds": round(time.monotonic() - started, 4)}
+            with suppressed_errors("The line on a request is incomplete"):
+                facts |= facts_of(scope)
+            level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
+            path = cut(quote(scope["path"]), MOST_PATH)
+            logger.log(level, "%s %s", scope["method"], path, extra={"facts": facts})
+
+
+@contextmanager
+def suppressed_errors(said: str) -> Iterator[None]:
+    """What only tells of a request must not end it."""
+    try:
+        yield
+    except Exception:
+        logger.exception(said)
+
+
+def facts_of(scope: Scope) -> dict[str, Any]:
+    """What is known of a request that is over."""
+    state = scope["state"]
+    told = {name: state[name] for name in ("client", "trace_id") if name in state}
+    completion = state.get("completion")
+    return told if completion is None else told | completion.facts()
+
+
+def own_facts(record: logging.LogRecord) -> dict[str, Any]:
+    ours = request_id.get()
+    told: dict[str, Any] = getattr(record, "facts", {})
+    return told if ours is None else {"request_id": ours} | told
+
+
+class TextFormatter(logging.Formatter):
+    """As BentoML writes it, with facts as NAME=VALUE at the end, values that are no plain words as JSON."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s [%(levelname)s] %(component)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.__dict__.setdefault("component", "[]")
+        facts = [f"{name}={_plain(value)}" for name, value in own_facts(record).items()]
+        return " ".join([super().formatMessage(record), *facts])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str) and value and all(c.isalnum() or c in "-_.:/@+" for c in value):
+        return value
+    return json.dumps(value, separators=(",", ":"))
+
+
+class JsonFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__(datefmt="%Y-%m-%dT%H:%M:%S%z")
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record, self.datefmt),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "component": getattr(record, "component", "").strip("[]"),
+            "message": record.getMessage(),
+            **own_facts(record),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def formatter(log_format: LogFormat) -> logging.Formatter:
+    return JsonFormatter() if log_format == "json" else TextFormatter()

@@ -1,0 +1,118 @@
+"""OpenTelemetry: a span for each request, and in a chat's one for each thing that its time went to.
+
+Only where an exporter is set; the engine reports plain times and knows nothing of it. OpenTelemetry's SDK reads the
+rest from its own environment variables: OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, ...
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import __version__
+from api.logs import QUIET, facts_of, suppressed_errors
+
+Exporter = Literal["otlp", "console"]
+SECONDS_TO_SEND = 2.0
+
+NAMES = {  # OpenTelemetry's own names for what the log tells; ours for the rest
+    "model": "gen_ai.response.model",
+    "id": "gen_ai.response.id",
+    "prompt_tokens": "gen_ai.usage.input_tokens",
+    "completion_tokens": "gen_ai.usage.output_tokens",
+    "finish_reasons": "gen_ai.response.finish_reasons",
+}
+TOLD = (*NAMES, "client", "mode", "pictures", "cached_tokens")
+
+
+@asynccontextmanager
+async def collecting(exporter: Exporter, app: Starlette) -> AsyncIterator[None]:
+    """The lifespan of an app whose requests are traced. At its end, what is left is sent, if the collector is quick."""
+    own = Resource.create({SERVICE_NAME: "paddleocr-vl", SERVICE_VERSION: __version__})
+    provider = TracerProvider(  # ended here, with the app: where a signal ends the process, nothing runs at its exit
+        resource=own.merge(OTELResourceDetector().detect()),  # the environment's has its way
+        shutdown_on_exit=False,
+    )
+    provider.add_span_processor(BatchSpanProcessor(_exporter(exporter)))
+    app.state.tracer = provider.get_tracer("paddleocr-vl", __version__)
+    yield
+    last = threading.Thread(target=provider.shutdown, daemon=True)
+    last.start()
+    await asyncio.to_thread(last.join, SECONDS_TO_SEND)
+
+
+class Traced:
+    """Around every request that is not only about health."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in QUIET:
+            await self.app(scope, receive, send)
+            return
+        status = 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        parent = propagate.extract(Headers(scope=scope))
+        tracer: trace.Tracer = scope["app"].state.tracer
+        span = tracer.start_span(scope["method"], parent, SpanKind.SERVER)
+        scope["state"]["trace_id"] = trace.format_trace_id(span.get_span_context().trace_id)
+        try:
+            with trace.use_span(span, record_exception=False, set_status_on_exception=False):  # it may quote a client
+                await self.app(scope, receive, noted)
+        finally:
+            with suppressed_errors("The trace is incomplete"):
+                _describe(span, scope, status)
+                _tell_phases(tracer, span, scope)
+            span.end()
+
+
+def _describe(span: trace.Span, scope: Scope, status: int) -> None:
+    span.set_attribute("http.request.method", scope["method"])
+    span.set_attribute("http.response.status_code", status)
+    span.set_attribute("request_id", scope["state"]["request_id"])
+    if route := getattr(scope.get("route"), "path", None):  # BentoML's mount has none
+        span.update_name(f"{scope['method']} {route}")
+        span.set_attribute("http.route", route)
+    if status >= 500:
+        span.set_status(StatusCode.ERROR)
+    facts = facts_of(scope)
+    for name in TOLD:
+        if facts.get(name) is not None:
+            span.set_attribute(NAMES.get(name, f"paddleocr_vl.{name}"), facts[name])
+
+
+def _tell_phases(tracer: trace.Tracer, span: trace.Span, scope: Scope) -> None:
+    completion: Any = scope["state"].get("completion")
+    if completion is None:
+        return
+    zero = time.time_ns() - time.monotonic_ns()
+    context = trace.set_span_in_context(span)
+    for name, start, end in completion.phases():
+        phase = tracer.start_span(name, context, start_time=zero + int(start * 1e9))
+        phase.end(zero + int(end * 1e9))
+
+
+def _exporter(kind: Exporter) -> SpanExporter:
+    if kind == "console":
+        return ConsoleSpanExporter(formatter=lambda span: f"{span.to_json(indent=None)}\n")
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # only where it is wanted
+
+    return OTLPSpanExporter()  # the SDK's environment variables say where to

@@ -1,0 +1,80 @@
+"""Notices a step that does not end: a hung device or a deadlock looks like patience from outside.
+
+It can tell and not mend: a thread that stands in foreign code cannot be stopped.
+"""
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
+
+LEAST_PLANNED_SECONDS = 4.0  # of a step: far above any on the machines seen, so that a short stall is no alarm
+STUCK = 3  # times the longest planned step
+LOST_SECONDS = 600.0  # from which on nobody should hope any more
+LOOK_SECONDS = 1.0
+
+
+class Watchdog:
+    """Steps are begun and ended on one thread; any may ask. How long a step may take is planned by those before it."""
+
+    def __init__(self) -> None:
+        self._planned = LEAST_PLANNED_SECONDS
+        self._step: tuple[float, str] | None = None  # when it began, and what it does
+        self._thread_id = 0
+        self._closed = threading.Event()
+
+    @contextmanager
+    def step(self, work: str) -> Iterator[None]:
+        """While it is open, a step does `work`, such as "decoding 3 answers"."""
+        self._step = began, _ = time.monotonic(), work
+        try:
+            yield
+        finally:
+            self._step = None
+            seconds = time.monotonic() - began
+            if seconds > self._limit:
+                logger.warning("The step that was stuck has ended: %s took %.1f s", work, seconds)
+            else:
+                self._planned = max(self._planned, seconds)
+
+    @property
+    def _limit(self) -> float:
+        return STUCK * self._planned
+
+    @property
+    def stuck(self) -> str | None:
+        """What a step does that takes far too long, and how long by now; None where none does."""
+        step = self._step
+        if step is None or (seconds := time.monotonic() - step[0]) <= self._limit:
+            return None
+        return f"{step[1]} has taken {seconds:.1f} s; the longest planned step takes {self._planned:.1f} s"
+
+    @property
+    def lost(self) -> bool:
+        """A step is stuck for so long that only a new process helps."""
+        step = self._step
+        return step is not None and time.monotonic() - step[0] > max(LOST_SECONDS, self._limit)
+
+    def watch(self) -> None:
+        """Log from now on when a step is stuck, once for each, and where. Called on the thread that makes the steps."""
+        self._thread_id = threading.get_ident()
+        threading.Thread(target=self._look, name="watchdog", daemon=True).start()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _look(self) -> None:
+        told: tuple[float, str] | None = None
+        while not self._closed.wait(LOOK_SECONDS):
+            step, reason = self._step, self.stuck
+            if reason is None or step is told:
+                continue
+            told = step
+            frame = sys._current_frames().get(self._thread_id)
+            place = "".join(traceback.format_stack(frame)) if frame else "nowhere\n"
+            logger.error("The engine is stuck: %s. It stands at:\n%s", reason, place.rstrip())

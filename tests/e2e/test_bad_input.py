@@ -1,0 +1,285 @@
+"""What a stranger can do to a real server over a bare socket, and to the processes that decode its pictures."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPResponse
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.conftest import Server, start, stop
+from tests.e2e.test_clients import MODEL, messages
+
+WAIT = 30  # seconds, for what comes at once or never
+GOOD = json.dumps({"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}).encode()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = start(tmp_path_factory.mktemp("server"), BODY_SECONDS="1", DECODE_SECONDS="2", MAX_REQUEST_BYTES="4000000")
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        stop(server)
+
+
+@pytest.fixture(autouse=True)
+def _answers_afterwards(server: Server) -> Iterator[None]:
+    yield
+    assert httpx.post(f"{server.url}/v1/chat/completions", content=GOOD, headers=JSON, timeout=WAIT).status_code == 200
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def connect(server: Server) -> socket.socket:
+    address = httpx.URL(server.url)
+    return socket.create_connection((address.host, address.port), timeout=WAIT)
+
+
+def head(*headers: str, path: str = "/v1/chat/completions", method: str = "POST") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: here", "Content-Type: application/json", *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def said(connection: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    received = b""
+    with suppress(ConnectionResetError):  # closed before all that was sent had been read
+        while piece := connection.recv(2**16):
+            received += piece
+    return received
+
+
+def exchanged(server: Server, *pieces: bytes) -> bytes:
+    """What a server says that closes the connection of its own accord."""
+    with connect(server) as connection:
+        for piece in pieces:
+            try:
+                connection.sendall(piece)
+            except (BrokenPipeError, ConnectionResetError):
+                break  # it has seen enough
+        return said(connection)
+
+
+def refusal(connection: socket.socket) -> tuple[int, str]:
+    """The next answer's status and message, in OpenAI's envelope."""
+    answer = HTTPResponse(connection)
+    answer.begin()  # passes over 100 Continue
+    return answer.status, json.loads(answer.read())["error"]["message"]
+
+
+# Bodies
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [head("Content-Length: 100"), b'{"messages": '],
+        [head("Content-Length: 100")],
+        [head("Transfer-Encoding: chunked"), b"5\r\n12345\r\n"],
+        [head("Transfer-Encoding: chunked"), b"ffff\r\n12345"],
+        [head("Content-Length: 100", "Expect: 100-continue")],
+    ],
+    ids=["a length", "nothing of it", "chunks", "within a chunk", "expects 100"],
+)
+def test_a_body_that_stalls_is_answered_408_and_the_connection_closed(server: Server, pieces: list[bytes]) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"".join(pieces))
+        status, message = refusal(connection)
+        assert (status, "too slowly" in message) == (408, True)
+        assert said(connection) == b""
+
+
+def test_a_body_that_drips_is_answered_408(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(head("Transfer-Encoding: chunked"))
+        connection.settimeout(0.05)
+        end, answer = time.monotonic() + WAIT, b""
+        while not answer:
+            assert time.monotonic() < end
+            connection.sendall(b"1\r\n \r\n")
+            try:
+                answer = connection.recv(2**16)
+            except TimeoutError:
+                continue
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("length", ["4000001", "999999999999999"])
+@pytest.mark.parametrize("expect", [[], ["Expect: 100-continue"]], ids=["", "expects 100"])
+def test_a_body_that_is_announced_too_big_is_refused_without_reading_it(
+    server: Server, length: str, expect: list[str]
+) -> None:
+    with connect(server) as connection:
+        connection.sendall(head(f"Content-Length: {length}", *expect))  # and no byte of it
+        status, message = refusal(connection)
+    assert (status, message) == (413, "the request is over 4000000 bytes")
+
+
+def test_chunks_without_an_end_are_refused_at_the_limit(server: Server) -> None:
+    chunk = b"%x\r\n%b\r\n" % (2**16, b" " * 2**16)
+    with connect(server) as connection:
+        connection.sendall(head("Transfer-Encoding: chunked"))
+        connection.setblocking(False)
+        answer, sent, end = b"", 0, time.monotonic() + WAIT
+        while not answer:
+            assert time.monotonic() < end
+            with suppress(BlockingIOError):
+                sent += connection.send(chunk[sent % len(chunk) :])
+            with suppress(BlockingIOError):
+                answer = connection.recv(2**16)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_client_that_leaves_within_its_body_is_forgotten(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(head("Content-Length: 100") + b"{")
+
+
+def test_what_comes_beyond_the_announced_length_is_the_next_request(server: Server) -> None:
+    answer = exchanged(server, head(f"Content-Length: {len(GOOD)}") + GOOD + b"surplus\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 400 " in answer
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        head("Content-Length: -1"),
+        head("Content-Length: 5, 6"),
+        head("Content-Length: 5", "Content-Length: 6") + b"123456",
+        head("Content-Length: 0x5") + b"12345",
+        head("Content-Length: " + "9" * 100),
+        head("Transfer-Encoding: gzip, chunked"),
+        head("Transfer-Encoding: chunked") + b"-1\r\n\r\n",
+        head("Transfer-Encoding: chunked") + b"5;" + b"x" * 10**6,
+        head("Transfer-Encoding: chunked") + b"fffffffffffffffffffffffff\r\n",
+        head("X: a\r\n b: c\r\nd"),
+        head("Content-Length : 5") + b"12345",
+        b"POST /v1/chat/completions HTTP/1.1\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/9.9\r\nHost: here\r\n\r\n",
+        b"GET /health\r\n\r\n",
+        b"GET  /health HTTP/1.1\r\nHost: here\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /h\xc3\xa4lth HTTP/1.1\r\nHost: here\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xab" * 500,  # a greeting of TLS
+        b"\0" * 1000 + b"\r\n\r\n",
+    ],
+    ids=lambda request_: repr(request_[-40:]),
+)
+def test_what_is_not_http_is_answered_4xx_and_the_connection_closed(server: Server, request_: bytes) -> None:
+    """Mostly by the HTTP server itself, which knows no envelope."""
+    assert exchanged(server, request_).startswith(b"HTTP/1.1 4")
+
+
+# Headers and connections
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        head(*(f"X-{number}: y" for number in range(100_000))),
+        head("X: " + "y" * 10**6),
+        head(path="/" + "a" * 10**6),
+        head(method="A" * 10**6),
+        b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000,
+    ],
+    ids=["many", "a long one", "a long path", "a long method", "one without an end"],
+)
+def test_a_flood_of_headers_is_cut_off(server: Server, request_: bytes) -> None:
+    """At h11's bound of 16 KiB for all of them together."""
+    assert exchanged(server, request_).startswith(b"HTTP/1.1 400 ")
+
+
+def test_requests_that_are_sent_without_waiting_are_answered_in_order(server: Server) -> None:
+    asked = [b"/health", b"/nowhere-1", b"/version", b"/nowhere-2"]
+    requests = b"".join(b"GET %b HTTP/1.1\r\nHost: here\r\n\r\n" % path for path in asked[:-1])
+    last = b"GET %b HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n" % asked[-1]
+    answers = exchanged(server, requests + last).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200", b"404", b"200", b"404"]
+    assert b"nowhere-1" in answers[1]
+    assert b"nowhere-2" in answers[3]
+
+
+def test_many_connections_that_say_nothing_keep_nobody_out(server: Server) -> None:
+    silent = [connect(server) for _ in range(200)]
+    try:
+        assert httpx.get(f"{server.url}/health", timeout=WAIT).status_code == 200
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+# The processes that decode
+
+
+def worker_of(server: Server) -> psutil.Process:
+    (worker,) = psutil.Process(server.process.pid).children()
+    return worker
+
+
+def decoders_of(server: Server) -> list[psutil.Process]:
+    alive = [child for child in worker_of(server).children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if "api.decoders" in child.cmdline()]
+
+
+def read_one(server: Server) -> int:
+    answer = server.client().chat.completions.create(model=MODEL, messages=messages(), max_tokens=1)
+    return len(answer.choices)
+
+
+def test_pictures_are_decoded_apart_by_processes_that_outlive_requests(server: Server) -> None:
+    before = decoders_of(server)
+    assert before
+    read_one(server)
+    assert decoders_of(server) == before
+
+
+def test_decoders_that_are_killed_are_replaced(server: Server) -> None:
+    for decoder in decoders_of(server):
+        decoder.kill()
+    assert read_one(server) == 1
+    assert decoders_of(server)
+
+
+def test_a_picture_whose_decoder_hangs_is_refused_in_time_and_nothing_else_waits_for_it(server: Server) -> None:
+    for decoder in decoders_of(server):
+        decoder.suspend()
+    refused = httpx.post(
+        f"{server.url}/v1/chat/completions",
+        json={"model": MODEL, "messages": messages(), "max_tokens": 1},
+        timeout=WAIT,
+    )
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert "takes longer than 2 seconds to decode" in error["message"]
+    assert error["param"].endswith("image_url.url")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_no_decoder_outlives_the_server(tmp_path: Path, how: signal.Signals) -> None:
+    server = start(tmp_path)
+    try:
+        server.wait_until_ready()
+        read_one(server)
+        worker, decoders = worker_of(server), decoders_of(server)
+        assert decoders
+        if how == signal.SIGTERM:
+            assert stop(server) == 0
+        else:
+            for process in (psutil.Process(server.process.pid), worker):  # the parent first, which would start another
+                os.kill(process.pid, how)
+            server.process.wait(WAIT)
+        _, alive = psutil.wait_procs(decoders, timeout=WAIT)
+        assert not alive
+    finally:
+        stop(server)

@@ -1,0 +1,136 @@
+"""Run by Python at its start, with this folder on PYTHONPATH: breaks a server where a file in FAULTS says so.
+
+The product has no hook for this; its functions are wrapped when their modules are imported.
+"""
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+FAULTS = Path(os.environ["FAULTS"])
+CULPRIT = 666  # the seed of the request that a fault is for
+ALLOCATOR = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+
+
+def asked(name: str) -> str | None:
+    """What the file of this fault says, if it is there."""
+    try:
+        return (FAULTS / name).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def struck(name: str) -> None:
+    """The fault has happened: the test that waits for it may go on."""
+    (FAULTS / f"{name}.struck").touch()
+
+
+def shortage(kind: str) -> Exception:
+    import torch
+
+    kinds = {"gpu": torch.OutOfMemoryError("CUDA out of memory"), "cpu": RuntimeError(ALLOCATOR), "host": MemoryError()}
+    return kinds[kind]
+
+
+def break_engine(module: Any) -> None:
+    step = module.Engine._step
+
+    def faulty_step(engine: Any) -> None:
+        if asked("dead-thread") is not None:
+            (FAULTS / "dead-thread").unlink()  # the next worker shall live
+            struck("dead-thread")
+            raise RuntimeError("an injected fault of the thread")
+        step(engine)
+
+    module.Engine._step = faulty_step
+
+
+def break_decoding(module: Any) -> None:
+    decode = module.ModelRunner.decode
+
+    def faulty_decode(runner: Any, sequences: Sequence[Any]) -> Any:
+        culprits = [row for row, sequence in enumerate(sequences) if sequence.params.seed == CULPRIT]
+        if asked("stuck-step") is not None and culprits:
+            struck("stuck-step")
+            while asked("stuck-step") is not None:
+                time.sleep(0.05)
+        if (kind := asked("decoding-memory")) is not None and culprits:
+            raise shortage(kind)
+        if asked("decoding-bug") is not None and culprits:
+            raise KeyError("an injected bug")
+        logits = decode(runner, sequences)
+        if asked("not-finite") is not None:
+            logits[culprits] = float("nan")
+        return logits
+
+    module.ModelRunner.decode = faulty_decode
+
+
+def break_vision(module: Any) -> None:
+    encode = module.PaddleOCRVL.encode_sliced
+
+    def faulty_encode(model: Any, pixels: Any, grids: Sequence[Any], rows: int | None = None) -> Any:
+        if (said := asked("vision-memory")) is not None and len(pixels) > int(said.split()[1]):
+            raise shortage(said.split()[0])
+        return (yield from encode(model, pixels, grids, rows))
+
+    module.PaddleOCRVL.encode_sliced = faulty_encode
+
+
+def break_pictures(module: Any) -> None:
+    find = module.PictureCache.find
+
+    def faulty_find(cache: Any, key: bytes) -> Any:
+        if asked("spoilt-pictures") is not None and cache._kept:
+            (FAULTS / "spoilt-pictures").unlink()
+            for features in cache._kept.values():
+                features[-1, -1] = float("nan")
+            struck("spoilt-pictures")
+        return find(cache, key)
+
+    module.PictureCache.find = faulty_find
+
+
+def break_clock() -> None:
+    now = time.time
+    time.time = lambda: now() + float(asked("clock") or 0)
+
+
+class Breaking:
+    """A finder of modules that lets the others find these, and wraps what they define."""
+
+    def __init__(self, faults: dict[str, Callable[[Any], None]]) -> None:
+        self._faults = faults
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        fault = self._faults.pop(name, None)
+        spec = importlib.util.find_spec(name) if fault is not None else None
+        if fault is None or spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def load_and_break(module: Any) -> None:
+            load(module)
+            fault(module)
+
+        spec.loader.exec_module = load_and_break  # type: ignore[method-assign]
+        return spec
+
+
+break_clock()
+sys.meta_path.insert(
+    0,
+    Breaking(
+        {
+            "engine.engine": break_engine,
+            "engine.model_runner": break_decoding,
+            "models.paddleocr_vl.model": break_vision,
+            "engine.prefix_cache": break_pictures,
+        }
+    ),
+)

@@ -1,0 +1,53 @@
+"""What the server writes while it serves: its log and its metrics."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ROOT, start, stop
+from tests.faults.conftest import Faulty, ask_all, line
+
+FULL = 'exec "$@" >/dev/full 2>&1'  # each write fails with ENOSPC
+MOST_BYTES = 2**20  # of a file: less than the weights have
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_requests_are_answered_where_the_log_cannot_be_written(tmp_path: Path) -> None:
+    server = start(tmp_path, command=["sh", "-c", FULL, "sh", sys.executable, "-m", "bentoml", "serve"])
+    try:
+        server.wait_until_ready()
+        (outcome,) = ask_all(Faulty(server, tmp_path), line())
+        assert outcome.complete
+    finally:
+        assert stop(server) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="macOS has no such call")
+def test_the_metrics_have_their_disk_space_from_the_start(faulty: Faulty) -> None:
+    """They are written through memory maps; where the disk is full, the first touch of a new page is SIGBUS."""
+    ask_all(faulty, line())
+    files = list((faulty.server.log.parent / "bentoml" / "prometheus_multiproc_dir").glob(f"*_{faulty.worker.pid}.db"))
+    assert files
+    for file in files:
+        assert file.stat().st_blocks * 512 >= file.stat().st_size >= 2 * used(file)
+
+
+def used(file: Path) -> int:
+    """Bytes of a file of prometheus_client that hold something; it begins with their number."""
+    return int.from_bytes(file.read_bytes()[:4], sys.byteorder)
+
+
+def test_an_import_that_finds_the_disk_full_leaves_nothing_half_done(tmp_path: Path) -> None:
+    def import_embedded(*limit: str) -> subprocess.CompletedProcess[str]:
+        command = [*limit, sys.executable, "scripts/import_model.py", "models/tiny"]
+        environment = os.environ | {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    full = import_embedded("sh", "-c", f'ulimit -f {MOST_BYTES // 512}; exec "$@"', "sh")
+    assert full.returncode == 1
+    assert "File too large" in full.stderr
+    assert not list(tmp_path.rglob("model.safetensors"))
+    assert import_embedded().returncode == 0

@@ -1,0 +1,73 @@
+"""When a step counts as stuck."""
+
+import logging
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from engine import watchdog
+from engine.watchdog import Watchdog
+
+SECONDS = 10  # for what takes a hundredth of one
+
+
+@pytest.fixture
+def dog(monkeypatch: pytest.MonkeyPatch) -> Watchdog:
+    monkeypatch.setattr(watchdog, "LEAST_PLANNED_SECONDS", 0.01)
+    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.01)
+    return Watchdog()
+
+
+def wait_until_stuck(dog: Watchdog) -> str:
+    end = time.monotonic() + SECONDS
+    while (stuck := dog.stuck) is None:
+        assert time.monotonic() < end
+    return stuck
+
+
+def test_a_step_that_takes_three_times_the_longest_planned_one_is_stuck_until_it_ends(dog: Watchdog) -> None:
+    assert dog.stuck is None
+    with dog.step("decoding 3 answers"):
+        assert wait_until_stuck(dog).startswith("decoding 3 answers has taken 0.0 s; the longest planned step takes")
+        assert not dog.lost
+    assert dog.stuck is None
+
+
+def test_a_step_that_was_stuck_is_no_plan_for_the_next(dog: Watchdog) -> None:
+    for _ in range(2):
+        with dog.step("reading 1 prompt"):
+            assert wait_until_stuck(dog).endswith("the longest planned step takes 0.0 s")
+
+
+def test_a_longer_step_that_ended_in_time_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "STUCK", 10**6)
+    dog = Watchdog()
+    now = iter((0.0, 7.0, 10.0, 10.0 + 7.5 * 10**6, 10.0 + 7.5 * 10**6))
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    with dog.step("reading 1 prompt"):
+        pass
+    with dog.step("reading 1 prompt"):
+        assert "the longest planned step takes 7.0 s" in str(dog.stuck)
+
+
+def test_a_step_that_is_stuck_for_minutes_is_lost(dog: Watchdog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "LOST_SECONDS", 0.0)
+    with dog.step("decoding 1 answer"):
+        wait_until_stuck(dog)
+        assert dog.lost
+    assert not dog.lost
+
+
+def test_the_log_says_once_that_a_step_is_stuck_and_where(dog: Watchdog, caplog: pytest.LogCaptureFixture) -> None:
+    dog.watch()
+    with dog.step("decoding 1 answer"), caplog.at_level(logging.WARNING):
+        end = time.monotonic() + SECONDS
+        while not caplog.messages:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    dog.close()
+    (told, ended) = caplog.messages
+    assert told.startswith("The engine is stuck: decoding 1 answer has taken")
+    assert "test_the_log_says_once" in told
+    assert ended.startswith("The step that was stuck has ended: decoding 1 answer took")
