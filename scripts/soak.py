@@ -9,7 +9,7 @@ structures, several answers, log probabilities, clients that leave at any moment
 or nonsense. Ends with 1 where something was wrong. The last line is JSON: `requests`, `status_5xx`, `unanswered`
 (neither answered in full nor given up by this client), `slots_leaked` (prompts that the server still has when all
 clients are gone), `rss_mb_per_1000` (MiB that the server's processes grow by in 1000 requests, by least squares over
-the second half; null where they cannot be seen) and `minutes`.
+the second half; null where they cannot be seen or the time is too short) and `minutes`.
 """
 
 import argparse
@@ -62,6 +62,7 @@ MOST_PIXELS = 900_000  # of a picture
 BODY_BYTES = 2 * 2**20  # that our own server takes
 CACHE_BYTES = 16 * 2**20  # of its picture cache: small, so that it is full soon
 SAMPLING_SECONDS = 1.0
+STRETCH = 20  # samples
 DRAIN_SECONDS = 60  # for the server to notice that its clients have left
 
 
@@ -291,8 +292,9 @@ class Memory:
 
 
 def growth(rss: Sequence[tuple[int, float]]) -> float | None:
-    """MiB in 1000 requests, over the second half."""
-    late = rss[len(rss) // 2 :]
+    """MiB in 1000 requests, over the second half; of each stretch its least, when little is held by requests."""
+    half = rss[len(rss) // 2 :]
+    late = [min(half[i : i + STRETCH], key=lambda sample: sample[1]) for i in range(0, len(half), STRETCH)]
     done, mb = np.array([sample[0] for sample in late]), np.array([sample[1] for sample in late])
     if len(set(done)) < 2 or not mb.any():
         return None
