@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 import pytest
 import yaml
 
 from models.store import EMBEDDED, embedded_tag
 from tests import hub
+from tests.e2e.conftest import wait_until_ready
 from tests.e2e.test_clients import MODEL, assert_nearly_read, messages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,16 +114,7 @@ class Container:
         return done.stdout + done.stderr
 
     def wait_until_ready(self) -> None:
-        end = time.monotonic() + SECONDS_TO_START
-        while True:
-            assert self.state("Status") == "running", f"the container ended:\n{self.logs()}"
-            assert time.monotonic() < end, f"the container is not ready:\n{self.logs()}"
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass  # the port is not bound yet
-            time.sleep(0.2)
+        wait_until_ready(self.url, lambda: self.state("Status") == "running", self.logs, SECONDS_TO_START)
 
     def wait_until_ended(self) -> int:
         done = subprocess.run(

@@ -5,7 +5,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,16 +26,7 @@ class Server:
     clients: list[OpenAI] = field(default_factory=list)
 
     def wait_until_ready(self) -> None:
-        end = time.monotonic() + SECONDS_TO_START
-        while True:
-            assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()}"
-            assert time.monotonic() < end, f"the server is not ready:\n{self.log.read_text()}"
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass  # the port is not bound yet
-            time.sleep(0.1)
+        wait_until_ready(self.url, lambda: self.process.poll() is None, self.log.read_text)
 
     def client(self) -> OpenAI:
         """Strict: every field of a response is checked against the type that OpenAI documents."""
@@ -43,6 +35,21 @@ class Server:
         )
         self.clients.append(client)
         return client
+
+
+def wait_until_ready(
+    url: str, is_running: Callable[[], bool], log: Callable[[], str], seconds: float = SECONDS_TO_START
+) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        assert is_running(), f"the server ended:\n{log()}"
+        assert time.monotonic() < end, f"the server is not ready:\n{log()}"
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass  # the port is not bound yet
+        time.sleep(0.1)
 
 
 def start(
@@ -66,13 +73,19 @@ def stop(server: Server) -> int:
     return server.process.wait(60)
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With no model chosen and an empty model store."""
-    options = {"SLOTS": "4", "SERVED_MODEL_NAMES": "our-ocr", "ALLOWED_HOSTS": "localhost"}
-    server = start(tmp_path_factory.mktemp("server"), **options)
+@contextmanager
+def running(folder: Path, **environment: str) -> Iterator[Server]:
+    server = start(folder, **environment)
     try:
         server.wait_until_ready()
         yield server
     finally:
         stop(server)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With no model chosen and an empty model store."""
+    options = {"SLOTS": "4", "SERVED_MODEL_NAMES": "our-ocr", "ALLOWED_HOSTS": "localhost"}
+    with running(tmp_path_factory.mktemp("server"), **options) as server:
+        yield server

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import Server, start, stop
+from tests.e2e.conftest import Server, running, start, stop
 from tests.e2e.test_clients import MODEL, messages
 
 WAIT = 30  # seconds, for what comes at once or never
@@ -23,12 +23,9 @@ GOOD = json.dumps({"messages": [{"role": "user", "content": "x"}], "max_tokens":
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start(tmp_path_factory.mktemp("server"), BODY_SECONDS="1", DECODE_SECONDS="2", MAX_REQUEST_BYTES="4000000")
-    try:
-        server.wait_until_ready()
+    bounds = {"BODY_SECONDS": "1", "DECODE_SECONDS": "2", "MAX_REQUEST_BYTES": "4000000"}
+    with running(tmp_path_factory.mktemp("server"), **bounds) as server:
         yield server
-    finally:
-        stop(server)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from models.store import EMBEDDED
 from tests import hub
-from tests.e2e.conftest import ROOT, SECONDS_TO_START, Server, start, stop
+from tests.e2e.conftest import ROOT, SECONDS_TO_START, Server, running, start, stop
 from tests.e2e.test_clients import MODEL, messages
 
 LONG: Any = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nothing ends it
@@ -47,16 +46,6 @@ def test_health_answers_while_the_model_loads_and_readiness_waits_for_it(tmp_pat
     assert seen[-1] == 200
 
 
-@contextmanager
-def serving(folder: Path, drain_seconds: str) -> Iterator[Server]:
-    server = start(folder, DRAIN_SECONDS=drain_seconds)
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        stop(server)
-
-
 def running_stream(server: Server, **options: Any) -> Iterator[ChatCompletionChunk]:
     """What follows the first piece of text."""
     create = server.client().chat.completions.create
@@ -75,7 +64,7 @@ def half_a_request(server: Server) -> socket.socket:
 
 
 def test_sigterm_lets_a_running_stream_finish_and_exits_with_0(tmp_path: Path) -> None:
-    with serving(tmp_path, drain_seconds="600") as server:
+    with running(tmp_path, DRAIN_SECONDS="600") as server:
         chunks = running_stream(server)
         server.process.terminate()
         assert list(chunks)[-1].choices[0].finish_reason == "stop"
@@ -84,7 +73,7 @@ def test_sigterm_lets_a_running_stream_finish_and_exits_with_0(tmp_path: Path) -
 
 def test_sigterm_ends_what_still_runs_after_the_drain_seconds_and_exits_with_0(tmp_path: Path) -> None:
     """BentoML waited for running requests as long as they took. Workers get the signal twice where systemd sends it."""
-    with serving(tmp_path, drain_seconds="1") as server, half_a_request(server):
+    with running(tmp_path, DRAIN_SECONDS="1") as server, half_a_request(server):
         chunks = running_stream(server, **LONG)
         workers = psutil.Process(server.process.pid).children()
         signalled = time.monotonic()
@@ -99,7 +88,7 @@ def test_sigterm_ends_what_still_runs_after_the_drain_seconds_and_exits_with_0(t
 
 
 def test_new_requests_are_refused_while_one_runs_on_after_ctrl_c_and_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
-    with serving(tmp_path, drain_seconds="600") as server:
+    with running(tmp_path, DRAIN_SECONDS="600") as server:
         chunks = running_stream(server, **LONG)
         server.process.send_signal(signal.SIGINT)
         while (health := httpx.get(f"{server.url}/health", timeout=30)).status_code == 200:

@@ -17,7 +17,7 @@ from openai import OpenAI
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from models.store import EMBEDDED_NAME
-from tests.e2e.conftest import Server, start, stop
+from tests.e2e.conftest import Server, running, start, stop
 from tests.e2e.test_clients import MODEL, PICTURE, messages
 
 KEY, OTHER_KEY = "a-secret-of-alice-0123456789", "a-secret-of-bob-0123456789"
@@ -80,12 +80,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> It
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
         "OTEL_BSP_SCHEDULE_DELAY": "100",  # milliseconds
     }
-    server = start(tmp_path_factory.mktemp("seeing"), **settings)
-    try:
-        server.wait_until_ready()
+    with running(tmp_path_factory.mktemp("seeing"), **settings) as server:
         yield server
-    finally:
-        stop(server)
 
 
 @contextmanager
