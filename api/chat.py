@@ -30,8 +30,9 @@ from api.schema import (
     ignored,
 )
 from api.serving import Serving
-from engine.engine import Engine, Hold
+from engine.engine import Engine
 from engine.errors import EngineError
+from engine.handles import Hold
 from engine.request import Deadline
 from modes.choose import Detail, Task, Turn, choose
 

@@ -33,8 +33,8 @@ from api.schema import (
     Usage,
 )
 from api.serving import Serving
-from engine.engine import Hold
 from engine.errors import DeadlineExceeded, EngineError
+from engine.handles import Hold
 from engine.request import Token, TokenEvent
 from modes.choose import Task
 from modes.finish import finisher_of

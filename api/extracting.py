@@ -11,8 +11,9 @@ from api.errors import invalid
 from api.reading import Reading
 from api.sampling import ANY_OBJECT
 from api.schema import ChatRequest, OcrCheck, OcrField
-from engine.engine import Engine, Generation
+from engine.engine import Engine
 from engine.errors import GenerationFailed, InvalidRequest
+from engine.handles import Generation
 from engine.request import SamplingParams, Structure, Times, TokenEvent
 from modes.choose import Task
 from modes.extraction import Field, Form

@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.engine import Engine, Report
+from engine.core import Report
+from engine.engine import Engine
 from engine.totals import Totals
 from modes.choose import MODES, OFFICIAL, RAW
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from api.image_loading import decoded_bytes
-from engine.engine import Engine, Generation, Hold
+from engine.engine import Engine
+from engine.handles import Generation, Hold
 from engine.request import SamplingParams, Times, TokenEvent
 from models.paddleocr_vl.prompts import PixelBounds
 from modes.choose import Prompt

@@ -109,7 +109,8 @@ def test_a_document_goes_on_where_the_queue_is_full(engine: Engine) -> None:
 def test_a_document_under_way_is_read_to_its_end_while_the_server_drains(checkpoint: Path) -> None:
     """Its later pages came to an engine that took nothing any more."""
     with running_engine(checkpoint) as engine, client_of(engine) as client:
-        first, draining = engine._step, threading.Event()
+        assert engine.core is not None
+        first, draining = engine.core.step, threading.Event()
 
         def step() -> None:
             if engine.stats().running and not draining.is_set():
@@ -117,7 +118,7 @@ def test_a_document_under_way_is_read_to_its_end_while_the_server_drains(checkpo
                 engine.state = "draining"
             first()
 
-        engine._step = step  # type: ignore[method-assign]
+        engine.core.step = step  # type: ignore[method-assign]
         body = post(client, messages=user(file_part(document("TIFF"))), max_tokens=4)
         assert draining.is_set()
         assert text(body).count(SEPARATOR) == len(PAGES) - 1

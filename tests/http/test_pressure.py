@@ -84,10 +84,11 @@ class Brake:
 @contextmanager
 def braked(engine: Engine, where: Callable[[Step], bool] = lambda _: True) -> Iterator[Brake]:
     assert engine.runner is not None
-    brake, run = Brake(where), engine.runner.run
+    assert engine.core is not None
+    brake, run, waiting = Brake(where), engine.runner.run, engine.core.scheduler.waiting
 
     def step(step: Step) -> Any:
-        brake.queued = sum(1 for _ in engine._scheduler.waiting)
+        brake.queued = sum(1 for _ in waiting)
         brake.begun += [sequence for sequence in step.reading if sequence not in brake.begun]
         if brake.released.is_set() or not brake.where(step):
             return run(step)

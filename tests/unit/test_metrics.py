@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.engine import Engine, Report
+from engine.core import Report
+from engine.engine import Engine
 from engine.prefill import Stopwatch
 from engine.repetition import RepetitionLimits
 from engine.request import REPETITION
@@ -95,13 +96,14 @@ def test_what_waits_for_a_slot_says_how_long(observed: Observed, monkeypatch: py
 
 
 def test_a_request_whose_pictures_are_being_prepared_waits(one_slot: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare, may_end = one_slot._prepare_prompt, threading.Event()
+    assert one_slot.processor is not None
+    prepare, may_end = one_slot.processor.prepare, threading.Event()
 
     def prepare_when_told(*arguments: Any) -> Any:
         may_end.wait(SECONDS)
         return prepare(*arguments)
 
-    monkeypatch.setattr(one_slot, "_prepare_prompt", prepare_when_told)
+    monkeypatch.setattr(one_slot.processor, "prepare", prepare_when_told)
 
     async def waiting() -> int:
         request = asyncio.create_task(submit(one_slot, max_tokens=1))

@@ -37,17 +37,17 @@ def shortage(kind: str) -> Exception:
     return kinds[kind]
 
 
-def break_engine(module: Any) -> None:
-    step = module.Engine._step
+def break_steps(module: Any) -> None:
+    step = module.Core.step
 
-    def faulty_step(engine: Any) -> None:
+    def faulty_step(core: Any) -> None:
         if asked("dead-thread") is not None:
             (FAULTS / "dead-thread").unlink()  # the next worker shall live
             struck("dead-thread")
             raise RuntimeError("an injected fault of the thread")
-        step(engine)
+        step(core)
 
-    module.Engine._step = faulty_step
+    module.Core.step = faulty_step
 
 
 def break_decoding(module: Any) -> None:
@@ -127,7 +127,7 @@ sys.meta_path.insert(
     0,
     Breaking(
         {
-            "engine.engine": break_engine,
+            "engine.core": break_steps,
             "engine.model_runner": break_decoding,
             "models.paddleocr_vl.model": break_vision,
             "engine.prefix_cache": break_pictures,

@@ -1,0 +1,134 @@
+"""From what a request says to what the model works on: prompts, grammars, sequences, token ids.
+
+Called from any thread, once the checkpoint is loaded. Knows its processor and the structures; neither queues nor steps.
+"""
+
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as List
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from engine.detokenizer import Detokenizer, token_bytes
+from engine.errors import InvalidRequest
+from engine.request import Grammar, Job, Prompt, SamplingParams, Sequence, TokenEvent
+from models.paddleocr_vl.prompts import PixelBounds, PromptError
+
+if TYPE_CHECKING:
+    from engine.structured import Structures
+    from models.paddleocr_vl.processor import Processor
+
+
+class Preparation:
+    def __init__(self, processor: "Processor", structures: "Structures", max_model_len: int) -> None:
+        self._processor = processor
+        self._structures = structures
+        self._max_model_len = max_model_len
+
+    def close(self) -> None:
+        self._structures.shutdown()
+
+    @property
+    def bounds(self) -> PixelBounds:
+        """The checkpoint's own bounds on picture sizes."""
+        return self._processor.bounds
+
+    @property
+    def defaults(self) -> SamplingParams:
+        """What the checkpoint's generation_config says for a request that says nothing."""
+        own = self._processor.generation
+        penalty = own.repetition_penalty or 1.0
+        if not own.do_sample:
+            return SamplingParams(repetition_penalty=penalty)
+        return SamplingParams(
+            temperature=1.0 if own.temperature is None else own.temperature,
+            top_p=1.0 if own.top_p is None else own.top_p,
+            top_k=own.top_k or 0,
+            min_p=own.min_p or 0.0,
+            repetition_penalty=penalty,
+        )
+
+    def pixel_bytes(self, pictures: List[Image.Image], bounds: List[PixelBounds] | None) -> int:
+        """What the model input of pictures will take; 0 where it cannot be made, which `prompt` tells."""
+        try:
+            return self._processor.pixel_bytes(pictures, bounds)
+        except PromptError:
+            return 0
+
+    def prompt(
+        self, messages: List[dict[str, Any]], pictures: List[Image.Image], bounds: List[PixelBounds] | None = None
+    ) -> Prompt:
+        """The model input; it leaves room for an answer. Raises InvalidRequest."""
+        self._check_length(messages)
+        try:
+            prompt = self._processor.prepare(messages, pictures, bounds)
+        except PromptError as error:
+            raise InvalidRequest(str(error), "messages") from error
+        length, limit = len(prompt.input_ids), self._max_model_len
+        if length >= limit:
+            raise InvalidRequest(
+                f"the prompt has {length} tokens, pictures included; this model's context is {limit} tokens and must "
+                "leave room for an answer: send fewer or smaller pictures, or less text",
+                "messages",
+            )
+        return prompt
+
+    def _check_length(self, messages: List[dict[str, Any]]) -> None:
+        """Refuse what cannot fit, before a tokenizer takes a minute over megabytes to find that out."""
+        limit = self._max_model_len
+        characters = sum(len(part.get("text", "")) for message in messages for part in message["content"])
+        if characters > limit * self._processor.longest_token or len(messages) > limit:
+            raise InvalidRequest(
+                f"the prompt has {len(messages)} messages of {characters} characters together, more than this model's "
+                f"context of {limit} tokens can hold",
+                "messages",
+            )
+
+    def grammars(self, params: List[SamplingParams]) -> list[Grammar | None]:
+        """The grammar of each answer, where it must follow one. Raises InvalidRequest."""
+        for own in params:
+            self._check_ids(own.logit_bias, "logit_bias")
+        return [self._structures.compile(own.structure) if own.structure else None for own in params]
+
+    def sequence(
+        self,
+        number: int,
+        prompt: Prompt,
+        params: SamplingParams,
+        grammar: Grammar | None,
+        job: Job,
+        deliver: Callable[[TokenEvent], None],
+        loop: object,
+    ) -> Sequence:
+        """One answer to a prompt, whose events go to `deliver` on `loop`."""
+        room = self._max_model_len - len(prompt.input_ids)
+        max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
+        text = Detokenizer(
+            self._processor.tokenizer,
+            params.stop,
+            skip_special_tokens=params.skip_special_tokens,
+            min_tokens=params.min_tokens,
+        )
+        ends = self._processor.eos_token_ids
+        return Sequence(number, prompt, params, max_tokens, text, ends, deliver, loop, grammar, job)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a bare text."""
+        ids: list[int] = self._processor.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def decode(self, tokens: List[int]) -> str:
+        """The text of token ids, control tokens included. Raises InvalidRequest."""
+        self._check_ids(tokens, "tokens")
+        text: str = self._processor.tokenizer.decode(list(tokens), skip_special_tokens=False)
+        return text
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token contributes to the text, in UTF-8; empty for one that the tokenizer does not know."""
+        return token_bytes(self._processor.tokenizer, token)
+
+    def _check_ids(self, ids: Iterable[int], param: str) -> None:
+        size = self._processor.config.text_config.vocab_size
+        wrong = next((token for token in ids if not 0 <= token < size), None)
+        if wrong is not None:
+            raise InvalidRequest(f"{param} names the token {wrong}; this model's are 0 to {size - 1}", param)
