@@ -17,6 +17,7 @@ from typing import Any
 
 import bentoml
 import psutil
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from pydantic import BaseModel
 
 from api.app import create_app
@@ -32,7 +33,6 @@ from settings import load_settings
 logger = logging.getLogger("bentoml.paddleocr_vl")
 
 SUPERVISOR = "PADDLEOCR_VL_SUPERVISOR"  # process id of the parent of the workers
-LONGEST_REQUEST = 3600  # seconds; BentoML's own default of 60 would cut long answers off
 PICTURE_THREADS = 4  # that fetch pictures and documents and have them decoded, each by a process apart
 # What the bentofiles cannot say. Under no name that BentoML knows, Debian is spared the compiler and git that it adds.
 # The folders are made for the image's ordinary user, so that it may write into fresh volumes.
@@ -103,6 +103,19 @@ def listen_to_workers() -> None:
 def tell_parent(number: signal.Signals) -> None:
     if os.environ.get(SUPERVISOR) == str(os.getppid()):
         os.kill(os.getppid(), number)
+
+
+def pass_time_outs_by() -> None:
+    """BentoML's own, which it cannot go without: REQUEST_SECONDS is ours, with a message and the slot freed.
+
+    Whatever the time, each request leaves a timer until then. And a timer holds what was current when it was made: on
+    a connection that lasts an earlier request, body and all, so that an hour's requests would stay in memory.
+    """
+
+    async def pass_by(middleware: Any, scope: Any, receive: Any, send: Any) -> None:
+        await middleware.app(scope, receive, send)
+
+    TimeoutMiddleware.__call__ = pass_by  # type: ignore[method-assign, assignment]
 
 
 def show_logs() -> None:
@@ -179,6 +192,7 @@ settings = load_settings(os.environ)
 if settings.transformers_cache:
     os.environ.setdefault("HF_HUB_CACHE", str(settings.transformers_cache))
 show_logs()
+pass_time_outs_by()
 arguments = bentoml.use_arguments(Arguments)
 tag = chosen_tag(arguments.model, settings.model)
 app = create_app(
@@ -198,7 +212,6 @@ listen_to_workers()
     image=IMAGE,
     resources={"gpu": settings.workers},  # a machine without one serves on its CPU
     workers=settings.workers,
-    traffic={"timeout": LONGEST_REQUEST},
     http={"host": settings.host, "port": settings.port},
     metrics={"enabled": False},  # its own would name every path ever asked for; the API has /metrics
     logging={"access": {"enabled": False}},  # the API writes a line a request

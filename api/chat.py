@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from api.completion import Completion
 from api.errors import ApiError, invalid, translated
 from api.extracting import node_to_fill, structure_to_hold
+from api.gate import GONE
 from api.image_loading import Decoder, Limits, load_pictures
 from api.reading import Page, Reading
 from api.sampling import bounds, sampling, structure_of
@@ -194,10 +195,10 @@ class StalledReaderError(Exception):
 
 
 class ClientGoneError(ApiError):
-    """Nobody reads this; the number is nginx's, for the log and the metrics."""
+    """Nobody reads this."""
 
     def __init__(self) -> None:
-        super().__init__(499, "the client has left")
+        super().__init__(GONE, "the client has left")
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

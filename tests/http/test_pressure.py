@@ -380,6 +380,9 @@ def test_who_leaves_in_the_middle_of_the_body_was_never_inside(engine: Engine) -
         with socket.create_connection((address.host, address.port)) as client:
             client.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{{".encode())
         assert Received(send(url, chat())).status == 200
+        scrape = Scrape(httpx.get(f"{url}/metrics").text)
+    assert scrape("http_requests_total", handler=CHAT, status="4xx") == 1
+    assert scrape("paddleocr_vl:rejections_total", reason="invalid") == 0  # there was nothing wrong with it
 
 
 def test_who_leaves_while_a_picture_is_fetched_frees_everything_and_ends_the_fetch(engine: Engine) -> None:
