@@ -1,4 +1,7 @@
-"""What BentoML puts around the API, as the service has it. In a process apart, since to import the service is to serve."""
+"""What BentoML puts around the API, as the service has it.
+
+In a process apart, since to import the service is to serve.
+"""
 
 import os
 import subprocess
