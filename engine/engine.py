@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 
 from engine.admission import Admission
+from engine.allocator import share_heaps
 from engine.config import EngineConfig
 from engine.core import Core, Report, Stats
 from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable
@@ -80,6 +81,7 @@ class Engine:
     # --- called from any thread or loop ------------------------------------------------------------------------------
 
     def start(self) -> None:
+        share_heaps()
         self._thread.start()
 
     def wait_until_settled(self, timeout: float | None = None) -> State:

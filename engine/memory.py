@@ -1,6 +1,5 @@
 """The memory plan: what weights, reading, kept pictures and cache slots take at most, and how many slots fit."""
 
-import ctypes
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,10 +87,3 @@ def reading_bytes(config: Any, tokens: int, rows: int, dtype: torch.dtype) -> in
     )
     logits = 2 * MOST_SLOTS["cuda"] * text.vocab_size * 4
     return int(max(pixels + layer + inside, prompt + tokens * text.hidden_size * narrow) + logits)
-
-
-def trim() -> None:
-    """Hand free memory of this process back to the system, where its allocator is glibc's, which keeps it."""
-    release = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if release is not None:
-        release(0)

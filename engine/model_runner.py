@@ -9,11 +9,12 @@ import psutil
 import torch
 from torch import Tensor
 
+from engine.allocator import trim
 from engine.config import EngineConfig
 from engine.device import DeviceError, choose_attention, choose_device, choose_dtype
 from engine.errors import GenerationFailed, UnexpectedFailure
 from engine.kv_cache import KVCache, bytes_per_token
-from engine.memory import plan, reading_bytes, trim, weight_bytes
+from engine.memory import plan, reading_bytes, weight_bytes
 from engine.pace import Pace
 from engine.prefill import Prefill
 from engine.prefix_cache import PictureCache
