@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,10 +76,11 @@ def chosen_tag(argument: str, setting: str | None) -> str:
         ) from None
 
 
-def listen_to_workers() -> None:
-    """In the parent, whose own signals BentoML handles: what a worker tells it by another one."""
+def look_after_workers() -> None:
+    """In the parent, whose own signals BentoML handles: what a worker tells it by another one, and when it looks."""
     if bentoml.server_context.worker_index is not None or threading.current_thread() is not threading.main_thread():
         return
+    from tornado.ioloop import IOLoop
 
     def end(*_: object) -> None:
         """A worker cannot load its model: end the whole server, instead of starting the worker for ever."""
@@ -98,6 +100,8 @@ def listen_to_workers() -> None:
     signal.signal(signal.SIGUSR2, end)
     signal.signal(signal.SIGUSR1, pass_interrupts_on)
     os.environ[SUPERVISOR] = str(os.getpid())
+    # By the clock on the wall, which Tornado goes by, the next look would be hours away once that is set back by hours.
+    IOLoop.time = lambda _: time.monotonic()  # type: ignore[method-assign, assignment]
 
 
 def tell_parent(number: signal.Signals) -> None:
@@ -204,7 +208,7 @@ app = create_app(
     cors_origins=settings.cors_origins,
     exporter=settings.exporter,
 )
-listen_to_workers()
+look_after_workers()
 
 
 @bentoml.service(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Server, start, stop
+from tests.e2e.conftest import ROOT, Server, started
 
 DEPLOY = ROOT / "deploy"
 TOOLS = ROOT / ".venv-deploy" / "bin"
@@ -129,14 +129,12 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]
     And one thread: where threads of several servers share two cores, each step waits for the one that is not running.
     """
     environment = {"SLOTS": "4", "OMP_NUM_THREADS": "1"}
-    servers = [start(tmp_path_factory.mktemp("replica"), **environment) for _ in range(3)]
-    try:
+    with ExitStack() as stack:
+        folders = [tmp_path_factory.mktemp("replica") for _ in range(3)]
+        servers = [stack.enter_context(started(folder, **environment)) for folder in folders]
         for server in servers:
             server.wait_until_ready()
         yield servers
-    finally:
-        for server in servers:
-            stop(server)
 
 
 @pytest.fixture(scope="package")

@@ -9,10 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from openai import OpenAI
+
+from tests.e2e.collector import Collector
+from tests.unit.test_auth import ALICE, BOB
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_TO_START = 120
@@ -52,35 +56,40 @@ def wait_until_ready(
         time.sleep(0.1)
 
 
-def start(
-    folder: Path, *options: str, command: Sequence[str] = (sys.executable, "-m", "bentoml", "serve"), **environment: str
-) -> Server:
+@contextmanager
+def started(
+    folder: Path,
+    *options: str,
+    command: Sequence[str | Path] = (sys.executable, "-m", "bentoml", "serve"),
+    cwd: str | Path = ROOT,
+    **environment: str,
+) -> Iterator[Server]:
+    """A server that need not be ready yet, and may end in any way."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [*command, "--host", "127.0.0.1", "--port", str(port)]
+    line = [*command, "--host", "127.0.0.1", "--port", str(port), *options]
     environment = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"} | environment
     log = folder / "log"
     with log.open("wb") as out:
-        process = subprocess.Popen([*command, *options], cwd=ROOT, env=os.environ | environment, stdout=out, stderr=out)
-    return Server(f"http://127.0.0.1:{port}", process, log)
-
-
-def stop(server: Server) -> int:
-    for client in server.clients:
-        client.close()
-    server.process.terminate()
-    return server.process.wait(60)
+        process = subprocess.Popen(line, cwd=cwd, env=os.environ | environment, stdout=out, stderr=out)
+    server = Server(f"http://127.0.0.1:{port}", process, log)
+    try:
+        yield server
+    finally:
+        for client in server.clients:
+            client.close()
+        process.terminate()
+        process.wait(60)
 
 
 @contextmanager
-def running(folder: Path, **environment: str) -> Iterator[Server]:
-    server = start(folder, **environment)
-    try:
+def running(folder: Path, *options: str, **how: Any) -> Iterator[Server]:
+    """A server that is ready, and that ends with 0; the rest as for `started`."""
+    with started(folder, *options, **how) as server:
         server.wait_until_ready()
         yield server
-    finally:
-        stop(server)
+    assert server.process.returncode == 0, f"the server ended in {server.process.returncode}:\n{server.log.read_text()}"
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +98,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = {"SLOTS": "4", "SERVED_MODEL_NAMES": "our-ocr", "ALLOWED_HOSTS": "localhost"}
     with running(tmp_path_factory.mktemp("server"), **options) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    with Collector().running() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def keyed(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Server]:
+    """With few slots, keys for two clients and a collector of traces."""
+    settings = {
+        "SLOTS": "2",
+        "API_KEYS": f"alice:{ALICE},bob:{BOB}",
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",  # milliseconds
+    }
+    with running(tmp_path_factory.mktemp("keyed"), **settings) as server:
+        yield server
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}

@@ -1,20 +1,17 @@
 """What a stranger can do to a real server over a bare socket, and to the processes that decode its pictures."""
 
 import json
-import os
-import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPResponse
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import Server, running, start, stop
+from tests.e2e.conftest import Server, running
 from tests.e2e.test_clients import MODEL, messages
 
 WAIT = 30  # seconds, for what comes at once or never
@@ -77,23 +74,32 @@ def refusal(connection: socket.socket) -> tuple[int, str]:
 # Bodies
 
 
-@pytest.mark.parametrize(
-    "pieces",
-    [
-        [head("Content-Length: 100"), b'{"messages": '],
-        [head("Content-Length: 100")],
-        [head("Transfer-Encoding: chunked"), b"5\r\n12345\r\n"],
-        [head("Transfer-Encoding: chunked"), b"ffff\r\n12345"],
-        [head("Content-Length: 100", "Expect: 100-continue")],
-    ],
-    ids=["a length", "nothing of it", "chunks", "within a chunk", "expects 100"],
-)
-def test_a_body_that_stalls_is_answered_408_and_the_connection_closed(server: Server, pieces: list[bytes]) -> None:
-    with connect(server) as connection:
-        connection.sendall(b"".join(pieces))
-        status, message = refusal(connection)
-        assert (status, "too slowly" in message) == (408, True)
-        assert said(connection) == b""
+STALLING = {
+    "a length": head("Content-Length: 100") + b'{"messages": ',
+    "nothing of it": head("Content-Length: 100"),
+    "chunks": head("Transfer-Encoding: chunked") + b"5\r\n12345\r\n",
+    "within a chunk": head("Transfer-Encoding: chunked") + b"ffff\r\n12345",
+    "expects 100": head("Content-Length: 100", "Expect: 100-continue"),
+}
+
+
+@pytest.fixture(scope="module")
+def stalled(server: Server) -> Iterator[dict[str, socket.socket]]:
+    """Who has sent that and sends no more: all at once, since the server waits for each as long."""
+    with ExitStack() as stack:
+        connections = {name: stack.enter_context(connect(server)) for name in STALLING}
+        for name, connection in connections.items():
+            connection.sendall(STALLING[name])
+        yield connections
+
+
+@pytest.mark.parametrize("how", STALLING)
+def test_a_body_that_stalls_is_answered_408_and_the_connection_closed(
+    stalled: dict[str, socket.socket], how: str
+) -> None:
+    status, message = refusal(stalled[how])
+    assert (status, "too slowly" in message) == (408, True)
+    assert said(stalled[how]) == b""
 
 
 def test_a_body_that_drips_is_answered_408(server: Server) -> None:
@@ -163,7 +169,7 @@ def test_what_comes_beyond_the_announced_length_is_the_next_request(server: Serv
         head("X: a\r\n b: c\r\nd"),
         head("Content-Length : 5") + b"12345",
         b"POST /v1/chat/completions HTTP/1.1\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/9.9\r\nHost: here\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/9.9\r\nHost: here\r\nConnection: close\r\n\r\n",
         b"GET /health\r\n\r\n",
         b"GET  /health HTTP/1.1\r\nHost: here\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -260,23 +266,3 @@ def test_a_picture_whose_decoder_hangs_is_refused_in_time_and_nothing_else_waits
     error = refused.json()["error"]
     assert "takes longer than 2 seconds to decode" in error["message"]
     assert error["param"].endswith("image_url.url")
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_no_decoder_outlives_the_server(tmp_path: Path, how: signal.Signals) -> None:
-    server = start(tmp_path)
-    try:
-        server.wait_until_ready()
-        read_one(server)
-        worker, decoders = worker_of(server), decoders_of(server)
-        assert decoders
-        if how == signal.SIGTERM:
-            assert stop(server) == 0
-        else:
-            for process in (psutil.Process(server.process.pid), worker):  # the parent first, which would start another
-                os.kill(process.pid, how)
-            server.process.wait(WAIT)
-        _, alive = psutil.wait_procs(decoders, timeout=WAIT)
-        assert not alive
-    finally:
-        stop(server)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.conftest import ROOT, Server, stop
+from tests.e2e.conftest import ROOT, running
 from tests.e2e.test_clients import MODEL, assert_nearly_read, messages
 
 CLEAN_PYTHON = ROOT / ".venv-bento" / "bin" / "python"  # made by scripts/setup_bento
@@ -106,28 +105,17 @@ def test_a_bento_serves_in_a_clean_environment_without_the_network(
         served, store = str(tmp_path / "alone"), tmp_path / "bentoml"
     else:
         served, store = "paddleocr_vl:latest", home
-    calls = tmp_path / "calls"
-    server = serve_offline(served, store, tmp_path, calls)
-    try:
-        server.wait_until_ready()
+    command = [CLEAN_PYTHON, "-m", "bentoml", "serve", served]
+    with running(tmp_path, command=command, cwd=tmp_path, BENTOML_HOME=str(store), **watched(tmp_path)) as server:
         answer = server.client().chat.completions.create(model=MODEL, messages=messages())
         assert_nearly_read(answer.choices[0].message.content)
-    finally:
-        stop(server)
+    calls = tmp_path / "calls"
     assert not calls.exists(), calls.read_text()
 
 
-def serve_offline(bento: str, store: Path, folder: Path, calls: Path) -> Server:
-    """`calls` will tell of each try to reach another machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+def watched(folder: Path) -> dict[str, str]:
+    """The environment of a server of which `calls` in `folder` will tell each try to reach another machine."""
     (folder / "offline").mkdir()
     (folder / "offline" / "sitecustomize.py").write_text(OFFLINE)
-    environment = {"PYTHONPATH": str(folder / "offline"), "CALLS": str(calls), "BENTOML_HOME": str(store)}
-    command = [str(CLEAN_PYTHON), "-m", "bentoml", "serve", bento, "--host", "127.0.0.1", "--port", port]
-    log = folder / "log"
-    with log.open("wb") as out:
-        environment = os.environ | {"BENTOML_DO_NOT_TRACK": "True"} | environment
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
-    return Server(f"http://127.0.0.1:{port}", process, log)
+    keeps_bytecode = {"PYTHONDONTWRITEBYTECODE": ""}  # the installer compiles none, and two servers want it
+    return {"PYTHONPATH": str(folder / "offline"), "CALLS": str(folder / "calls")} | keeps_bytecode

@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +40,32 @@ def run_program(name: str, server: Server, folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def by_label(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What PaddleOCR's own client makes of the picture, by prompt label: one process, its imports are slow."""
-    return run_program("read_with_paddleocr.py", server, tmp_path_factory.mktemp("paddleocr"))
+def programs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[dict[str, Any]]]]:
+    """By client: all at once, since their imports take most of their time."""
+    with ThreadPoolExecutor() as threads:
+        yield {
+            client: threads.submit(run_program, f"read_with_{client}.py", server, tmp_path_factory.mktemp(client))
+            for client in ("paddleocr", "langchain", "litellm")
+        }
 
 
 @pytest.fixture(scope="module")
-def by_langchain(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run_program("read_with_langchain.py", server, tmp_path_factory.mktemp("langchain"))
+def by_label(programs: dict[str, Future[dict[str, Any]]]) -> dict[str, Any]:
+    """What PaddleOCR's own client makes of the picture, by prompt label."""
+    return programs["paddleocr"].result()
 
 
 @pytest.fixture(scope="module")
-def by_litellm(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run_program("read_with_litellm.py", server, tmp_path_factory.mktemp("litellm"))
+def by_langchain(programs: dict[str, Future[dict[str, Any]]]) -> dict[str, Any]:
+    return programs["langchain"].result()
 
 
+@pytest.fixture(scope="module")
+def by_litellm(programs: dict[str, Future[dict[str, Any]]]) -> dict[str, Any]:
+    return programs["litellm"].result()
+
+
+@pytest.mark.usefixtures("programs")  # which run meanwhile
 def test_paddleocrs_command_reads_the_picture_and_writes_its_files(server: Server, tmp_path: Path) -> None:
     options = ["--use_layout_detection", "False", "--vl_rec_backend", "vllm-server"]
     where = ["--vl_rec_server_url", f"{server.url}/v1", "--save_path", "out"]

@@ -3,11 +3,12 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +20,51 @@ from openai.types.chat import ChatCompletionChunk
 
 from models.store import EMBEDDED
 from tests import hub
-from tests.e2e.conftest import ROOT, SECONDS_TO_START, Server, running, start, stop
+from tests.e2e.conftest import ROOT, SECONDS_TO_START, Server, running, started
 from tests.e2e.test_clients import MODEL, messages
 
 LONG: Any = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nothing ends it
 FAR_LESS = 30  # seconds
 
 
-def test_health_answers_while_the_model_loads_and_readiness_waits_for_it(tmp_path: Path) -> None:
-    server = start(tmp_path)
-    seen: list[int] = []
+# One server's life
+
+
+@dataclass
+class Life:
+    """What was seen of a server that began to drain while a stream ran."""
+
+    loading: list[tuple[int, httpx.Response]]  # the status of /readyz, and then the answer of /health
+    streamed: list[ChatCompletionChunk]
+    exit_code: int
+    outlived: list[psutil.Process]  # by these of its processes
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
+    with started(tmp_path_factory.mktemp("life"), DRAIN_SECONDS="600") as server:
+        loading = list(healths(server))
+        chunks = running_stream(server)
+        processes = psutil.Process(server.process.pid).children(recursive=True)
+        server.process.terminate()
+        streamed, exit_code = list(chunks), server.process.wait(60)
+        _, alive = psutil.wait_procs(processes, timeout=FAR_LESS)
+    return Life(loading, streamed, exit_code, alive)
+
+
+def healths(server: Server) -> Iterator[tuple[int, httpx.Response]]:
+    """From the first that is answered to the first that is well."""
     end = time.monotonic() + SECONDS_TO_START
-    while not seen or seen[-1] == 503:
+    while True:
         assert time.monotonic() < end, server.log.read_text()
         try:
-            ready = httpx.get(f"{server.url}/readyz", timeout=30)
+            ready = httpx.get(f"{server.url}/readyz", timeout=30).status_code
             health = httpx.get(f"{server.url}/health", timeout=30)
         except httpx.TransportError:
             continue  # the port is not bound yet
-        if health.status_code == 503:
-            assert ready.status_code == 503
-            assert health.json()["status"] == "loading"
-        seen.append(health.status_code)
-    stop(server)
-    assert seen[0] == 503
-    assert seen[-1] == 200
+        yield ready, health
+        if health.status_code == 200:
+            return
 
 
 def running_stream(server: Server, **options: Any) -> Iterator[ChatCompletionChunk]:
@@ -55,36 +76,24 @@ def running_stream(server: Server, **options: Any) -> Iterator[ChatCompletionChu
     return chunks
 
 
-def half_a_request(server: Server) -> socket.socket:
-    """A client that never sends the rest."""
-    address = httpx.URL(server.url)
-    client = socket.create_connection((address.host, address.port))
-    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{")
-    return client
+def test_health_answers_while_the_model_loads_and_readiness_waits_for_it(life: Life) -> None:
+    *loading, (_, last) = life.loading
+    assert loading
+    for ready, health in loading:
+        assert (ready, health.status_code, health.json()["status"]) == (503, 503, "loading")
+    assert last.status_code == 200
 
 
-def test_sigterm_lets_a_running_stream_finish_and_exits_with_0(tmp_path: Path) -> None:
-    with running(tmp_path, DRAIN_SECONDS="600") as server:
-        chunks = running_stream(server)
-        server.process.terminate()
-        assert list(chunks)[-1].choices[0].finish_reason == "stop"
-        assert server.process.wait(60) == 0
+def test_sigterm_lets_a_running_stream_finish_and_exits_with_0(life: Life) -> None:
+    assert life.streamed[-1].choices[0].finish_reason == "stop"
+    assert life.exit_code == 0
 
 
-def test_sigterm_ends_what_still_runs_after_the_drain_seconds_and_exits_with_0(tmp_path: Path) -> None:
-    """BentoML waited for running requests as long as they took. Workers get the signal twice where systemd sends it."""
-    with running(tmp_path, DRAIN_SECONDS="1") as server, half_a_request(server):
-        chunks = running_stream(server, **LONG)
-        workers = psutil.Process(server.process.pid).children()
-        signalled = time.monotonic()
-        for process in [*workers, server.process]:
-            process.terminate()
-        with pytest.raises(openai.APIError, match="the server is shutting down"):
-            list(chunks)
-        assert time.monotonic() - signalled >= 1
-        assert server.process.wait(FAR_LESS) == 0
-        assert time.monotonic() - signalled < FAR_LESS
-        assert not any(worker.is_running() for worker in workers)
+def test_no_process_outlives_the_server(life: Life) -> None:
+    assert not life.outlived
+
+
+# Other ends
 
 
 def test_new_requests_are_refused_while_one_runs_on_after_ctrl_c_and_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
@@ -104,78 +113,86 @@ def test_new_requests_are_refused_while_one_runs_on_after_ctrl_c_and_a_second_ct
         assert server.process.wait(FAR_LESS) == 0
 
 
-@pytest.mark.parametrize("damage", ["truncated", "misshapen"])
-def test_a_model_that_cannot_be_loaded_ends_the_server_with_1_and_says_why(tmp_path: Path, damage: str) -> None:
-    broken = tmp_path / "broken"
-    shutil.copytree(EMBEDDED, broken)
-    if damage == "misshapen":
-        config = broken / "config.json"
-        config.write_text(config.read_text().replace('"num_hidden_layers": 4', '"num_hidden_layers": 5'))
-    home = tmp_path / "bentoml"
-    command = [sys.executable, "scripts/import_model.py", str(broken)]
-    environment = os.environ | {"BENTOML_HOME": str(home)}
+# Servers that cannot serve
+
+
+@dataclass
+class Ending:
+    exit_code: int
+    log: str
+
+
+@pytest.fixture(scope="module")
+def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ending]:
+    """By what was wrong. They are started at once, since each is alone with its imports for most of its time."""
+    folder = tmp_path_factory.mktemp("store")
+    command = [sys.executable, "scripts/import_model.py", str(EMBEDDED)]
+    environment = os.environ | {"BENTOML_HOME": str(folder)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    tag = next(word for word in done.stdout.split() if word.startswith("broken:"))
-    if damage == "truncated":
-        (weights,) = home.rglob("model.safetensors")
-        weights.write_bytes(weights.read_bytes()[:100_000])
-    server = start(tmp_path, "--arg", f"model={tag}")
-    assert server.process.wait(SECONDS_TO_START) == 1
-    assert "cannot be loaded" in server.log.read_text()
+    tag = next(word for word in done.stdout.split() if word.startswith("tiny:"))
+    wrong: dict[str, tuple[list[str], dict[str, str]]] = {
+        "truncated": (["--arg", f"model={tag}"], {}),
+        "misshapen": (["--arg", f"model={tag}"], {}),
+        "value": ([], {"DTYPE": "int7"}),
+        "missing": ([], {"MODEL": "no-such:1"}),
+        "unchosen": ([], {"BENTOML_CONTAINERIZED": "true"}),
+        "two": (["--arg", "model=one:1"], {"MODEL": "other:1"}),
+    }
+    with ExitStack() as stack:
+        servers = {}
+        for name, (options, settings) in wrong.items():
+            home = tmp_path_factory.mktemp(name)
+            shutil.copytree(folder, home / "bentoml")
+            (weights,) = home.rglob("model.safetensors")
+            if name == "truncated":
+                weights.write_bytes(weights.read_bytes()[:100_000])
+            elif name == "misshapen":
+                config = weights.with_name("config.json")
+                config.write_text(config.read_text().replace('"num_hidden_layers": 4', '"num_hidden_layers": 5'))
+            servers[name] = stack.enter_context(started(home, *options, **settings))
+        return {
+            name: Ending(server.process.wait(SECONDS_TO_START), server.log.read_text())
+            for name, server in servers.items()
+        }
 
 
-def test_an_unknown_setting_value_ends_the_server_and_is_named(tmp_path: Path) -> None:
-    server = start(tmp_path, DTYPE="int7")
-    assert server.process.wait(SECONDS_TO_START) != 0
-    assert "Setting DTYPE has value 'int7'" in server.log.read_text()
+@pytest.mark.parametrize("damage", ["truncated", "misshapen"])
+def test_a_model_that_cannot_be_loaded_ends_the_server_with_1_and_says_why(
+    endings: dict[str, Ending], damage: str
+) -> None:
+    assert endings[damage].exit_code == 1
+    assert "cannot be loaded" in endings[damage].log
 
 
-def test_the_launcher_takes_the_settings_as_options(tmp_path: Path) -> None:
-    server = start(tmp_path, "--workers", "2", "--log-level=warning", command=["scripts/serve"])
-    try:
-        server.wait_until_ready()
-        workers = [child for child in psutil.Process(server.process.pid).children() if "--worker-id" in child.cmdline()]
-        assert len(workers) == 2
-    finally:
-        assert stop(server) == 0
-    log = server.log.read_text()
-    assert "[WARNING]" in log  # of the embedded checkpoint
-    assert "[INFO]" not in log
+def test_an_unknown_setting_value_ends_the_server_and_is_named(endings: dict[str, Ending]) -> None:
+    assert endings["value"].exit_code != 0
+    assert "Setting DTYPE has value 'int7'" in endings["value"].log
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
-    [
-        ({"MODEL": "no-such:1"}, "The model store has no no-such:1"),
-        ({"BENTOML_CONTAINERIZED": "true"}, "No model is chosen"),
-    ],
+    ("wrong", "said"),
+    [("missing", "The model store has no no-such:1"), ("unchosen", "No model is chosen")],
     ids=["that the store lacks", "none, in an image"],
 )
 def test_a_model_that_cannot_be_served_ends_the_server_at_once(
-    tmp_path: Path, setting: dict[str, str], said: str
+    endings: dict[str, Ending], wrong: str, said: str
 ) -> None:
-    server = start(tmp_path, **setting)
-    assert server.process.wait(SECONDS_TO_START) != 0
-    assert said in server.log.read_text()
+    assert endings[wrong].exit_code != 0
+    assert said in endings[wrong].log
 
 
-def test_two_choices_of_a_model_are_no_choice(tmp_path: Path) -> None:
-    server = start(tmp_path, "--arg", "model=one:1", MODEL="other:1")
-    assert server.process.wait(SECONDS_TO_START) != 0
-    assert "MODEL is other:1, but this is built or started with --arg model=one:1" in server.log.read_text()
+def test_two_choices_of_a_model_are_no_choice(endings: dict[str, Ending]) -> None:
+    assert endings["two"].exit_code != 0
+    assert "MODEL is other:1, but this is built or started with --arg model=one:1" in endings["two"].log
+
+
+# Models of the hub
 
 
 def test_a_model_named_by_its_commit_is_fetched_at_the_first_start_only(tmp_path: Path) -> None:
     with hub.serving(hub.content_of(EMBEDDED)) as source:
         chosen = {"MODEL": f"{source.repository}@{source.commit}", "HF_HOME": str(tmp_path / "hub")}
-        server = start(tmp_path, HF_ENDPOINT=source.address, **chosen)
-        try:
-            server.wait_until_ready()
+        with running(tmp_path, HF_ENDPOINT=source.address, **chosen) as server:
             assert httpx.get(f"{server.url}/health").json()["model"] == source.repository
-        finally:
-            assert stop(server) == 0
-    server = start(tmp_path, HF_ENDPOINT=source.address, **chosen)  # where nobody answers any more
-    try:
-        server.wait_until_ready()
-    finally:
-        assert stop(server) == 0
+    with running(tmp_path, HF_ENDPOINT=source.address, **chosen):
+        pass  # where nobody answers any more

@@ -1,4 +1,4 @@
-"""What GET /metrics of a real server says, with two workers that each take one request at a time."""
+"""Two workers of a real server that each take one request at a time, and what its GET /metrics says of both."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import Server, start, stop
+from tests.e2e.conftest import Server, running
 from tests.e2e.test_clients import PICTURE
 from tests.http.conftest import picture_part
 from tests.http.test_metrics import CHAT, Scrape, scrape
@@ -25,16 +25,11 @@ MOST_TRIES = 100  # to meet a worker that is free
 
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """By the launcher, whose options are settings."""
+    options = ("--workers", "2", "--log-level=warning")
     folder = tmp_path_factory.mktemp("metrics")
-    config = folder / "config.yaml"
-    config.write_text("services: {paddleocr-vl: {workers: 2}}")
-    # A thread each: more would get in each other's way on two cores.
-    server = start(folder, BENTOML_CONFIG=str(config), SLOTS="1", MAX_WAITING="0", OMP_NUM_THREADS="1")
-    try:
-        server.wait_until_ready()
+    with running(folder, *options, command=["scripts/serve"], SLOTS="1", MAX_WAITING="0") as server:
         yield server
-    finally:
-        stop(server)
 
 
 @pytest.fixture
@@ -62,6 +57,17 @@ def only_x(client: httpx.Client) -> dict[str, Any]:
     """Fields under which every token is an `x`."""
     token = client.post("/tokenize", json={"prompt": "x"}).json()["tokens"][-1]
     return {"logit_bias": {token: 100}}
+
+
+def workers_of(server: Server) -> list[psutil.Process]:
+    return [child for child in psutil.Process(server.process.pid).children() if "--worker-id" in child.cmdline()]
+
+
+def test_the_launcher_takes_the_settings_as_options(two_workers: Server) -> None:
+    assert len(workers_of(two_workers)) == 2
+    log = two_workers.log.read_text()
+    assert "[WARNING]" in log  # of the embedded checkpoint
+    assert "[INFO]" not in log
 
 
 def test_a_whole_and_a_streamed_answer_about_one_picture(client: httpx.Client) -> None:
@@ -141,7 +147,7 @@ def test_busy_workers_are_summed_a_full_one_turns_away_and_a_killed_one_is_forgo
         assert busy("paddleocr_vl:rejections_total", reason="queue_full") == refused
         assert busy("vllm:request_success_total") == before("vllm:request_success_total")
 
-        worker, *_ = psutil.Process(two_workers.process.pid).children()
+        worker, *_ = workers_of(two_workers)
         os.kill(worker.pid, signal.SIGKILL)
         wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
         after = scrape_anew(two_workers)

@@ -1,19 +1,21 @@
-"""A real server with few slots: many clients, impatient ones, sleepy ones, and SIGTERM with all of them inside."""
+"""A real server with few slots: many clients, impatient ones, sleepy ones, and SIGTERM with some of each inside."""
 
 import asyncio
 import json
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.e2e.conftest import Server, start, stop
+from tests.e2e.conftest import Server, bearer, running
 from tests.e2e.test_clients import MODEL, messages
 from tests.http.test_metrics import Scrape
 from tests.http.test_pressure import SMALL, Received, SilentHost, send
@@ -23,12 +25,8 @@ LONG: Any = {"ignore_eos": True, "max_tokens": 6000}  # minutes, if nothing ends
 SECONDS = 30
 
 
-def bearer(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"}
-
-
-def metrics(server: Server, **headers: str) -> Scrape:
-    return Scrape(httpx.get(f"{server.url}/metrics", headers=headers, timeout=SECONDS).text)
+def metrics(server: Server) -> Scrape:
+    return Scrape(httpx.get(f"{server.url}/metrics", headers=bearer(ALICE), timeout=SECONDS).text)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -38,27 +36,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    options = {"SLOTS": "2", "API_KEYS": f"alice:{ALICE},bob:{BOB}", "METRICS_OPEN": "1", "ALLOWED_HOSTS": "127.0.0.1"}
-    server = start(tmp_path_factory.mktemp("pressed"), **options)
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        assert stop(server) == 0
-
-
-def test_one_request_goes_between_another_clients_many(server: Server) -> None:
+def test_one_request_goes_between_another_clients_many(keyed: Server) -> None:
     asked: Any = {"model": MODEL, "messages": messages(), "extra_body": {"ignore_eos": True, "max_tokens": 60}}
 
     async def run() -> int:
         def client(key: str) -> AsyncOpenAI:
-            return AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, timeout=120)
+            return AsyncOpenAI(base_url=f"{keyed.url}/v1", api_key=key, max_retries=0, timeout=120)
 
         async with client(ALICE) as alice, client(BOB) as bob:
             crowd = [asyncio.create_task(alice.chat.completions.create(**asked)) for _ in range(30)]
-            while (await asyncio.to_thread(metrics, server))("vllm:num_requests_waiting") < 25:
+            while (await asyncio.to_thread(metrics, keyed))("vllm:num_requests_waiting") < 25:
                 assert not all(task.done() for task in crowd)
             await bob.chat.completions.create(**asked)
             left = sum(not task.done() for task in crowd)
@@ -67,7 +54,7 @@ def test_one_request_goes_between_another_clients_many(server: Server) -> None:
             return left
 
     assert asyncio.run(run()) > 15
-    wait_until(lambda: nothing_is_left(server))
+    wait_until(lambda: nothing_is_left(keyed))
 
 
 def nothing_is_left(server: Server) -> bool:
@@ -76,49 +63,65 @@ def nothing_is_left(server: Server) -> bool:
     return all(now(name) == 0 for name in (*names, "vllm:kv_cache_usage_perc"))
 
 
-def test_openais_client_gets_504_at_its_deadline_and_does_not_ask_again(server: Server) -> None:
-    with OpenAI(base_url=f"{server.url}/v1", api_key=ALICE, max_retries=2, timeout=60) as client:
+def test_openais_client_gets_504_at_its_deadline_and_does_not_ask_again(keyed: Server) -> None:
+    with OpenAI(base_url=f"{keyed.url}/v1", api_key=ALICE, max_retries=2, timeout=60) as client:
         create = client.with_options(default_headers={"x-request-timeout": "0.5"}).chat.completions.create
         with pytest.raises(openai.InternalServerError, match=r"within the 0.5 s") as refused:
             create(model=MODEL, messages=messages(), extra_body=LONG)
         assert (refused.value.status_code, refused.value.type) == (504, "timeout_error")
-    assert metrics(server)("paddleocr_vl:rejections_total", reason="deadline") == 1
-    wait_until(lambda: nothing_is_left(server))
+    assert metrics(keyed)("paddleocr_vl:rejections_total", reason="deadline") == 1
+    wait_until(lambda: nothing_is_left(keyed))
 
 
-def test_who_gives_up_while_a_picture_is_fetched_ends_the_fetch(server: Server) -> None:
+def test_who_gives_up_while_a_picture_is_fetched_ends_the_fetch(keyed: Server) -> None:
     with SilentHost() as host:
-        client = send(server.url, host.picture(), bearer(ALICE))
+        client = send(keyed.url, host.picture(), bearer(ALICE))
         with host.asked() as fetching:
             fetching.settimeout(SECONDS)
             assert fetching.recv(1000)
             client.close()
             assert fetching.recv(1000) == b""
-    wait_until(lambda: nothing_is_left(server))
+    wait_until(lambda: nothing_is_left(keyed))
 
 
-def test_who_does_not_read_holds_up_nobody(server: Server) -> None:
+def test_who_does_not_read_holds_up_nobody(keyed: Server) -> None:
     flood = {"messages": messages(), "stream": True, "logprobs": True, "top_logprobs": 20, **LONG}
-    with send(server.url, flood, bearer(ALICE), SMALL):
-        wait_until(lambda: metrics(server)("vllm:num_requests_running") == 1)
+    with send(keyed.url, flood, bearer(ALICE), SMALL):
+        wait_until(lambda: metrics(keyed)("vllm:num_requests_running") == 1)
         words = {"messages": messages(), "max_tokens": 50, "ignore_eos": True}
-        assert Received(send(server.url, words, bearer(ALICE))).status == 200
-        assert metrics(server)("vllm:num_requests_running") == 1
-    wait_until(lambda: nothing_is_left(server))
+        assert Received(send(keyed.url, words, bearer(ALICE))).status == 200
+        assert metrics(keyed)("vllm:num_requests_running") == 1
+    wait_until(lambda: nothing_is_left(keyed))
+
+
+def half_a_request(server: Server) -> socket.socket:
+    """A client that never sends the rest."""
+    address = httpx.URL(server.url)
+    client = socket.create_connection((address.host, address.port))
+    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{")
+    return client
 
 
 def test_sigterm_ends_who_runs_who_waits_and_whose_picture_is_still_to_come_each_with_an_error(tmp_path: Path) -> None:
-    server = start(tmp_path, SLOTS="1", DRAIN_SECONDS="3", ALLOWED_HOSTS="127.0.0.1")
-    with SilentHost() as host, ThreadPoolExecutor() as threads:
-        server.wait_until_ready()
+    """BentoML waited for running requests as long as they took. Workers get the signal twice where systemd sends it."""
+    drain = 1
+    with (
+        running(tmp_path, SLOTS="1", DRAIN_SECONDS=str(drain), ALLOWED_HOSTS="127.0.0.1") as server,
+        half_a_request(server),
+        SilentHost() as host,
+        ThreadPoolExecutor() as threads,
+    ):
         long = {"messages": messages(), **LONG}
-        running = threads.submit(Received, send(server.url, long | {"stream": True}))
+        streamed = threads.submit(Received, send(server.url, long | {"stream": True}))
         wait_until(lambda: metrics(server)("vllm:num_requests_running") == 1)
         waiting = threads.submit(Received, send(server.url, long))
         fetching = threads.submit(Received, send(server.url, host.picture()))
         with host.asked():
             wait_until(lambda: metrics(server)("vllm:num_requests_waiting") == 2)
-            server.process.terminate()
+            workers = psutil.Process(server.process.pid).children()
+            signalled = time.monotonic()
+            for process in [*workers, server.process]:
+                process.terminate()
             while httpx.get(f"{server.url}/health", timeout=SECONDS).status_code == 200:
                 pass
             new = Received(send(server.url, long))
@@ -127,7 +130,10 @@ def test_sigterm_ends_who_runs_who_waits_and_whose_picture_is_still_to_come_each
             assert (
                 waiting.result().error["message"] == fetching.result().error["message"] == "the server is shutting down"
             )
-            *_, last, done, _ = running.result(SECONDS).text.split("\n\n")
+            *_, last, done, _ = streamed.result(SECONDS).text.split("\n\n")
             assert json.loads(last.removeprefix("data: "))["error"]["message"] == "the server is shutting down"
             assert done == "data: [DONE]"
+        assert time.monotonic() - signalled >= drain
         assert server.process.wait(SECONDS) == 0
+        assert time.monotonic() - signalled < SECONDS
+        assert not any(worker.is_running() for worker in workers)

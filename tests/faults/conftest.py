@@ -14,12 +14,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import SECONDS_TO_START, Server, start, stop
+from tests.e2e.conftest import SECONDS_TO_START, Server, running
 from tests.e2e.test_clients import PICTURE
 from tests.http.conftest import picture_part
 
 CHAT = "/v1/chat/completions"
 INJECT = Path(__file__).parent / "inject"
+HOURS_AHEAD = 5  # of the server's clock when it starts
 CULPRIT = 666  # as in inject/sitecustomize.py
 
 
@@ -148,18 +149,15 @@ def ask_all(faulty: Faulty, *bodies: dict[str, Any]) -> list[Outcome]:
     return asyncio.run(run())
 
 
-def start_faulty(folder: Path, **options: Any) -> Faulty:
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    """Its clock was ahead when it began, and is set back."""
+    folder = tmp_path_factory.mktemp("faulty")
     faults = folder / "faults"
     faults.mkdir()
     settings = {"SLOTS": "4", "DTYPE": "float32", "PYTHONPATH": str(INJECT), "FAULTS": str(faults)}
-    return Faulty(start(folder, **settings | options), faults)
-
-
-@pytest.fixture(scope="session")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    faulty = start_faulty(tmp_path_factory.mktemp("faulty"))
-    try:
-        faulty.server.wait_until_ready()
-        yield faulty
-    finally:
-        stop(faulty.server)
+    clock = faults / "clock"
+    clock.write_text(str(HOURS_AHEAD * 3600))
+    with running(folder, **settings) as server:
+        clock.unlink()  # BentoML would have looked for dead workers when that time comes again
+        yield Faulty(server, faults)

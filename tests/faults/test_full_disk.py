@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT, start, stop
+from tests.e2e.conftest import ROOT, running
 from tests.faults.conftest import Faulty, ask_all, line
 
 FULL = 'exec "$@" >/dev/full 2>&1'  # each write fails with ENOSPC
@@ -16,13 +16,9 @@ MOST_BYTES = 2**20  # of a file: less than the weights have
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 def test_requests_are_answered_where_the_log_cannot_be_written(tmp_path: Path) -> None:
-    server = start(tmp_path, command=["sh", "-c", FULL, "sh", sys.executable, "-m", "bentoml", "serve"])
-    try:
-        server.wait_until_ready()
+    with running(tmp_path, command=["sh", "-c", FULL, "sh", sys.executable, "-m", "bentoml", "serve"]) as server:
         (outcome,) = ask_all(Faulty(server, tmp_path), line())
         assert outcome.complete
-    finally:
-        assert stop(server) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="macOS has no such call")

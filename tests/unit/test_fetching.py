@@ -408,12 +408,16 @@ def test_what_is_announced_too_big_is_not_read(server: Server) -> None:
     assert "more than 100 bytes" in refused(server.url(), max_bytes=100)
 
 
+def flood(handler: Handler, piece: bytes) -> None:
+    while not handler.server.over.is_set():  # ends when the client leaves
+        handler.wfile.write(piece)
+
+
 def test_what_grows_too_big_is_cut_off(server: Server) -> None:
     def answer(handler: Handler) -> None:
         handler.send_response(200)
         handler.end_headers()
-        while not handler.server.over.is_set():  # ends when the client leaves
-            handler.wfile.write(bytes(10_000))
+        flood(handler, bytes(10_000))
 
     server.answers["/page.png"] = answer
     assert "more than 100000 bytes" in refused(server.url(), max_bytes=100_000)
@@ -430,8 +434,7 @@ def test_a_body_of_one_byte_chunks_is_cut_off_too(server: Server) -> None:
         handler.send_response(200)
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
-        while not handler.server.over.is_set():
-            handler.wfile.write(b"1\r\nx\r\n" * 100)
+        flood(handler, b"1\r\nx\r\n" * 100)
 
     server.answers["/page.png"] = answer
     assert "more than 1000 bytes" in refused(server.url(), max_bytes=1000)
@@ -493,20 +496,32 @@ def test_a_host_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPatch)
 # Time
 
 
-def test_a_server_that_says_nothing_is_given_up(server: Server) -> None:
-    def answer(handler: Handler) -> None:
-        handler.server.over.wait()
-
-    server.answers["/page.png"] = answer
-    assert "longer than 0.3 seconds" in refused(server.url(), seconds=0.3)
+def says_nothing(handler: Handler) -> None:
+    handler.server.over.wait()
 
 
-def test_a_body_that_drips_is_given_up(server: Server) -> None:
-    def answer(handler: Handler) -> None:
-        handler.answer(Content_Length=1000)
-        while not handler.server.over.wait(0.02):
-            handler.wfile.write(b"x")
+def drips_its_headers(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    drip(handler, b"X: y\r\n")
 
+
+def drips_its_body(handler: Handler) -> None:
+    handler.answer(Content_Length=1000)
+    drip(handler, b"x")
+
+
+def drip(handler: Handler, drop: bytes) -> None:
+    while not handler.server.over.wait(0.02):
+        handler.wfile.write(drop)
+
+
+def is_always_about_to_answer(handler: Handler) -> None:
+    """HTTP allows any number of interim answers."""
+    flood(handler, b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
+@pytest.mark.parametrize("answer", [says_nothing, drips_its_headers, drips_its_body, is_always_about_to_answer])
+def test_a_server_is_given_up_that(server: Server, answer: Answer) -> None:
     server.answers["/page.png"] = answer
     assert "longer than 0.3 seconds" in refused(server.url(), seconds=0.3)
 
@@ -547,27 +562,6 @@ def test_a_name_server_that_says_nothing_holds_up_nobody_else(folder: Path) -> N
         return await fetch(f"file://{folder}/page%201.png", "param", FetchLimits(media_folder=folder))
 
     assert asyncio.run(one_thread_for_the_rest()) == PICTURE
-
-
-def test_headers_that_drip_are_given_up(server: Server) -> None:
-    def answer(handler: Handler) -> None:
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        while not handler.server.over.wait(0.02):
-            handler.wfile.write(b"X: y\r\n")
-
-    server.answers["/page.png"] = answer
-    assert "longer than 0.3 seconds" in refused(server.url(), seconds=0.3)
-
-
-def test_an_answer_that_is_always_about_to_come_is_given_up(server: Server) -> None:
-    """HTTP allows any number of interim answers."""
-
-    def answer(handler: Handler) -> None:
-        while not handler.server.over.is_set():
-            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
-
-    server.answers["/page.png"] = answer
-    assert "longer than 0.3 seconds" in refused(server.url(), seconds=0.3)
 
 
 def test_a_caller_that_leaves_ends_the_fetch(server: Server) -> None:
