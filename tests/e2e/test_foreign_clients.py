@@ -103,7 +103,8 @@ def test_langchain_knows_the_usage(by_langchain: dict[str, Any]) -> None:
     usage = by_langchain["usage"]
     assert usage["output_tokens"] == len(by_langchain["text"]) + 1  # one a character, and the end
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
-    assert by_langchain["streamed_usage"] == usage
+    counts = {"input_tokens", "output_tokens", "total_tokens"}  # the second question may find more of it cached
+    assert {name: by_langchain["streamed_usage"][name] for name in counts} == {name: usage[name] for name in counts}
 
 
 def test_litellm_reads_the_picture(by_litellm: dict[str, Any]) -> None:
