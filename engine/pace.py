@@ -2,7 +2,7 @@
 
 from collections import deque
 
-READ_STEPS = 2.5  # decode steps that reading may take the time of: with the step itself, a gap stays below four
+READ_STEPS = 2.1  # decode steps of reading at a time: with one of eight rows, a gap stays below four of a single row
 IDLE_SECONDS = 0.1  # of reading where nothing runs, before newcomers and those who leave are heard
 REMEMBERED = 64  # decode steps
 
