@@ -56,7 +56,7 @@ class Core:
         report: Callable[[List[float], List[float]], None],
     ) -> None:
         """`report` is called after a step, before its events reach anybody, with a Report's `queued` and `gaps`."""
-        self.scheduler = Scheduler(Slots(runner.slots), runner.most_tokens)
+        self.scheduler = Scheduler(Slots(runner.slots, dense=runner.decode.graphs is not None), runner.most_tokens)
         self._totals = runner.prefill.totals = Totals()
         self._runner = runner
         self._preparation = preparation

@@ -10,8 +10,9 @@ from torch import Tensor
 
 class KVCache:
     def __init__(self, config: Any, slots: int, length: int, device: torch.device, dtype: torch.dtype) -> None:
-        """`config` is the text config; `length` tokens fit in a slot."""
-        shape = (config.num_hidden_layers, slots, 2, config.num_key_value_heads, length, config.head_dim)
+        """`config` is the text config; `length` tokens fit in a slot, behind which one place is nobody's."""
+        self.scratch = length  # where rows of a batch that stand for nobody may write
+        shape = (config.num_hidden_layers, slots, 2, config.num_key_value_heads, length + 1, config.head_dim)
         self.entries = zeros(shape, device, dtype)
         self._heads = self.entries.flatten(2, 3)  # of keys, then of values
 
@@ -33,6 +34,13 @@ class KVCache:
         """Make the first `length` entries finite again after a computation that was not."""
         self.entries[:, slot, :, :, :length] = 0
 
+    def exchange(self, a: int, b: int, length: int) -> None:
+        """Have two slots change places, as far as the first `length` entries of each."""
+        entries = self.entries[:, :, :, :, :length]
+        kept = entries[:, a].clone()
+        entries[:, a] = entries[:, b]
+        entries[:, b] = kept
+
     def read(self, layer: int, slots: slice, length: int) -> tuple[Tensor, Tensor]:
         """Views of the first `length` keys and values of some slots: (slots, kv_heads, length, D)."""
         keys, values = self.entries[layer, slots, :, :, :length].unbind(1)
@@ -49,6 +57,7 @@ def zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> T
     return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
 
 
-def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
-    """Cache bytes of one token in all layers; `config` is the text config."""
-    return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * dtype.itemsize
+def slot_bytes(config: Any, length: int, dtype: torch.dtype) -> int:
+    """Of one slot for `length` tokens in all layers; `config` is the text config."""
+    token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * dtype.itemsize
+    return (length + 1) * token

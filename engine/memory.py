@@ -1,4 +1,4 @@
-"""The memory plan: what weights, reading, kept pictures and cache slots take at most, and how many slots fit."""
+"""The memory plan: what weights, reading, kept pictures, graphs and slots take at most, and how many slots fit."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,21 +21,30 @@ class MemoryPlan:
     weights: int
     reading: int  # at most, while the largest prompt or group of prompts is read
     pictures: int  # features kept for further questions
+    graphs: int  # of decode steps, on a GPU
     slots: int
     slot: int  # of each
 
     @property
     def total(self) -> int:
-        return self.weights + self.reading + self.pictures + self.slots * self.slot
+        return self.weights + self.reading + self.pictures + self.graphs + self.slots * self.slot
 
     def __str__(self) -> str:
         parts = {"weights": self.weights, "reading": self.reading, "kept pictures": self.pictures}
+        parts |= {"graphs": self.graphs} if self.graphs else {}
         sizes = [f"{name} {size / MIB:.0f}" for name, size in parts.items()]
         return f"{' + '.join(sizes)} + {self.slots} slots x {self.slot / MIB:.0f} = {self.total / MIB:.0f} MiB"
 
 
 def plan(
-    device: torch.device, weights: int, reading: int, pictures: int, slot: int, slots: int | None, limit: int | None
+    device: torch.device,
+    weights: int,
+    reading: int,
+    pictures: int,
+    graphs: int,
+    slot: int,
+    slots: int | None,
+    limit: int | None,
 ) -> MemoryPlan:
     """With as many slots as fit (or `slots`) beside weights that are loaded already, in free memory or `limit`, bytes.
 
@@ -44,18 +53,18 @@ def plan(
     free = free_bytes(device)
     if limit is not None:
         free = min(free, limit - weights)
-    room = int(free * (1 - LEFT_FREE)) - reading - pictures
+    room = int(free * (1 - LEFT_FREE)) - reading - pictures - graphs
     fitting = min(MOST_SLOTS[device.type], max(0, room) // slot)
     wanted = slots or max(1, fitting)
     if wanted * slot > room:
-        lacking = MemoryPlan(weights, reading, pictures, wanted, slot)
+        lacking = MemoryPlan(weights, reading, pictures, graphs, wanted, slot)
         settings = "SLOTS, MAX_MODEL_LEN or PICTURE_CACHE_BYTES" if slots else "MAX_MODEL_LEN or PICTURE_CACHE_BYTES"
         bound = "" if limit is None else " or raise GPU_MEMORY_LIMIT"
         raise DeviceError(
             f"The model does not fit: {lacking}; {free / MIB:.0f} MiB are left beside the weights, of which "
             f"{LEFT_FREE:.0%} stay free. Lower {settings}{bound}."
         )
-    return MemoryPlan(weights, reading, pictures, wanted, slot)
+    return MemoryPlan(weights, reading, pictures, graphs, wanted, slot)
 
 
 def free_bytes(device: torch.device) -> int:

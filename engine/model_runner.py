@@ -11,18 +11,19 @@ from torch import Tensor
 
 from engine.allocator import trim
 from engine.config import EngineConfig
+from engine.cuda_graphs import GRAPHS_BYTES, graphs_for
+from engine.decode import Decode, Flight
 from engine.device import DeviceError, choose_attention, choose_device, choose_dtype
 from engine.errors import GenerationFailed, UnexpectedFailure
-from engine.kv_cache import KVCache, bytes_per_token
+from engine.kv_cache import KVCache, slot_bytes
 from engine.memory import plan, reading_bytes, weight_bytes
 from engine.pace import Pace
 from engine.prefill import Prefill
 from engine.prefix_cache import PictureCache
 from engine.request import Sequence, Token
-from engine.sampler import sample
+from engine.sampler import depends_on_its_tokens, pick
 from engine.scheduler import Step, counted
 from engine.threads import compute_threads
-from models.paddleocr_vl.attention import decode_attention
 from models.paddleocr_vl.linear import Int8Linear, int8_works, pack
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 Outcome = Token | GenerationFailed
 MOST_TOKENS = {"cpu": 256, "cuda": 4096}  # of prompts that are read together; on a CPU, where nothing is won, few
-JOINT_TOKENS = {"cpu": 200, "cuda": 4000}  # what a call of attention costs beyond its work, in tokens of the cache
 TRIM_SECONDS = 10.0  # between two times, which take 10 to 30 ms each
 SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # tokens of a slice of the vision tower
 
@@ -61,7 +61,8 @@ class ModelRunner:
             weight_bytes(self.model),
             reading_bytes(processor.config, max(self.most_tokens, config.max_model_len), rows, self.dtype),
             config.picture_cache_bytes,
-            config.max_model_len * bytes_per_token(text, self.dtype),
+            GRAPHS_BYTES if self.device.type == "cuda" else 0,
+            slot_bytes(text, config.max_model_len, self.dtype),
             config.slots,
             config.gpu_memory_limit if self.device.type == "cuda" else None,
         )
@@ -70,6 +71,9 @@ class ModelRunner:
         self.cache = KVCache(text, self.slots, config.max_model_len, self.device, self.dtype)
         self.pictures = PictureCache(config.picture_cache_bytes)
         self.prefill = Prefill(self.model, self.cache, self.pictures, self.most_tokens * processor.merge**2, rows)
+        self.decode = Decode(self.model, self.cache, graphs_for(self.device))
+        self._flight: Flight | None = None  # a decode step whose tokens nobody has read yet
+        self._in_step = self.decode.graphs is None  # with the device: no step is launched before the last one is read
         self._pace = Pace()
         self._reading: list[Sequence] = []  # whose prompts `_work` reads
         self._work: Sliced[Tensor] | None = None
@@ -91,21 +95,18 @@ class ModelRunner:
     def run(self, step: Step) -> list[tuple[Sequence, Outcome]]:
         """One decode step, and as much reading as fits before it; the next token, or the failure, of those who get one.
 
-        A sequence of `step.reading` gets its first token in the step that finishes its group.
+        A sequence of `step.reading` gets its first token in the step that finishes its group. Where the device works
+        behind its launches, a decode step's tokens are those that the last one launched.
         """
+        for exchange in step.exchanges:
+            self.cache.exchange(*exchange)
         for sequence in step.decode:
             if sequence.grammar is not None:
                 sequence.grammar.begin_mask()
         if not step.reading:
             self._work, self._reading = None, []  # whoever was read last may have left; nothing is held for them
         outcomes = self._read(step) if step.reading else []
-        if step.decode:
-            started = time.monotonic()
-            sequences = sorted(step.decode, key=lambda sequence: sequence.slot or 0)  # neighbours attend in one call
-            decoded = self._decoded(sequences)
-            if any(isinstance(outcome, Token) for _, outcome in decoded):  # what breaks at once sets no pace
-                self._pace.decoded(time.monotonic() - started)
-            outcomes += decoded
+        outcomes += self._decode(step.decode)
         self._trim()
         return outcomes
 
@@ -118,7 +119,8 @@ class ModelRunner:
             if logits is None:
                 return []
             rows = [row for row, sequence in enumerate(self._reading) if sequence.slot is not None]
-            return self._sampled([self._reading[row] for row in rows], logits[rows])
+            members = [self._reading[row] for row in rows]
+            return self._checked(list(zip(members, pick(logits[rows], members).on_host(), strict=True)))
         except Exception as error:
             self._work = None
             return self._read_apart(step.reading, error)
@@ -126,6 +128,8 @@ class ModelRunner:
     def _go_on(self, seconds: float, *, alone: bool) -> Tensor | None:
         """Read for so long; logits of the group's last tokens, (B, vocabulary), once all is read."""
         assert self._work is not None
+        if not alone and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # what was launched before is not this reading's time
         started = now = time.monotonic()
         try:
             while True:
@@ -158,13 +162,28 @@ class ModelRunner:
         hint = "the device ran out of memory while reading the prompt; send a smaller picture"
         return [(sequences[0], self._failure(sequences[0], error, hint))]
 
+    def _decode(self, sequences: List[Sequence]) -> list[tuple[Sequence, Outcome]]:
+        """The tokens of the step that was launched last, once the next one has been launched, if that can be."""
+        before, self._flight = self._flight, None
+        if self._in_step or any(map(depends_on_its_tokens, sequences)):
+            self._in_step = self.decode.graphs is None
+            return self._landed(before) if before else self._decoded(sequences) if sequences else []
+        under_way = before.sequences if before else []
+        lasting = [one for one in sequences if len(one.tokens) + (one in under_way) < one.max_tokens]
+        try:
+            self._flight = self.decode.launch(lasting, before) if lasting else None
+        except Exception as error:  # nothing of it has been told to anybody: it is tried again, step by step
+            self._recover(f"Decoding {counted(lasting, 'answer')}", error, alone=False)
+            self._in_step = True
+        return self._landed(before) if before else []
+
     def _decoded(self, sequences: List[Sequence]) -> list[tuple[Sequence, Outcome]]:
         """The next token of each. A batch that does not fit, or breaks, is tried in halves, down to who fails alone.
 
         Trying again is harmless: the same entries are written to the same places of the cache.
         """
         try:
-            return self._sampled(sequences, self.decode(sequences))
+            return self._landed(self.decode.launch(sequences))
         except Exception as error:
             self._recover(f"Decoding {counted(sequences, 'answer')}", error, alone=len(sequences) == 1)
             if len(sequences) > 1:
@@ -190,13 +209,23 @@ class ModelRunner:
         self.cache.clear(sequence.slot, sequence.cached + 1)  # whatever was written there
         return GenerationFailed(shortage) if is_shortage(error) else UnexpectedFailure()
 
-    def _sampled(self, sequences: List[Sequence], logits: Tensor) -> list[tuple[Sequence, Outcome]]:
+    def _landed(self, flight: Flight) -> list[tuple[Sequence, Outcome]]:
+        """What became of a decode step, for those who have not left since it was launched."""
+        if all(sequence.slot is None for sequence in flight.sequences):
+            return []
+        outcomes = self._checked([(s, token) for s, token in flight.tokens() if s.slot is not None])
+        if any(isinstance(outcome, Token) for _, outcome in outcomes):  # what breaks at once sets no pace
+            self._pace.decoded(flight.seconds())
+        return outcomes
+
+    def _checked(self, tokens: List[tuple[Sequence, Token | None]]) -> list[tuple[Sequence, Outcome]]:
+        """A token for each, or why there is none."""
         failure = "the model's output is not finite; try DTYPE=float32"
-        tokens = sample(logits, sequences)
-        for sequence, token in zip(sequences, tokens, strict=True):
+        for sequence, token in tokens:
             if token is None and sequence.slot is not None:
-                self.cache.clear(sequence.slot, sequence.cached + 1)  # neighbours may read it, with a weight of 0
-        return [(s, token or GenerationFailed(failure)) for s, token in zip(sequences, tokens, strict=True)]
+                # Neighbours may read it, with a weight of 0; and a step that is under way has written one entry more.
+                self.cache.clear(sequence.slot, sequence.cached + 2)
+        return [(sequence, token or GenerationFailed(failure)) for sequence, token in tokens]
 
     def _trim(self) -> None:
         """Hand back, now and then, what was freed: buffers of every size come and go, and the holes add up."""
@@ -213,60 +242,7 @@ class ModelRunner:
             used = psutil.Process().memory_info().rss
         return round(used / 2**20, 1)
 
-    def decode(self, sequences: List[Sequence]) -> Tensor:
-        """Read the newest token of every sequence; logits (B, vocabulary)."""
-        slots = [sequence.slot for sequence in sequences if sequence.slot is not None]
-        lengths = [sequence.cached + 1 for sequence in sequences]  # with the token that this step reads
-        table = torch.tensor(
-            [[s.tokens[-1], s.position, slot, n - 1] for s, slot, n in zip(sequences, slots, lengths, strict=True)],
-            device=self.device,
-        )
-        tokens, positions, slot_index, at = table.unbind(1)
-
-        groups = together(slots, lengths, JOINT_TOKENS[self.device.type])
-        masks = [self._mask(lengths[rows]) for rows in groups]
-
-        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
-            self.cache.append(layer, slot_index, at, kv)
-            outputs = []
-            for rows, mask in zip(groups, masks, strict=True):
-                stored = slice(slots[rows.start], slots[rows.start] + rows.stop - rows.start)
-                keys, values = self.cache.read(layer, stored, max(lengths[rows]))
-                outputs.append(decode_attention(q[rows], keys, values, mask))
-            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-        hidden = self.model.decode(self.model.embed(tokens), positions.expand(3, -1), attend)
-        return self.model.logits(hidden)
-
-    def _mask(self, lengths: List[int]) -> Tensor | None:
-        """Added to the scores of slots of unequal length: (B, 1, 1, longest)."""
-        if min(lengths) == max(lengths):
-            return None
-        beyond = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
-        mask = torch.zeros(beyond.shape, dtype=self.dtype).masked_fill_(beyond, float("-inf"))
-        return mask[:, None, None].to(self.device)
-
 
 def is_shortage(error: Exception) -> bool:
     """Memory has run out. PyTorch tells that of a CPU's by a plain RuntimeError that names its allocator."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def together(slots: List[int], lengths: List[int], joint_tokens: int) -> list[slice]:
-    """The rows of a batch whose attention is one call each: of neighbouring slots, as long as that wastes little.
-
-    A slot in a call is read to the length of the longest. `joint_tokens` is what a call of its own costs beyond its
-    work, in tokens read.
-    """
-    groups: list[slice] = []
-    longest = 0
-    for row, (slot, length) in enumerate(zip(slots, lengths, strict=True)):
-        group = groups[-1] if groups else slice(0, 0)
-        count = group.stop - group.start
-        wasted = count * (max(longest, length) - longest) + max(longest, length) - length
-        if count and slot == slots[row - 1] + 1 and wasted <= joint_tokens:
-            groups[-1], longest = slice(group.start, row + 1), max(longest, length)
-        else:
-            groups.append(slice(row, row + 1))
-            longest = length
-    return groups

@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence as List
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.kv_cache import KVCache
+from engine.launches import Stopwatch, to_device
 from engine.prefix_cache import PictureCache
 from engine.request import Sequence
 from engine.totals import Totals
@@ -68,7 +68,7 @@ class Prefill:
         for prompt, start, (pictures, left) in zip(prompts, starts, ahead, strict=True):
             own = [features[picture.key] for picture in pictures]
             own[:1] = [first[-left:] for first in own[:1]]
-            inputs.append(self.model.embed(torch.tensor(prompt.input_ids[start:], device=device), own))
+            inputs.append(self.model.embed(to_device(torch.tensor(prompt.input_ids[start:]), device), own))
         ends = list(accumulate(map(len, inputs)))
         spans = [slice(end - len(x), end) for x, end in zip(inputs, ends, strict=True)]
 
@@ -81,7 +81,7 @@ class Prefill:
             return torch.cat(outputs)
 
         positions = torch.cat([p.positions[:, start:] for p, start in zip(prompts, starts, strict=True)], dim=1)
-        hidden_states = yield from self.model.decode_sliced(torch.cat(inputs), positions.to(device), attend)
+        hidden_states = yield from self.model.decode_sliced(torch.cat(inputs), to_device(positions, device), attend)
         return self.model.logits(hidden_states[[end - 1 for end in ends]])
 
     def _features(self, wanted: List[Picture]) -> Sliced[dict[bytes, Tensor]]:
@@ -94,7 +94,7 @@ class Prefill:
             ends = list(accumulate(rows * columns for rows, columns in (picture.grid for picture in missing)))
             count = max(1, sum(end <= self.most_patches for end in ends))
             batch, missing = missing[:count], missing[count:]
-            pixels = torch.cat([picture.patches for picture in batch]).to(self.cache.entries.device)
+            pixels = to_device(torch.cat([picture.patches for picture in batch]), self.cache.entries.device)
             self.totals.picture_pixels += pixels.numel() // pixels.shape[1]  # a pixel has several channels
             work = self.model.encode_sliced(pixels, [picture.grid for picture in batch], self.rows)
             encoded = yield from self._timed(work)
@@ -116,35 +116,6 @@ class Prefill:
             return result
         finally:  # also where nobody goes on with it
             self.totals.vision_seconds += watch.seconds()
-
-
-class Stopwatch:
-    """Adds up how long a device works, lap by lap. A GPU runs behind its launches, and is asked by its own events."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
-        self._marks: list[Any] = []  # beginnings and ends by turns
-
-    def __enter__(self) -> None:
-        self._mark()
-
-    def __exit__(self, *_: object) -> None:
-        self._mark()
-
-    def _mark(self) -> None:
-        if self._cuda:
-            self._marks.append(torch.cuda.Event(enable_timing=True))
-            self._marks[-1].record()
-        else:
-            self._marks.append(time.monotonic())
-
-    def seconds(self) -> float:
-        """Of all laps; waits until a GPU has done them."""
-        laps = list(zip(self._marks[::2], self._marks[1::2], strict=True))
-        if not self._cuda:
-            return sum(end - begin for begin, end in laps)
-        self._marks[-1].synchronize()
-        return sum(begin.elapsed_time(end) for begin, end in laps) / 1000
 
 
 def prompt_of(sequence: Sequence) -> ModelInput:

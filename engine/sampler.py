@@ -1,24 +1,74 @@
-"""Logits -> tokens and their log probabilities. One transfer to the host for the whole batch, where all are greedy."""
+"""Logits -> tokens and their log probabilities, without waiting for the device before somebody asks for them."""
 
 from collections.abc import Sequence as List
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.launches import Fetched, to_device
 from engine.request import Grammar, Sequence, Token
 
 
-@torch.inference_mode()
-def sample(logits: Tensor, sequences: List[Sequence]) -> list[Token | None]:
-    """The next token of every sequence, or None where its logits hold NaN or infinity.
+class Best(NamedTuple):
+    """What all rows of logits are asked for, whatever their requests say; (B,) each."""
 
-    logits: (B, vocabulary), fp32. Each sequence draws from its own generator, so a seeded answer does not depend on
-    what else runs.
+    tokens: Tensor  # int64
+    reach: Tensor  # log of the sum of exp(logits)
+    finite: Tensor  # bool: no logit is NaN or infinite
+
+
+class Picked:
+    """The next token of each row of a batch, on the device, and on their way to the host."""
+
+    def __init__(self, tokens: Tensor, columns: List[Tensor], rows: List[int], tops: List["Top | None"]) -> None:
+        """`tokens` (B,) int64; `columns`: log probabilities, shares and whether they are finite, (B,) each."""
+        self.tokens = tokens
+        self._columns = Fetched(torch.stack([column.double() for column in (tokens, *columns)]))
+        self._rows = rows
+        self._tops = tops
+
+    def on_host(self) -> list[Token | None]:
+        """Of each row that somebody waits for; None where its logits hold NaN or infinity. Waits for the device."""
+        told = list(zip(*self._columns.tolist(), strict=True))
+        picked: list[Token | None] = []
+        for row, top in zip(self._rows, self._tops, strict=True):
+            token, logprob, share, finite = told[row]
+            picked.append(Token(int(token), logprob, top.on_host() if top else (), share) if finite else None)
+        return picked
+
+
+class Top:
+    """The likeliest tokens of one row with their log probabilities."""
+
+    def __init__(self, logits: Tensor, count: int) -> None:
+        """logits: (vocabulary,)"""
+        values, ids = logits.log_softmax(dim=-1).topk(min(count, len(logits)))
+        self._values, self._ids = Fetched(values), Fetched(ids)
+
+    def on_host(self) -> tuple[tuple[int, float], ...]:
+        return tuple(zip(self._ids.tolist(), self._values.tolist(), strict=True))
+
+
+def best(logits: Tensor) -> Best:
+    """The same work for every batch of this size; logits: (B, vocabulary), fp32."""
+    return Best(logits.argmax(dim=-1), logits.logsumexp(dim=-1), logits.isfinite().all(dim=-1))
+
+
+@torch.inference_mode()
+def pick(logits: Tensor, sequences: List[Sequence | None], found: Best | None = None) -> Picked:
+    """The next token of every sequence; None stands for a row that nobody waits for.
+
+    logits: (B, vocabulary), fp32; `found`: what `best` found in them, whose tokens are changed in place. Each sequence
+    draws from its own generator, so a seeded answer does not depend on what else runs.
     """
-    tokens = logits.argmax(dim=-1)
-    reach = logits.logsumexp(dim=-1)
+    tokens, reach, finite = found or best(logits)
     allowed = reach.clone()  # the same over the tokens that a structure allows
+    rows = [row for row, sequence in enumerate(sequences) if sequence is not None]
+    tops: list[Top | None] = []
     for row, sequence in enumerate(sequences):
+        if sequence is None:
+            continue
         own = masked = logits[row]
         if sequence.grammar is not None:
             masked = mask(own, sequence.grammar)
@@ -28,38 +78,32 @@ def sample(logits: Tensor, sequences: List[Sequence]) -> list[Token | None]:
             tokens[row] = draw(adjusted, sequence)
         elif adjusted is not own:
             tokens[row] = adjusted.argmax()
+        tops.append(Top(own, sequence.params.top_logprobs) if sequence.params.top_logprobs else None)
     picked = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
-    finite = logits.isfinite().all(dim=-1)
-    columns = torch.stack([x.double() for x in (tokens, picked - reach, picked - allowed, finite)]).tolist()
-    return [
-        Token(int(token), logprob, likeliest(logits[row], sequence), share) if good else None
-        for row, (sequence, token, logprob, share, good) in enumerate(zip(sequences, *columns, strict=True))
-    ]
+    return Picked(tokens, (picked - reach, picked - allowed, finite), rows, tops)
+
+
+def depends_on_its_tokens(sequence: Sequence) -> bool:
+    """What comes next depends on which tokens came before, in ways that only the host knows."""
+    params = sequence.params
+    return sequence.grammar is not None or params.penalised or len(sequence.tokens) < params.min_tokens
 
 
 def mask(logits: Tensor, grammar: Grammar) -> Tensor:
     """The logits of the tokens that may come next, the others -inf; logits: (vocabulary,)."""
-    allowed = torch.from_numpy(grammar.mask()).to(logits.device)
+    allowed = to_device(torch.from_numpy(grammar.mask()), logits.device)
     return logits.masked_fill(~allowed, float("-inf"))
-
-
-def likeliest(logits: Tensor, sequence: Sequence) -> tuple[tuple[int, float], ...]:
-    """The `top_logprobs` likeliest tokens with their log probabilities; logits: (vocabulary,)."""
-    if not sequence.params.top_logprobs:
-        return ()
-    values, ids = logits.log_softmax(dim=-1).topk(min(sequence.params.top_logprobs, len(logits)))
-    return tuple(zip(ids.tolist(), values.tolist(), strict=True))
 
 
 def adjust(logits: Tensor, sequence: Sequence) -> Tensor:
     """The logits with the bias and penalties of a request, in vLLM's order; logits: (vocabulary,), masked."""
     params = sequence.params
     if params.logit_bias:
-        ids, biases = list(params.logit_bias), list(params.logit_bias.values())
-        index = torch.tensor(ids, device=logits.device)
-        logits = logits.index_add(0, index, torch.tensor(biases, dtype=logits.dtype, device=logits.device))
+        index = to_device(torch.tensor(list(params.logit_bias)), logits.device)
+        biases = torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype)
+        logits = logits.index_add(0, index, to_device(biases, logits.device))
     if len(sequence.tokens) < params.min_tokens:
-        ends = torch.tensor(sorted(sequence.end_tokens), device=logits.device)
+        ends = to_device(torch.tensor(sorted(sequence.end_tokens)), logits.device)
         logits = logits.index_fill(0, ends, float("-inf"))
     return penalise(logits, sequence) if params.penalised else logits
 
@@ -67,8 +111,8 @@ def adjust(logits: Tensor, sequence: Sequence) -> Tensor:
 def penalise(logits: Tensor, sequence: Sequence) -> Tensor:
     """The repetition penalty (Keskar et al. 2019, arXiv:1909.05858) over all, OpenAI's two over the answer."""
     params = sequence.params
-    answer = torch.tensor(sequence.tokens, dtype=torch.int64, device=logits.device)
-    seen = torch.cat((torch.tensor(sequence.prompt.input_ids, device=logits.device), answer)).unique()
+    answer = to_device(torch.tensor(sequence.tokens, dtype=torch.int64), logits.device)
+    seen = torch.cat((to_device(torch.tensor(sequence.prompt.input_ids), logits.device), answer)).unique()
     scores = logits[seen]
     logits = logits.clone()
     logits[seen] = torch.where(scores > 0, scores / params.repetition_penalty, scores * params.repetition_penalty)

@@ -5,11 +5,11 @@ The life of a request: waiting -> (a slot is free) reading, over as many steps a
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from engine.request import Sequence
-from engine.slots import NOTHING, Slots
+from engine.slots import NOTHING, Exchange, Slots
 from engine.turns import Turns
 
 
@@ -17,6 +17,7 @@ from engine.turns import Turns
 class Step:
     reading: list[Sequence]  # prompts that are read together; the same ones until they have their first tokens
     decode: list[Sequence]
+    exchanges: list[Exchange] = field(default_factory=list)  # of slots, before anything is read
 
     def __str__(self) -> str:
         work = ((self.reading, "reading", "prompt"), (self.decode, "decoding", "answer"))
@@ -51,7 +52,8 @@ class Scheduler:
         self.reading = [sequence for sequence in self.reading if not sequence.tokens]
         if not self.reading:
             self._admit()
-        return Step(list(self.reading), list(self.running))
+        exchanges, self.slots.exchanges = self.slots.exchanges, []
+        return Step(list(self.reading), list(self.running), exchanges)
 
     def _admit(self) -> None:
         """Give slots to those whose turn it is.

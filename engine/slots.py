@@ -1,5 +1,7 @@
 """Who owns which cache slot, and what the free ones still hold of those who had them last."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 LEAST_REUSE = 16  # tokens; fewer are read again
@@ -7,9 +9,20 @@ LEAST_SHARE = 0.25  # of a prompt, for which a slot is taken out of turn
 NOTHING = np.empty(0, dtype=np.int64)
 
 
+class Exchange(NamedTuple):
+    """Two slots change places: what the first `length` tokens of each hold."""
+
+    a: int
+    b: int
+    length: int
+
+
 class Slots:
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, dense: bool = False) -> None:
+        """`dense`: whoever runs sits in the lowest slots; what those hold makes room for them (`exchanges`)."""
         self.count = count
+        self.exchanges: list[Exchange] = []  # to be carried out, in this order, before the slots given since are used
+        self._dense = dense
         self._free = dict.fromkeys(range(count), NOTHING)  # slot -> content ids that it holds; freed first, first
 
     @property
@@ -25,14 +38,25 @@ class Slots:
         The slot that holds most of them; where none holds a good part of the prompt, an empty one, or else the one
         that was freed longest ago: a system text that all requests begin with must not send them all to one slot. At
         least the prompt's last token is left to read, for its logits. What else the slot held is forgotten. The
-        caller has asked `can_allocate`.
+        caller has asked `can_allocate`, and sees to the exchanges.
         """
         shared = {slot: _common_length(content[:-1], held) for slot, held in self._free.items()}
         slot = max(shared, key=shared.__getitem__)  # of equals, the one that was freed longest ago
         if shared[slot] < max(LEAST_REUSE, LEAST_SHARE * len(content)):
             slot = min(self._free, key=lambda slot: len(self._free[slot]) > 0)
         del self._free[slot]
-        return slot, shared[slot] if shared[slot] >= LEAST_REUSE else 0
+        reused = shared[slot] if shared[slot] >= LEAST_REUSE else 0
+        return (self._lowered(slot, reused) if self._dense else slot), reused
+
+    def _lowered(self, slot: int, reused: int) -> int:
+        """The lowest free slot, which exchanges its content with `slot`."""
+        lowest = min(self._free, default=slot)
+        if lowest >= slot:
+            return slot
+        if length := max(reused, len(self._free[lowest])):
+            self.exchanges.append(Exchange(lowest, slot, length))
+        self._free = {slot if free == lowest else free: content for free, content in self._free.items()}
+        return lowest
 
     def release(self, slot: int, content: np.ndarray = NOTHING) -> None:
         """Free a slot whose first tokens hold what `content` says."""

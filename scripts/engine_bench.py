@@ -1,6 +1,6 @@
 """`bench.py engine`: the engine's parts alone, in this process, beside what the machine can do at most.
 
-Encode, prefill and decode are run as the engine runs them, without HTTP, queue or sampling. Their limit is the larger
+Encode, prefill and decode are run as the engine runs them, without HTTP or queue. Their limit is the larger
 of two times: operations at the best rate of a matrix product, bytes of weights at that of a matrix-vector product.
 """
 
@@ -141,7 +141,7 @@ class Parts:
         for request in requests:
             run(self.runner.prefill.read([request]))
             request.tokens += [0] * ANSWERED
-        took = median(lambda: self.runner.decode(requests), self.runner.device)
+        took = median(lambda: self.runner.decode.launch(requests), self.runner.device)
         layers, head = self.runner.model.text.layers, self.runner.model.lm_head
         cache = self.runner.cache.entries[:, 0, :, :, 0].nbytes * sum(request.cached for request in requests)
         moved = weight_bytes(layers) + weight_bytes(head) + cache

@@ -172,7 +172,7 @@ class Trainer:
         self.device = device
         self.processor = Processor(CHECKPOINT)
         self.model = PaddleOCRVL(self.processor.config).to(device)
-        self.model.text.inv_freq = self.model.text.inv_freq.to(device)
+        self.model.text.place(device)
         hidden = self.processor.config.text_config.hidden_size
         self.detector = nn.Linear(hidden, BINS[0] * BINS[1] * (len(ANSWER_CHARACTERS) + 1)).to(device)
         initialise(self.model)

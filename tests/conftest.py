@@ -10,6 +10,7 @@ import pytest
 from engine.config import EngineConfig
 from engine.engine import Engine
 from tests.checkpoints import write_checkpoint
+from tests.recording import Recordings
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,10 @@ def running_engine(checkpoint: Path, **config: Any) -> Iterator[Engine]:
 def engine(checkpoint: Path) -> Iterator[Engine]:
     with running_engine(checkpoint) as engine:
         yield engine
+
+
+@pytest.fixture(params=["in step", "behind launches"])
+def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines that are made in the test work in step with their device, as on a CPU, or with graphs, as on a GPU."""
+    if request.param == "behind launches":
+        monkeypatch.setattr("engine.model_runner.graphs_for", lambda _device: Recordings())

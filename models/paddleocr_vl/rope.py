@@ -64,8 +64,11 @@ def prompt_positions(
     return positions, position
 
 
-def multimodal_rope(positions: Tensor, inv_freq: Tensor, sections: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (N, 1, D), fp32, of `positions` (3, N); frequency section i turns with axis i modulo 3."""
-    axes = torch.arange(len(sections), device=positions.device) % 3
-    axis_of = axes.repeat_interleave(torch.tensor(sections, device=positions.device))  # (D / 2,)
+def axis_of_frequency(sections: Sequence[int]) -> Tensor:
+    """(D / 2,) int64: frequency section i turns with axis i modulo 3."""
+    return (torch.arange(len(sections)) % 3).repeat_interleave(torch.tensor(sections))
+
+
+def multimodal_rope(positions: Tensor, inv_freq: Tensor, axis_of: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (N, 1, D), fp32, of `positions` (3, N), all on one device; `axis_of` is `axis_of_frequency`."""
     return cosines_sines(positions.T[:, axis_of] * inv_freq)

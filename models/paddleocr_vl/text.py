@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.paddleocr_vl.linear import SwiGLU, linear_add
 from models.paddleocr_vl.norm import RMSNorm
-from models.paddleocr_vl.rope import multimodal_rope, rotate
+from models.paddleocr_vl.rope import axis_of_frequency, multimodal_rope, rotate
 from models.paddleocr_vl.slices import Sliced
 
 Attend = Callable[[int, Tensor, Tensor], Tensor]
@@ -42,21 +42,25 @@ class TextLayer(nn.Module):
 class TextDecoder(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
-        self.sections = tuple(config.rope_parameters["mrope_section"])
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         theta = float(config.rope_parameters["rope_theta"])
-        # A plain attribute in fp32, no buffer: it has to outlive casts and construction on the meta device.
-        exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device="cpu") / config.head_dim
-        self.inv_freq = 1.0 / theta**exponents
+        # Plain attributes, no buffers: these have to outlive casts and construction on the meta device.
+        with torch.device("cpu"):
+            self.inv_freq = 1.0 / theta ** (torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim)
+            self.axis_of = axis_of_frequency(config.rope_parameters["mrope_section"])
+
+    def place(self, device: torch.device) -> None:
+        """Move what is no parameter, once: a copy in every step would make the host wait, and a graph impossible."""
+        self.inv_freq, self.axis_of = self.inv_freq.to(device), self.axis_of.to(device)
 
     def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Sliced[Tensor]:
         """x: (N, hidden) embeddings, positions: (3, N) -> (N, hidden), normalised, in the weights' dtype.
 
         A slice is a layer.
         """
-        cos, sin = multimodal_rope(positions, self.inv_freq.to(positions.device), self.sections)
+        cos, sin = multimodal_rope(positions, self.inv_freq, self.axis_of)
         for index, layer in enumerate(self.layers):
             x = layer(index, x, cos, sin, attend)
             yield

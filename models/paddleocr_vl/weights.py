@@ -45,7 +45,7 @@ def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dty
             model = PaddleOCRVL(config)
     finally:
         torch.set_default_dtype(default)
-    model.text.inv_freq = model.text.inv_freq.to(device)
+    model.text.place(device)
     fill(model, folder, mapped=device.type == "cpu")
     return model.requires_grad_(False).eval()
 

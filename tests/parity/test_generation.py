@@ -1,4 +1,7 @@
-"""Greedy answers through the engine equal transformers' own `generate`: alone, in a batch, and on a used slot."""
+"""Greedy answers through the engine equal transformers' own `generate`: alone, in a batch, and on a used slot.
+
+All of it twice: in step with the device, as on a CPU, and behind its launches with captured steps, as on a GPU.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,6 +25,8 @@ from tests.parity.conftest import (
     prompt,
     reference_greedy,
 )
+
+pytestmark = pytest.mark.usefixtures("each_way")
 
 REQUESTS: dict[str, tuple[list[tuple[int, int]], int]] = {  # name -> picture sizes, tokens to generate
     "small picture": ([(56, 28)], 30),

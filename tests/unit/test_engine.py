@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import copytree
@@ -132,6 +134,7 @@ def test_an_abort_after_the_end_is_harmless(engine: Engine) -> None:
     assert engine.stats().free_slots == 4
 
 
+@pytest.mark.usefixtures("each_way")
 def test_running_streams_go_on_while_a_picture_is_read(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bug: a prompt was read whole in one step, and a big picture paused everybody for as long as that took."""
     monkeypatch.setattr(Pace, "reading_seconds", lambda *_, **__: 0.0)  # a slice a step
@@ -155,6 +158,7 @@ def test_running_streams_go_on_while_a_picture_is_read(checkpoint: Path, monkeyp
         assert after - before >= 3 * layers  # projections, attention and the rest of each
 
 
+@pytest.mark.usefixtures("each_way")
 def test_prompts_that_do_not_fit_together_are_read_one_by_one(checkpoint: Path) -> None:
     with running_engine(checkpoint) as engine:
         assert engine.runner is not None
@@ -205,7 +209,7 @@ def test_when_the_thread_dies_every_waiting_caller_gets_an_error(checkpoint: Pat
         async def run() -> list[Any]:
             generations = [await submit(engine, max_tokens=400) for _ in range(3)]
             assert engine.runner is not None
-            engine.runner.cache = None  # type: ignore[assignment]  # the next step breaks on it
+            engine.runner.decode = engine.runner.cache = None  # type: ignore[assignment]  # the next step breaks on it
             return await asyncio.gather(*map(collect, generations), return_exceptions=True)
 
         assert [type(outcome) for outcome in asyncio.run(run())] == [EngineUnavailable] * 3
@@ -227,6 +231,7 @@ def test_a_model_that_breaks_on_every_request_ends_the_thread(checkpoint: Path) 
         assert engine.lost
 
 
+@pytest.mark.usefixtures("each_way")
 def test_output_that_is_not_finite_fails_the_request_and_not_the_engine(checkpoint: Path) -> None:
     with running_engine(checkpoint) as engine:
         assert engine.runner is not None
@@ -239,6 +244,7 @@ def test_output_that_is_not_finite_fails_the_request_and_not_the_engine(checkpoi
         assert answer(engine, max_tokens=2)[-1].finish_reason == "length"
 
 
+@pytest.mark.usefixtures("each_way")
 def test_what_was_not_finite_in_a_slot_harms_no_neighbour_that_reads_over_its_end(checkpoint: Path) -> None:
     """Neighbouring slots attend in one call to the length of the longest; a weight of 0 times NaN would be NaN."""
     with running_engine(checkpoint, slots=2) as engine:
@@ -282,6 +288,7 @@ def test_a_context_longer_than_the_checkpoints_positions_is_refused(checkpoint: 
     assert "positions end at" in str(engine.error)
 
 
+@pytest.mark.usefixtures("each_way")
 def test_shutdown_lets_running_requests_finish_and_takes_no_more(checkpoint: Path) -> None:
     with running_engine(checkpoint) as engine:
 
@@ -339,3 +346,21 @@ def test_several_answers_to_one_prompt_are_taken_together_or_not_at_all(checkpoi
                 await engine.submit_all(prompt(0), [], [SamplingParams()] * 3)
 
         asyncio.run(run())
+
+
+def test_neither_triton_nor_flash_attention_nor_the_compiler_is_needed() -> None:
+    """Old GPUs have none of them."""
+    code = """
+import sys
+for name in ("triton", "flash_attn", "torch._dynamo", "torch._inductor"):
+    sys.modules[name] = None  # importing it fails
+from pathlib import Path
+from engine.config import EngineConfig
+from engine.engine import Engine
+engine = Engine(EngineConfig(Path("models/tiny"), device="cpu", max_model_len=512, slots=1))
+engine.start()
+print(engine.wait_until_settled(60), engine.error)
+engine.shutdown(grace=5)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "ready None", done.stderr

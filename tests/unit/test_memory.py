@@ -17,7 +17,11 @@ def _thousand_bytes_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planned(**sizes: Any) -> MemoryPlan:
     return plan(
-        CPU, **({"weights": 500, "reading": 0, "pictures": 0, "slot": 300, "slots": None, "limit": None} | sizes)
+        CPU,
+        **(
+            {"weights": 500, "reading": 0, "pictures": 0, "graphs": 0, "slot": 300, "slots": None, "limit": None}
+            | sizes
+        ),
     )
 
 
@@ -43,5 +47,5 @@ def test_more_slots_than_fit_are_refused_and_not_tried() -> None:
 
 
 def test_the_plan_adds_up() -> None:
-    told = str(MemoryPlan(weights=5 * MIB, reading=3 * MIB, pictures=2 * MIB, slots=4, slot=2 * MIB))
+    told = str(MemoryPlan(weights=5 * MIB, reading=3 * MIB, pictures=2 * MIB, graphs=0, slots=4, slot=2 * MIB))
     assert told == "weights 5 + reading 3 + kept pictures 2 + 4 slots x 2 = 18 MiB"

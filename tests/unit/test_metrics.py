@@ -13,7 +13,7 @@ import torch
 
 from engine.core import Report
 from engine.engine import Engine
-from engine.prefill import Stopwatch
+from engine.launches import Stopwatch
 from engine.repetition import RepetitionLimits
 from engine.request import REPETITION
 from engine.scheduler import Step

@@ -10,7 +10,7 @@ import torch
 
 from engine.request import SamplingParams
 from engine.request import Sequence as Row
-from engine.sampler import sample
+from engine.sampler import pick
 from tests.unit.test_scheduler import END, BarePrompt, NoText, ignore
 
 LOGITS = torch.tensor([[0.0, 3.0, 2.0, 1.0]])
@@ -24,7 +24,7 @@ def sequence(tokens: Sequence[int] = (), grammar: Any = None, **params: Any) -> 
 
 
 def chosen(logits: torch.Tensor, rows: Sequence[Row]) -> list[int | None]:
-    return [None if token is None else token.id for token in sample(logits, rows)]
+    return [None if token is None else token.id for token in pick(logits, rows).on_host()]
 
 
 def drawn(count: int, **params: Any) -> Counter[int | None]:
@@ -113,7 +113,7 @@ def test_a_mask_leaves_only_its_tokens() -> None:
 
 
 def test_log_probabilities_are_the_models_own() -> None:
-    (token,) = sample(LOGITS, [sequence(logit_bias={0: 5.0}, temperature=0.5, top_k=1, top_logprobs=2)])
+    (token,) = pick(LOGITS, [sequence(logit_bias={0: 5.0}, temperature=0.5, top_k=1, top_logprobs=2)]).on_host()
     own = LOGITS[0].log_softmax(0).tolist()
     assert token is not None
     assert token.logprob == pytest.approx(own[0])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from engine.slots import LEAST_REUSE, NOTHING, Slots
+from engine.slots import LEAST_REUSE, NOTHING, Exchange, Slots
 
 
 def ids(*tokens: int) -> np.ndarray:
@@ -13,9 +13,9 @@ def text(start: int, length: int = 3 * LEAST_REUSE) -> np.ndarray:
     return np.arange(start, start + length, dtype=np.int64)
 
 
-def slots_with(*contents: np.ndarray) -> Slots:
+def slots_with(*contents: np.ndarray, dense: bool = False) -> Slots:
     """Free slots that hold `contents`, freed in this order."""
-    slots = Slots(len(contents))
+    slots = Slots(len(contents), dense=dense)
     for _ in contents:
         slots.allocate(NOTHING)
     for slot, content in enumerate(contents):
@@ -89,3 +89,29 @@ def test_a_slot_in_use_remembers_nothing() -> None:
     slot, _ = slots.allocate(text(0))
     slots.release(slot)
     assert slots.allocate(text(0)) == (0, 0)
+
+
+def test_dense_slots_give_the_lowest_and_move_what_it_held() -> None:
+    held, asked = text(0, length=60), text(1000, length=50)
+    slots = slots_with(held, asked, dense=True)
+    assert slots.allocate(asked) == (0, 49)
+    assert slots.exchanges == [Exchange(0, 1, 60)]  # as far as either holds anything of use
+    assert slots.allocate(held) == (1, 59)  # where it went
+
+
+def test_dense_slots_move_nothing_where_the_lowest_holds_nothing() -> None:
+    slots = slots_with(text(0), NOTHING, dense=True)
+    slots.release(slots.allocate(text(2000))[0])  # 0, whose content has gone to 1
+    slots.exchanges.clear()
+    assert slots.allocate(text(3000)) == (0, 0)
+    assert slots.exchanges == []
+
+
+def test_what_had_to_move_keeps_its_turn() -> None:
+    """It is as old in its new slot as it was in the one that it had to leave."""
+    slots = slots_with(text(0), text(1000), text(2000), dense=True)
+    assert slots.allocate(text(2000)) == (0, len(text(0)) - 1)
+    slots.release(0, text(2000))
+    slot, _ = slots.allocate(text(3000))  # drives out what was freed longest ago, which is in 2 now
+    slots.release(slot, text(3000))
+    assert slots.allocate(text(1000))[1] == len(text(1000)) - 1

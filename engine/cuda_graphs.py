@@ -1,0 +1,110 @@
+"""Capture and replay of decode steps on a GPU: the hundreds of launches of a step become one.
+
+A graph works at the addresses that it was captured with. So what goes in and comes out has a place of its own for each
+graph, and all graphs share one pool of memory: whatever a replay leaves there has been read, or is about to be by work
+launched behind it, before the next replay. Triton is not involved; compute capability 6.0 is enough.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine.launches import fill, to_device
+
+logger = logging.getLogger(__name__)
+
+GRAPHS_BYTES = 192 * 2**20  # of all graphs with their pool: the logits of 64 rows take 60 MiB, a graph one or two
+
+
+class Captured(NamedTuple):
+    replay: Callable[[], None]
+    outputs: Any  # tensors that each replay writes to
+    bytes: int
+
+
+Capture = Callable[[Callable[[], Any]], Captured]
+"""Runs some work without effects on what it writes to, and makes of it what can be replayed."""
+
+
+@dataclass
+class Graph:
+    inputs: Tensor
+    captured: Captured
+
+
+class Graphs:
+    """Graphs by what they are for, the least recently used ones forgotten beyond a bound on their memory."""
+
+    def __init__(self, capture: Capture, device: torch.device, most_bytes: int = GRAPHS_BYTES) -> None:
+        self._capture = capture
+        self._device = device
+        self._most_bytes = most_bytes
+        self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
+        self._works = True
+
+    def run(self, key: Hashable, work: Callable[[Tensor], Any], inputs: Tensor, idle: Tensor) -> Any:
+        """What `work` makes of `inputs`, a CPU's tensor; None where this device cannot capture it.
+
+        Work of the same key is the same, with inputs of the same shape. Its first time it is tried with `idle` inputs,
+        with which it must change nothing that matters. The outcome is there until the next run.
+        """
+        graph = self._graphs.pop(key, None) or self._captured(work, idle)
+        if graph is None:
+            return None
+        self._graphs[key] = graph
+        fill(graph.inputs, inputs)
+        graph.captured.replay()
+        return graph.captured.outputs
+
+    def _captured(self, work: Callable[[Tensor], Any], idle: Tensor) -> Graph | None:
+        if not self._works:
+            return None
+        place = to_device(idle, self._device)
+        try:
+            graph = Graph(place, self._capture(lambda: work(place)))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # a driver or a kernel that does not take part; everything else works
+            logger.warning("Decoding goes on without CUDA graphs, which do not work here: %s", error)
+            self._works = False
+            self._graphs.clear()
+            return None
+        while self._graphs and self._bytes + graph.captured.bytes > self._most_bytes:
+            self._graphs.popitem(last=False)
+        return graph
+
+    @property
+    def _bytes(self) -> int:
+        return sum(graph.captured.bytes for graph in self._graphs.values())
+
+
+class GpuCapture:
+    """`Capture` for a CUDA device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)
+
+    def __call__(self, work: Callable[[], Any]) -> Captured:
+        free = torch.cuda.mem_get_info(self._device)[0]
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            work()  # libraries load their kernels and take what they need, which no capture may do
+        current.wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may ask the driver for something meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+            outputs = work()
+        return Captured(graph.replay, outputs, max(0, free - torch.cuda.mem_get_info(self._device)[0]))
+
+
+def graphs_for(device: torch.device) -> Graphs | None:
+    """None where nothing works behind its launches."""
+    return Graphs(GpuCapture(device), device) if device.type == "cuda" else None

@@ -1,0 +1,207 @@
+"""Decoding: one step of all running sequences in one batch, launched before the tokens of the last one are known.
+
+The host reads a step's tokens while the device works on the next, which takes them from where the sampler left them.
+On a CPU, which does not work behind its launches, a step is done when it has been launched.
+"""
+
+from collections.abc import Sequence as List
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine.cuda_graphs import Graphs
+from engine.kv_cache import KVCache
+from engine.launches import Stopwatch, to_device
+from engine.request import Sequence, Token
+from engine.sampler import Best, Picked, best, pick
+from models.paddleocr_vl.attention import decode_attention
+from models.paddleocr_vl.model import PaddleOCRVL
+from models.paddleocr_vl.text import Attend
+
+UNKNOWN = -1  # in place of a token that the host has not read yet
+JOINT_TOKENS = {"cpu": 200, "cuda": 4000}  # what a call of attention costs beyond its work, in tokens of the cache
+LEAST_LENGTH = 512  # of the cache that a graph reads
+WASTED_TOKENS = 8192  # of the cache that a graph may read for nothing: a fifth of what reading the weights takes
+
+
+class Row(NamedTuple):
+    """One sequence of a step."""
+
+    token: int  # that the step reads, or UNKNOWN
+    position: int  # M-RoPE, the same on all axes
+    at: int  # where in its slot the token goes
+    slot: int
+
+
+class Flight:
+    """A step that has been launched."""
+
+    def __init__(self, sequences: List[Sequence | None], picked: Picked, watch: Stopwatch) -> None:
+        self.sequences = [sequence for sequence in sequences if sequence is not None]
+        self._picked = picked
+        self._watch = watch
+
+    def tokens(self) -> list[tuple[Sequence, Token | None]]:
+        """The next token of each sequence, None where its logits are not finite. Waits for the device."""
+        return list(zip(self.sequences, self._picked.on_host(), strict=True))
+
+    def seconds(self) -> float:
+        """That the device took, once it is done."""
+        return self._watch.seconds()
+
+
+class Decode:
+    def __init__(self, model: PaddleOCRVL, cache: KVCache, graphs: Graphs | None) -> None:
+        """`graphs`: where the device works behind its launches."""
+        self.model, self.cache, self.graphs = model, cache, graphs
+        self.device = cache.entries.device
+        self._newest = torch.zeros(cache.entries.shape[1], dtype=torch.int64, device=self.device)  # token of each slot
+
+    def launch(self, sequences: List[Sequence], before: Flight | None = None) -> Flight:
+        """A step of `sequences`, whose tokens may still be under way in the step `before`."""
+        watch = Stopwatch(self.device)
+        with watch:
+            batch = sorted(sequences, key=lambda sequence: sequence.slot or 0)  # neighbours attend in one call
+            rows = [row_of(sequence, ahead=before is not None and sequence in before.sequences) for sequence in batch]
+            block = self._block(rows)
+            outcome = self._replayed(rows, block) if block else None
+            if block and outcome:
+                by_slot = {sequence.slot: sequence for sequence in batch}
+                members = [by_slot.get(slot) for slot in range(block.first, block.first + block.count)]
+                picked = pick(outcome[0], members, outcome[1])
+                self._newest[block.slots] = picked.tokens
+            else:
+                members = [*batch]
+                picked = pick(self._logits_of(rows), members)
+                if self.graphs:
+                    self._newest[to_device(torch.tensor([row.slot for row in rows]), self.device)] = picked.tokens
+        return Flight(members, picked, watch)
+
+    def _block(self, rows: List[Row]) -> "Block | None":
+        if self.graphs is None:
+            return None
+        slots, lengths = [row.slot for row in rows], [row.at + 1 for row in rows]
+        return block_of(slots, lengths, len(self._newest), self.cache.scratch)
+
+    def _logits_of(self, rows: List[Row]) -> Tensor:
+        """(B, vocabulary) fp32, with a call of attention for each group of neighbours of like length."""
+        slots, lengths = [row.slot for row in rows], [row.at + 1 for row in rows]
+        tokens, positions, at, slot_index = to_device(torch.tensor(rows), self.device).unbind(1)
+        if self.graphs:
+            tokens = torch.where(tokens == UNKNOWN, self._newest[slot_index], tokens)
+        groups = together(slots, lengths, JOINT_TOKENS[self.device.type])
+        masks = [
+            None if min(lengths[own]) == max(lengths[own]) else self._mask(at[own], max(lengths[own])) for own in groups
+        ]
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            self.cache.append(layer, slot_index, at, kv)
+            outputs = []
+            for own, mask in zip(groups, masks, strict=True):
+                stored = slice(slots[own.start], slots[own.start] + own.stop - own.start)
+                keys, values = self.cache.read(layer, stored, max(lengths[own]))
+                outputs.append(decode_attention(q[own], keys, values, mask))
+            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+        return self._logits(tokens, positions, attend)
+
+    def _replayed(self, rows: List[Row], block: "Block") -> tuple[Tensor, Best] | None:
+        """Logits of a block of slots and what `best` finds in them, by a graph; None where there can be none.
+
+        The slots of nobody in the batch are rows too, which write where nothing matters.
+        """
+        assert self.graphs is not None
+        idle = torch.tensor([[0, 0, self.cache.scratch]] * block.count)
+        inputs = idle.clone()
+        for token, position, at, slot in rows:
+            inputs[slot - block.first] = torch.tensor([token, position, at])
+
+        def work(table: Tensor) -> tuple[Tensor, Best]:
+            given, positions, at = table.unbind(1)
+            tokens = torch.where(given == UNKNOWN, self._newest[block.slots], given)
+            mask = self._mask(at, block.length)
+            slot_index = torch.arange(block.first, block.first + block.count, device=self.device)
+
+            def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+                self.cache.append(layer, slot_index, at, kv)
+                keys, values = self.cache.read(layer, block.slots, block.length)
+                return decode_attention(q, keys, values, mask)
+
+            logits = self._logits(tokens, positions, attend)
+            return logits, best(logits)
+
+        outcome: tuple[Tensor, Best] | None = self.graphs.run(block, work, inputs, idle)
+        return outcome
+
+    def _logits(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        return self.model.logits(self.model.decode(self.model.embed(tokens), positions.expand(3, -1), attend))
+
+    def _mask(self, at: Tensor, length: int) -> Tensor:
+        """Added to the scores of rows that see their slots up to `at` (B,): (B, 1, 1, length)."""
+        beyond = torch.arange(length, device=self.device) > at[:, None]
+        mask = torch.zeros(beyond.shape, dtype=self.cache.entries.dtype, device=self.device)
+        return mask.masked_fill_(beyond, float("-inf"))[:, None, None]
+
+
+def row_of(sequence: Sequence, *, ahead: bool) -> Row:
+    """`ahead`: one more of its tokens is under way than the sequence knows of."""
+    assert sequence.slot is not None
+    token = UNKNOWN if ahead else sequence.tokens[-1]
+    return Row(token, sequence.position + ahead, sequence.cached + ahead, sequence.slot)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a graph is for: neighbouring slots, read up to one length."""
+
+    first: int
+    count: int
+    length: int
+
+    @property
+    def slots(self) -> slice:
+        return slice(self.first, self.first + self.count)
+
+
+def block_of(taken: List[int], lengths: List[int], slots: int, longest: int) -> Block | None:
+    """What a batch in the slots `taken`, of `slots`, asks for: a power of two of slots, and one of few lengths.
+
+    The slots begin at a multiple of their number. None where too much would be read for nothing.
+    """
+    count = 1
+    while min(taken) // count != max(taken) // count:
+        count *= 2
+    first = min(taken) // count * count
+    count = min(count, slots - first)
+    length = bucket(max(lengths), longest)
+    return Block(first, count, length) if count * length <= 2 * sum(lengths) + WASTED_TOKENS else None
+
+
+def bucket(length: int, most: int) -> int:
+    """The least of 512, 768, 1024, 1536, 2048, ... that is no less, and at most `most`."""
+    size = LEAST_LENGTH
+    while size < length:
+        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
+    return min(size, most)
+
+
+def together(slots: List[int], lengths: List[int], joint_tokens: int) -> list[slice]:
+    """The rows of a batch whose attention is one call each: of neighbouring slots, as long as that wastes little.
+
+    A slot in a call is read to the length of the longest. `joint_tokens` is what a call of its own costs beyond its
+    work, in tokens read.
+    """
+    groups: list[slice] = []
+    longest = 0
+    for row, (slot, length) in enumerate(zip(slots, lengths, strict=True)):
+        group = groups[-1] if groups else slice(0, 0)
+        count = group.stop - group.start
+        wasted = count * (max(longest, length) - longest) + max(longest, length) - length
+        if count and slot == slots[row - 1] + 1 and wasted <= joint_tokens:
+            groups[-1], longest = slice(group.start, row + 1), max(longest, length)
+        else:
+            groups.append(slice(row, row + 1))
+            longest = length
+    return groups

@@ -1,0 +1,64 @@
+"""Stands in for CUDA's graphs where there is no GPU: work is recorded as its single operations, which a replay repeats.
+
+As there, a replay knows the tensors of the recording and nothing else: no Python of the work runs again, what goes in
+and comes out has to be where it was, and work that a GPU could not capture is refused.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from engine.cuda_graphs import Captured, Graphs
+
+# Reading a value on the host, a size that depends on values, or a tensor made from the host's values.
+IMPOSSIBLE = ("_local_scalar_dense", "nonzero", "_unique2", "masked_select", "repeat_interleave", "lift_fresh")
+
+
+class Recorder(TorchDispatchMode):
+    def __init__(self, allowed: str = "") -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._refused = set(IMPOSSIBLE) - {allowed}
+        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in self._refused:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
+        output = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, output))
+        return output
+
+    @torch.inference_mode()
+    def replay(self) -> None:
+        for func, args, kwargs, output in self.calls:
+            for place, value in zip(tensors(output), tensors(func(*args, **kwargs)), strict=True):
+                if value.is_mkldnn or value.data_ptr() != place.data_ptr():  # neither a view nor in place
+                    place.copy_(value)
+
+
+def tensors(values: Any) -> list[Tensor]:
+    return [value for value in tree_flatten(values)[0] if isinstance(value, Tensor)]
+
+
+class Recordings(Graphs):
+    """Graphs of a made-up device, which count what they do."""
+
+    def __init__(self, graph_bytes: int = 0, most_bytes: int = 0) -> None:
+        super().__init__(self._record, torch.device("cpu"), most_bytes)
+        self.graph_bytes = graph_bytes
+        self.captured = self.replayed = 0
+
+    def _record(self, work: Callable[[], Any]) -> Captured:
+        work()
+        with Recorder() as recorder:
+            outputs = work()
+        self.captured += 1
+
+        def replay() -> None:
+            self.replayed += 1
+            recorder.replay()
+
+        return Captured(replay, outputs, self.graph_bytes)
