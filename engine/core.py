@@ -100,7 +100,7 @@ class Core:
             [self._preparation.bounds._replace(min_pixels=1)],  # scaled up to the model's least, it would take a second
         )
         sequence = self._preparation.sequence(
-            -1, prompt, SamplingParams(), grammar=None, job=Job(), deliver=lambda _: None, loop=None
+            prompt, SamplingParams(), grammar=None, job=Job(), deliver=lambda _: None, loop=None
         )
         scheduler = Scheduler(self.scheduler.slots)  # by itself, in one of the free slots
         scheduler.add(sequence)

@@ -6,7 +6,6 @@ seconds, in which the server can already answer for its health.
 """
 
 import asyncio
-import itertools
 import logging
 import os
 import queue
@@ -71,7 +70,6 @@ class Engine:
         self._told: Stats | None = None  # to the observer
         self.admission = self._new_admission(0)
         self._holds: set[Hold] = set()
-        self._ids = itertools.count()
         self._prepare = background_pool(PREPARE_THREADS, "prepare")
         self.desk = Turnstile(PICTURES_AT_ONCE)
         self._watchdog = Watchdog()
@@ -192,7 +190,7 @@ class Engine:
                 grammars = await loop.run_in_executor(self._prepare, preparation.grammars, params)
             for own, grammar in zip(params, grammars, strict=True):
                 events = asyncio.Queue[TokenEvent]()
-                sequence = preparation.sequence(next(self._ids), prompt, own, grammar, job, events.put_nowait, loop)
+                sequence = preparation.sequence(prompt, own, grammar, job, events.put_nowait, loop)
                 sequence.follows, sequence.picture_bytes = job.begun, share
                 generation = Generation(self, sequence, events)
                 self._enqueue(sequence)

@@ -92,7 +92,6 @@ class Preparation:
 
     def sequence(
         self,
-        number: int,
         prompt: Prompt,
         params: SamplingParams,
         grammar: Grammar | None,
@@ -110,7 +109,7 @@ class Preparation:
             min_tokens=params.min_tokens,
         )
         ends = self._processor.eos_token_ids
-        return Sequence(number, prompt, params, max_tokens, text, ends, deliver, loop, grammar, job)
+        return Sequence(prompt, params, max_tokens, text, ends, deliver, loop, grammar, job)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a bare text."""

@@ -156,7 +156,6 @@ class Times:
 class Sequence:
     """One request on the engine's thread. Only that thread reads or writes it once it is submitted."""
 
-    id: int
     prompt: Prompt
     params: SamplingParams
     max_tokens: int  # clamped to what the context leaves

@@ -111,7 +111,7 @@ class Parts:
         content = [{"type": "image"}, {"type": "text", "text": "OCR:"}]
         prompt = self.processor.prepare([{"role": "user", "content": content}], [Image.fromarray(pixels)])
         text: Any = None  # nobody reads the answer
-        return Request(slot, prompt, SamplingParams(), 1, text, frozenset(), lambda _event: None, None, slot=slot)
+        return Request(prompt, SamplingParams(), 1, text, frozenset(), lambda _event: None, None, slot=slot)
 
     def encode(self, name: str, size: tuple[int, int]) -> Part:
         prompt: Any = self.request(size, 0).prompt

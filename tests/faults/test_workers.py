@@ -89,7 +89,7 @@ def test_a_stuck_step_is_told_with_its_kind_and_age_and_readiness_comes_back_wit
                     assert time.monotonic() < began + STUCK * LEAST_PLANNED_SECONDS + NOISE
                 health = await client.get("/health")
                 assert (await client.get("/livez")).status_code == 200
-                await asyncio.to_thread(wait_for, lambda: "in faulty_decode" in faulty.log)  # where it stands
+                await asyncio.to_thread(wait_for, lambda: "in faulty_launch" in faulty.log)  # where it stands
             assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
             assert "the engine is stuck: decoding 1 answer has taken 1" in health.json()["reason"]
             return await stream

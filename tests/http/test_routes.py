@@ -57,7 +57,7 @@ def test_health_answers_503_once_the_engine_died(checkpoint: Path) -> None:
     with running_engine(checkpoint) as engine:
         client = client_of(engine)
         assert engine.runner is not None
-        engine.runner.cache = None  # type: ignore[assignment]  # the next step breaks on it
+        engine.runner.decode = engine.runner.cache = None  # type: ignore[assignment]  # the next step breaks on it
         assert client.post("/v1/chat/completions", json=chat()).status_code == 503
         answer = client.get("/health")
         assert answer.status_code == 503

@@ -178,7 +178,7 @@ def test_a_prompt_may_be_continued_anywhere(checkpoint: Path, reused: int) -> No
     with watched_engine(checkpoint, slots=1) as watched:
         runner = watched.engine.runner
         assert runner is not None
-        whole = EngineSequence(0, watched.input(A, SMALL), SamplingParams(), 1, NoText(), END, ignore, None, slot=0)
+        whole = EngineSequence(watched.input(A, SMALL), SamplingParams(), 1, NoText(), END, ignore, None, slot=0)
         expected = run(runner.prefill.read([whole]))
         runner.cache.entries[:, :, :, :, reused:] = torch.nan
         whole.reused = reused

@@ -18,7 +18,7 @@ LOGITS = torch.tensor([[0.0, 3.0, 2.0, 1.0]])
 
 def sequence(tokens: Sequence[int] = (), grammar: Any = None, **params: Any) -> Row:
     sampling = SamplingParams(**params)
-    one = Row(0, BarePrompt([1], 1), sampling, 10, NoText(), END, ignore, loop=None, grammar=grammar)
+    one = Row(BarePrompt([1], 1), sampling, 10, NoText(), END, ignore, loop=None, grammar=grammar)
     one.tokens += tokens
     return one
 

@@ -40,15 +40,13 @@ def ignore(_event: TokenEvent) -> None:
     pass
 
 
-def sequence(number: int, ids: Sequence[int] = (1, 2, 3), client: str = "", *, follows: bool = False) -> EngineSequence:
+def sequence(ids: Sequence[int] = (1, 2, 3), client: str = "", *, follows: bool = False) -> EngineSequence:
     prompt, job = BarePrompt(list(ids), len(ids)), Job(client)
-    return EngineSequence(
-        number, prompt, SamplingParams(), 10, NoText(), END, ignore, loop=None, job=job, follows=follows
-    )
+    return EngineSequence(prompt, SamplingParams(), 10, NoText(), END, ignore, loop=None, job=job, follows=follows)
 
 
 def scheduler_with(count: int, slots: int) -> tuple[Scheduler, list[EngineSequence]]:
-    scheduler, sequences = Scheduler(Slots(slots)), [sequence(number) for number in range(count)]
+    scheduler, sequences = Scheduler(Slots(slots)), [sequence() for _ in range(count)]
     for one in sequences:
         scheduler.add(one)
     return scheduler, sequences
@@ -74,7 +72,7 @@ def test_a_request_runs_once_its_prompt_has_been_read() -> None:
 
 def test_short_prompts_are_read_together_and_a_long_one_alone() -> None:
     scheduler = Scheduler(Slots(8), most_tokens=8)
-    short, other, third, long = (sequence(i, range(n)) for i, n in enumerate((3, 4, 2, 50)))
+    short, other, third, long = (sequence(range(length)) for length in (3, 4, 2, 50))
     for one in (short, other, third, long):
         scheduler.add(one)
     assert [read(scheduler.schedule()) for _ in range(3)] == [[short, other], [third], [long]]
@@ -95,8 +93,8 @@ def served(scheduler: Scheduler, count: int) -> list[EngineSequence]:
     return order
 
 
-def of(client: str, count: int, first: int = 0) -> list[EngineSequence]:
-    return [sequence(first + number, client=client) for number in range(count)]
+def of(client: str, count: int) -> list[EngineSequence]:
+    return [sequence(client=client) for _ in range(count)]
 
 
 def added(*sequences: EngineSequence, slots: int = 1) -> Scheduler:
@@ -135,7 +133,7 @@ def test_what_follows_in_an_answer_goes_before_its_clients_next_answer_and_not_b
     first, other = of("a", 3), of("b", 1)
     scheduler = added(*first, *other)
     assert served(scheduler, 1) == first[:1]
-    pages = [sequence(number, client="a", follows=True) for number in range(2)]
+    pages = [sequence(client="a", follows=True) for _ in range(2)]
     for page in pages:
         scheduler.add(page)
     assert served(scheduler, 5) == [other[0], *pages, *first[1:]]
@@ -160,7 +158,7 @@ def test_a_request_waits_until_a_slot_is_free() -> None:
 def test_a_slot_is_given_to_nobody_while_the_group_of_its_last_owner_is_read() -> None:
     """The vision tower and the decoder go on for the others, and may write into it."""
     scheduler = Scheduler(Slots(2), most_tokens=8)
-    leaving, staying, newcomer = (sequence(number) for number in range(3))
+    leaving, staying, newcomer = (sequence() for _ in range(3))
     for one in (leaving, staying, newcomer):
         scheduler.add(one)
     assert scheduler.schedule().reading == [leaving, staying]
@@ -200,8 +198,8 @@ def test_the_next_request_continues_where_the_last_one_left_the_cache() -> None:
     """The newest token of an answer is not in the cache: no step has read it."""
     prompt, answer = list(range(20)), [101, 102, 103]
     scheduler = Scheduler(Slots(1))
-    first = sequence(0, prompt)
-    second = sequence(1, [*prompt, *answer, 7])
+    first = sequence(prompt)
+    second = sequence([*prompt, *answer, 7])
     scheduler.add(first)
     scheduler.schedule()
     first.tokens += answer
@@ -213,7 +211,7 @@ def test_the_next_request_continues_where_the_last_one_left_the_cache() -> None:
 
 def test_a_prompt_that_was_not_read_leaves_nothing_in_its_slot() -> None:
     scheduler = Scheduler(Slots(1))
-    first, second = (sequence(number, list(range(20))) for number in range(2))
+    first, second = (sequence(list(range(20))) for _ in range(2))
     scheduler.add(first)
     scheduler.schedule()
     scheduler.remove(first)
@@ -224,7 +222,7 @@ def test_a_prompt_that_was_not_read_leaves_nothing_in_its_slot() -> None:
 
 def test_a_failed_request_leaves_nothing_in_its_slot() -> None:
     scheduler = Scheduler(Slots(1))
-    first, second = (sequence(number, list(range(20))) for number in range(2))
+    first, second = (sequence(list(range(20))) for _ in range(2))
     scheduler.add(first)
     scheduler.schedule()
     first.tokens += [101, 102]
@@ -235,7 +233,7 @@ def test_a_failed_request_leaves_nothing_in_its_slot() -> None:
 
 
 def test_positions_and_cache_length_follow_the_tokens() -> None:
-    one = sequence(0)
+    one = sequence()
     assert one.cached == 3
     one.tokens += [7, 8]
     assert one.cached == 4  # the newest token is in the cache only after the step that reads it

@@ -51,10 +51,10 @@ def break_steps(module: Any) -> None:
 
 
 def break_decoding(module: Any) -> None:
-    decode = module.ModelRunner.decode
+    launch, logits_of = module.Decode.launch, module.Decode._logits_of
 
-    def faulty_decode(runner: Any, sequences: Sequence[Any]) -> Any:
-        culprits = [row for row, sequence in enumerate(sequences) if sequence.params.seed == CULPRIT]
+    def faulty_launch(decode: Any, sequences: Sequence[Any], *before: Any) -> Any:
+        culprits = [sequence.slot for sequence in sequences if sequence.params.seed == CULPRIT]
         if asked("stuck-step") is not None and culprits:
             struck("stuck-step")
             while asked("stuck-step") is not None:
@@ -63,12 +63,16 @@ def break_decoding(module: Any) -> None:
             raise shortage(kind)
         if asked("decoding-bug") is not None and culprits:
             raise KeyError("an injected bug")
-        logits = decode(runner, sequences)
+        decode.culprits = culprits
+        return launch(decode, sequences, *before)
+
+    def faulty_logits(decode: Any, rows: Sequence[Any]) -> Any:
+        logits = logits_of(decode, rows)
         if asked("not-finite") is not None:
-            logits[culprits] = float("nan")
+            logits[[row.slot in decode.culprits for row in rows]] = float("nan")
         return logits
 
-    module.ModelRunner.decode = faulty_decode
+    module.Decode.launch, module.Decode._logits_of = faulty_launch, faulty_logits
 
 
 def break_vision(module: Any) -> None:
@@ -128,7 +132,7 @@ sys.meta_path.insert(
     Breaking(
         {
             "engine.core": break_steps,
-            "engine.model_runner": break_decoding,
+            "engine.decode": break_decoding,
             "models.paddleocr_vl.model": break_vision,
             "engine.prefix_cache": break_pictures,
         }
