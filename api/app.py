@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api import __version__
 from api.auth import RATE_HEADERS, Guard, Keys
 from api.chat import IGNORED, answer, prompt_tokens
-from api.errors import ApiError, invalid, translated, unexpected
+from api.errors import DECODER_ENDED, ApiError, invalid, translated, unexpected
 from api.gate import Gate
 from api.logs import Logged
 from api.metrics import Counted
@@ -252,8 +252,10 @@ def _card(serving: Serving, name: str) -> ModelCard:
     )
 
 
-async def _on_api_error(_: Request, error: Exception) -> Response:
+async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
+    if error.error["code"] == DECODER_ENDED:
+        request.state.rejection = DECODER_ENDED
     return error.response()
 
 

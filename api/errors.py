@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable, InvalidRequest, QueueFull
 
 MOST_SHOWN = 1000  # characters of a message: what a request holds may come back in it, and be of any length
+DECODER_ENDED = "decoder_ended"  # the code of a refusal: a file hung or crashed what reads it
 RETRY_SECONDS = 5  # for a server that starts or ends; behind a balancer the next one may be ready at once
 
 

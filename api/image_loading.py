@@ -12,9 +12,9 @@ from typing import Protocol, TypeVar
 from PIL import Image
 
 from api import decoding
-from api.decoders import DecoderError
+from api.decoders import DecoderError, EndedDecoderError
 from api.documents import UndecodableError
-from api.errors import ApiError, invalid
+from api.errors import DECODER_ENDED, ApiError, invalid
 from api.fetching import FetchLimits, fetch
 from modes.choose import Picture
 
@@ -76,6 +76,8 @@ def _of(param: str, decode: Callable[..., T], *arguments: object) -> T:
     """What is decoded. Raises ApiError for what cannot be."""
     try:
         return decode(*arguments)
+    except EndedDecoderError as error:
+        raise ApiError(400, str(error), param=param, code=DECODER_ENDED) from error
     except UndecodableError as error:
         raise invalid(str(error), param) from error
     except DecoderError as error:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.errors import DECODER_ENDED
 from engine.core import Report
 from engine.engine import Engine
 from engine.totals import Totals
@@ -91,7 +92,7 @@ class Metrics:
             "paddleocr_vl:rejections",
             "Chat requests that were turned away.",
             "reason",
-            [*REASONS.values(), RATE_LIMITED],
+            [*REASONS.values(), RATE_LIMITED, DECODER_ENDED],
         )
         self._http = Counter(
             "http_requests", "HTTP requests.", ("handler", "method", "status"), registry=self._registry

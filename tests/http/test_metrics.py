@@ -6,9 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from api.decoders import EndedDecoderError
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import GenerationFailed
@@ -148,6 +150,23 @@ def test_a_request_that_is_turned_away_counts_by_the_reason(
     after = scrape(client)
     assert after("paddleocr_vl:rejections_total") == after("paddleocr_vl:rejections_total", reason=reason) == 1
     assert after("paddleocr_vl:requests_total") == 0
+
+
+def test_a_file_that_ended_its_decoder_counts_by_itself(engine: Engine) -> None:
+    """It may be an attack; what else is invalid is a client's mistake."""
+
+    class Crashing:
+        def open_file(self, *_: object) -> Image.Image:
+            raise EndedDecoderError("it cannot be decoded: the decoder crashed over it")
+
+        open_page = open_file
+
+    client = client_of(engine, decoder=Crashing())
+    content = [picture_part(picture(56, 56))]
+    answer = client.post(CHAT, json=chat(messages=[{"role": "user", "content": content}]))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "decoder_ended")
+    after = scrape(client)
+    assert after("paddleocr_vl:rejections_total") == after("paddleocr_vl:rejections_total", reason="decoder_ended") == 1
 
 
 def test_a_request_before_the_model_is_loaded_counts_as_turned_away(checkpoint: Path) -> None:
