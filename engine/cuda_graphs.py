@@ -48,7 +48,7 @@ class Graphs:
         self._works = True
 
     def run(self, key: Hashable, work: Callable[[Tensor], Any], inputs: Tensor, idle: Tensor) -> Any:
-        """What `work` makes of `inputs`, a CPU's tensor; None where this device cannot capture it.
+        """What `work` makes of `inputs`, a CPU's tensor; None where it cannot be captured, or not now.
 
         Work of the same key is the same, with inputs of the same shape. Its first time it is tried with `idle` inputs,
         with which it must change nothing that matters. The outcome is there until the next run.
@@ -67,12 +67,13 @@ class Graphs:
         place = to_device(idle, self._device)
         try:
             graph = Graph(place, self._capture(lambda: work(place)))
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:  # a driver or a kernel that does not take part; everything else works
-            logger.warning("Decoding goes on without CUDA graphs, which do not work here: %s", error)
-            self._works = False
+        except RuntimeError as error:
             self._graphs.clear()
+            if isinstance(error, torch.OutOfMemoryError):
+                logger.warning("There was no room for another CUDA graph; those that were kept are gone: %s", error)
+            else:  # a driver or a kernel that does not take part; everything else works
+                logger.warning("Decoding goes on without CUDA graphs, which do not work here: %s", error)
+                self._works = False
             return None
         while self._graphs and self._bytes + graph.captured.bytes > self._most_bytes:
             self._graphs.popitem(last=False)

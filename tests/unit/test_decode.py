@@ -247,6 +247,26 @@ def test_where_graphs_do_not_work_decoding_goes_on_without(
     assert sum("without CUDA graphs" in message for message in caplog.messages) == 1
 
 
+def test_a_step_whose_graph_finds_no_room_goes_on_without_and_the_next_may_have_one() -> None:
+    graphs = Recordings(graph_bytes=40, most_bytes=100)
+    record = graphs._capture
+
+    def run(key: int) -> Tensor | None:
+        outcome: Tensor | None = graphs.run(key, lambda place: place * 2, torch.tensor([key]), torch.tensor([0]))
+        return outcome
+
+    def short_of_memory(_work: Any) -> Captured:
+        raise torch.OutOfMemoryError("no memory")
+
+    run(1)
+    graphs._capture = short_of_memory
+    assert run(2) is None
+    graphs._capture = record
+    assert run(2) == torch.tensor([4])
+    assert run(1) == torch.tensor([2])
+    assert graphs.captured == 3  # 1 had been forgotten, to make room
+
+
 def test_graphs_take_no_more_memory_than_they_may() -> None:
     graphs = Recordings(graph_bytes=40, most_bytes=100)
 
