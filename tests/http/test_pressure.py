@@ -165,7 +165,7 @@ def test_pictures_count_from_their_encoded_bytes_on_until_they_are_read(engine: 
             client = send(url, body)
             wait_until(decoder.asked.is_set, engine)
             assert engine.stats().waiting_bytes == encoded
-            decoder.let_go.set()
+            decoder.let_go()
             wait_until(brake.stands.is_set, engine)
             assert engine.stats().waiting_bytes == encoded + decoded + decoded * 4  # the model's input is in fp32
             brake.where = lambda step: bool(step.decode)
@@ -234,9 +234,11 @@ def test_one_picture_beside_another_clients_forty_is_decoded_among_the_next(engi
         wait_until(lambda: engine.stats().waiting == 40 and len(decoder.sizes) == PICTURES_AT_ONCE, engine)
         one = sockets.enter_context(send(url, with_picture(own), quiet))
         wait_until(lambda: in_line(engine) == 41 - PICTURES_AT_ONCE, engine)
-        decoder.let_go.set()
+        decoder.let_go(PICTURES_AT_ONCE)
+        wait_until(lambda: len(decoder.sizes) == 2 * PICTURES_AT_ONCE, engine)
+        assert own.size in decoder.sizes[PICTURES_AT_ONCE:]
+        decoder.let_go()
         assert all(Received(client).status == 200 for client in [one, *crowd])
-        assert own.size in decoder.sizes[PICTURES_AT_ONCE : 2 * PICTURES_AT_ONCE]
 
 
 def in_line(engine: Engine) -> int:
@@ -295,7 +297,7 @@ def test_a_deadline_ends_the_wait_for_a_page(engine: Engine, stream: bool) -> No
         assert answer.status == (200 if stream else 504)
         assert '"code":"deadline_exceeded"' in answer.text
         wait_until(lambda: nothing_is_left(engine), engine)
-        decoder.let_go.set()
+        decoder.let_go()
 
 
 def test_a_deadline_ends_a_stream_with_an_error_event(endless: Engine) -> None:
@@ -345,7 +347,8 @@ class Decoder:
     """The real one, but it waits at a file or at a page that is not the first."""
 
     def __init__(self) -> None:
-        self.hold_file, self.asked, self.let_go = threading.Event(), threading.Event(), threading.Event()
+        self.hold_file, self.asked = threading.Event(), threading.Event()
+        self._passes = threading.Semaphore(0)
         self.sizes: list[tuple[int, int]] = []  # of the pictures, as they come
         self.pictures: list[weakref.ref[Image.Image]] = []
 
@@ -353,7 +356,11 @@ class Decoder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.let_go.set()
+        self.let_go()
+
+    def let_go(self, count: int = 1000) -> None:
+        """So many more that wait, or will, go on."""
+        self._passes.release(count)
 
     def open_file(self, data: bytes, max_pixels: int, max_pages: int) -> Image.Image | int:
         found = decoding.open_file(data, max_pixels, max_pages)
@@ -371,7 +378,7 @@ class Decoder:
 
     def _wait(self) -> None:
         self.asked.set()
-        assert self.let_go.wait(SECONDS)
+        assert self._passes.acquire(timeout=SECONDS)
 
 
 def test_who_leaves_in_the_middle_of_the_body_was_never_inside(engine: Engine) -> None:
@@ -403,7 +410,7 @@ def test_who_leaves_while_a_picture_is_decoded_frees_everything(engine: Engine) 
             wait_until(decoder.asked.is_set, engine)
             assert engine.stats().waiting_bytes > 0
         wait_until(lambda: nothing_is_left(engine), engine)
-        decoder.let_go.set()
+        decoder.let_go()
 
 
 def test_who_leaves_while_the_prompt_is_prepared_frees_everything(
@@ -465,7 +472,7 @@ def test_who_leaves_between_two_pages_frees_everything(engine: Engine) -> None:
             wait_until(decoder.asked.is_set, engine)
             assert engine.stats().running == 0
         wait_until(lambda: nothing_is_left(engine), engine)
-        decoder.let_go.set()
+        decoder.let_go()
 
 
 def test_who_leaves_at_the_second_question_of_an_extraction_frees_everything(tmp_path: Path) -> None:
