@@ -81,18 +81,17 @@ class Core:
         queued = _queued(step.reading)
         with self._watchdog.step(str(step)):
             outcomes = self._runner.run(step)
-        events = [(sequence, self._accept(sequence, outcome)) for sequence, outcome in outcomes]
-        self._report(queued, self._gaps(events))
-        self._publish(events)
+        self._take(outcomes, queued)
         if any(isinstance(outcome, UnexpectedFailure) for _, outcome in outcomes):
             with self._watchdog.step("trying the model out"):
+                self._take(self._runner.land())
                 self.try_out()  # if the model is at fault and not the requests, this ends the thread
 
     def try_out(self) -> None:
         """Have the model read a small picture and write two tokens. Raises what is wrong with it.
 
         At start, so that readiness means that the model has worked; later, where a step broke on what may have been
-        the model or a request.
+        the model or a request. No step is under way then.
         """
         prompt = self._preparation.prompt(
             [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": OCR}]}],
@@ -109,6 +108,7 @@ class Core:
                 if isinstance(outcome, GenerationFailed):
                     raise outcome
                 sequence.tokens.append(outcome.id)
+        self._runner.land()
         scheduler.remove(sequence, failed=True)
 
     def finish(self, sequence: Sequence, error: EngineError | None) -> None:
@@ -133,6 +133,12 @@ class Core:
             deadline = sequence.job.deadline
             if deadline is not None and deadline.at <= now:
                 self.finish(sequence, DeadlineExceeded(deadline.seconds))
+
+    def _take(self, outcomes: List[tuple[Sequence, Token | GenerationFailed]], queued: List[float] = ()) -> None:
+        """What came of a step: count it, and tell everybody."""
+        events = [(sequence, self._accept(sequence, outcome)) for sequence, outcome in outcomes]
+        self._report(queued, self._gaps(events))
+        self._publish(events)
 
     def _accept(self, sequence: Sequence, outcome: Token | GenerationFailed) -> TokenEvent:
         event = accept(sequence, outcome)

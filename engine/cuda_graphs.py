@@ -1,11 +1,13 @@
 """Capture and replay of decode steps on a GPU: the hundreds of launches of a step become one.
 
-A graph works at the addresses that it was captured with. So what goes in and comes out has a place of its own for each
-graph, and all graphs share one pool of memory: whatever a replay leaves there has been read, or is about to be by work
-launched behind it, before the next replay. Triton is not involved; compute capability 6.0 is enough.
+A graph works at the addresses that it was captured with. So what goes in and comes out has a place that lasts, and for
+what comes and goes in between all graphs share one pool of memory. What a replay leaves has been read, or is about to
+be by work launched behind it, before the next replay. Triton is not involved; compute capability 6.0 is enough.
 """
 
 import logging
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -15,10 +17,13 @@ import torch
 from torch import Tensor
 
 from engine.launches import fill, to_device
+from engine.memory import MIB, is_shortage
 
 logger = logging.getLogger(__name__)
 
-GRAPHS_BYTES = 192 * 2**20  # of all graphs with their pool: the logits of 64 rows take 60 MiB, a graph one or two
+GRAPHS_BYTES = 192 * MIB  # of all graphs with their pool
+LEAST_BYTES = 2 * MIB  # that a graph is counted with: the driver takes its part late
+SECONDS_WITHOUT = 30.0  # after there was no room for a graph
 
 
 class Captured(NamedTuple):
@@ -45,7 +50,7 @@ class Graphs:
         self._device = device
         self._most_bytes = most_bytes
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
-        self._works = True
+        self._not_before = 0.0  # monotonic seconds: when the next graph may be captured
 
     def run(self, key: Hashable, work: Callable[[Tensor], Any], inputs: Tensor, idle: Tensor) -> Any:
         """What `work` makes of `inputs`, a CPU's tensor; None where it cannot be captured, or not now.
@@ -62,18 +67,18 @@ class Graphs:
         return graph.captured.outputs
 
     def _captured(self, work: Callable[[Tensor], Any], idle: Tensor) -> Graph | None:
-        if not self._works:
+        if time.monotonic() < self._not_before:
             return None
         place = to_device(idle, self._device)
         try:
             graph = Graph(place, self._capture(lambda: work(place)))
         except RuntimeError as error:
-            self._graphs.clear()
-            if isinstance(error, torch.OutOfMemoryError):
-                logger.warning("There was no room for another CUDA graph; those that were kept are gone: %s", error)
+            if is_shortage(error):
+                logger.warning("There is no room for another CUDA graph: %s", error)
+                self._not_before = time.monotonic() + SECONDS_WITHOUT
             else:  # a driver or a kernel that does not take part; everything else works
                 logger.warning("Decoding goes on without CUDA graphs, which do not work here: %s", error)
-                self._works = False
+                self._not_before = math.inf
             return None
         while self._graphs and self._bytes + graph.captured.bytes > self._most_bytes:
             self._graphs.popitem(last=False)
@@ -93,17 +98,25 @@ class GpuCapture:
         self._stream = torch.cuda.Stream(device)
 
     def __call__(self, work: Callable[[], Any]) -> Captured:
-        free = torch.cuda.mem_get_info(self._device)[0]
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            work()  # libraries load their kernels and take what they need, which no capture may do
-        current.wait_stream(self._stream)
+        try:
+            with torch.cuda.stream(self._stream):
+                work()  # libraries load their kernels and take what they need, which no capture may do
+        finally:
+            current.wait_stream(self._stream)
+        torch.cuda.synchronize(self._device)
+        torch.cuda.empty_cache()  # as capturing does, which would hide what the graph takes
+        free = torch.cuda.mem_get_info(self._device)[0]
         graph = torch.cuda.CUDAGraph()
-        # Other threads may ask the driver for something meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            outputs = work()
-        return Captured(graph.replay, outputs, max(0, free - torch.cuda.mem_get_info(self._device)[0]))
+        try:
+            # Other threads may ask the driver for something meanwhile.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                outputs = work()
+        finally:
+            torch.cuda.set_stream(current)  # which a capture that is refused forgets
+        taken = free - torch.cuda.mem_get_info(self._device)[0]
+        return Captured(graph.replay, outputs, max(LEAST_BYTES, taken))
 
 
 def graphs_for(device: torch.device) -> Graphs | None:

@@ -57,7 +57,10 @@ class Decode:
         """`graphs`: where the device works behind its launches."""
         self.model, self.cache, self.graphs = model, cache, graphs
         self.device = cache.entries.device
-        self._newest = torch.zeros(cache.entries.shape[1], dtype=torch.int64, device=self.device)  # token of each slot
+        slots, vocabulary = cache.entries.shape[1], len(model.text.embed_tokens.weight)
+        self._newest = torch.zeros(slots, dtype=torch.int64, device=self.device)  # token of each slot
+        # For the logits of all graphs; in their pool each would have a place of its own, of up to 25 MiB.
+        self._place = torch.empty(slots if graphs else 0, vocabulary, device=self.device)
 
     def launch(self, sequences: List[Sequence], before: Flight | None = None) -> Flight:
         """A step of `sequences`, whose tokens may still be under way in the step `before`."""
@@ -129,7 +132,7 @@ class Decode:
                 keys, values = self.cache.read(layer, block.slots, block.length)
                 return decode_attention(q, keys, values, mask)
 
-            logits = self._logits(tokens, positions, attend)
+            logits = self._place[: block.count].copy_(self._logits(tokens, positions, attend))
             return logits, best(logits)
 
         outcome: tuple[Tensor, Best] | None = self.graphs.run(block, work, inputs, idle)

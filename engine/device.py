@@ -22,7 +22,10 @@ class DeviceError(RuntimeError):
 
 
 def choose_device(requested: str, worker: int = 0) -> torch.device:
-    """The device that `requested` (auto, cpu, cuda, cuda:N) means to worker 0 or a further one. Raises DeviceError."""
+    """The device that `requested` (auto, cpu, cuda, cuda:N) means to worker 0 or a further one. Raises DeviceError.
+
+    A GPU becomes the current one of this thread: CUDA's events and streams are of that, whatever they are for.
+    """
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device("cuda", worker) if requested == "cuda" else torch.device(requested)
@@ -35,6 +38,7 @@ def choose_device(requested: str, worker: int = 0) -> torch.device:
         if capability < LOWEST_CAPABILITY:
             name = torch.cuda.get_device_name(device)
             raise DeviceError(f"{name} has compute capability {capability[0]}.{capability[1]}; 6.0 is the least.")
+        torch.cuda.set_device(device)
     return device
 
 

@@ -30,16 +30,16 @@ class KVCache:
         """Store one token for each of B slots: `slots` and `at` (B,), keys and then values (B, 2 * kv_heads, D)."""
         self._heads[layer][slots, :, at] = kv
 
-    def clear(self, slot: int, length: int) -> None:
-        """Make the first `length` entries finite again after a computation that was not."""
-        self.entries[:, slot, :, :, :length] = 0
+    def clear(self, slot: int, places: slice) -> None:
+        """Make some entries finite again after a computation that was not."""
+        self.entries[:, slot, :, :, places] = 0
 
     def exchange(self, a: int, b: int, length: int) -> None:
         """Have two slots change places, as far as the first `length` entries of each."""
-        entries = self.entries[:, :, :, :, :length]
-        kept = entries[:, a].clone()
-        entries[:, a] = entries[:, b]
-        entries[:, b] = kept
+        for layer in self.entries[..., :length, :]:  # one by one, for what has to be kept meanwhile
+            kept = layer[a].clone()
+            layer[a] = layer[b]
+            layer[b] = kept
 
     def read(self, layer: int, slots: slice, length: int) -> tuple[Tensor, Tensor]:
         """Views of the first `length` keys and values of some slots: (slots, kv_heads, length, D)."""

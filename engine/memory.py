@@ -72,6 +72,13 @@ def free_bytes(device: torch.device) -> int:
     return free
 
 
+def is_shortage(error: Exception) -> bool:
+    """Memory has run out. Of a CPU's, PyTorch tells by a RuntimeError that names its allocator; CUDA has several."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(sign in str(error) for sign in ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED"))
+
+
 def weight_bytes(module: nn.Module) -> int:
     return sum(parameter.numel() * parameter.dtype.itemsize for parameter in module.parameters())
 

@@ -16,7 +16,7 @@ from engine.decode import Decode, Flight
 from engine.device import DeviceError, choose_attention, choose_device, choose_dtype
 from engine.errors import GenerationFailed, UnexpectedFailure
 from engine.kv_cache import KVCache, slot_bytes
-from engine.memory import plan, reading_bytes, weight_bytes
+from engine.memory import is_shortage, plan, reading_bytes, weight_bytes
 from engine.pace import Pace
 from engine.prefill import Prefill
 from engine.prefix_cache import PictureCache
@@ -149,6 +149,10 @@ class ModelRunner:
         for sequence in sequences:
             if sequence.grammar is not None:
                 sequence.grammar.begin_mask()
+            if self.decode.graphs and sequence.slot is not None:
+                # A graph reads beyond what is written, with a weight of 0; a step launched for who had the slot before
+                # may have left there what is not finite.
+                self.cache.clear(sequence.slot, slice(sequence.reused, None))
         self._reading = list(sequences)
         self._work = self.prefill.read(sequences)
         self._longest = 0.0
@@ -206,8 +210,13 @@ class ModelRunner:
 
     def _failure(self, sequence: Sequence, error: Exception, shortage: str) -> GenerationFailed:
         assert sequence.slot is not None
-        self.cache.clear(sequence.slot, sequence.cached + 1)  # whatever was written there
+        self.cache.clear(sequence.slot, slice(sequence.cached + 1))  # whatever was written there
         return GenerationFailed(shortage) if is_shortage(error) else UnexpectedFailure()
+
+    def land(self) -> list[tuple[Sequence, Outcome]]:
+        """What comes of the step that has been launched, if there is one, without another."""
+        flight, self._flight = self._flight, None
+        return self._landed(flight) if flight else []
 
     def _landed(self, flight: Flight) -> list[tuple[Sequence, Outcome]]:
         """What became of a decode step, for those who have not left since it was launched."""
@@ -223,8 +232,8 @@ class ModelRunner:
         failure = "the model's output is not finite; try DTYPE=float32"
         for sequence, token in tokens:
             if token is None and sequence.slot is not None:
-                # Neighbours may read it, with a weight of 0; and a step that is under way has written one entry more.
-                self.cache.clear(sequence.slot, sequence.cached + 2)
+                written = slice(sequence.cached + 1)
+                self.cache.clear(sequence.slot, written)  # neighbours may read it, with a weight of 0
         return [(sequence, token or GenerationFailed(failure)) for sequence, token in tokens]
 
     def _trim(self) -> None:
@@ -241,8 +250,3 @@ class ModelRunner:
         else:
             used = psutil.Process().memory_info().rss
         return round(used / 2**20, 1)
-
-
-def is_shortage(error: Exception) -> bool:
-    """Memory has run out. PyTorch tells that of a CPU's by a plain RuntimeError that names its allocator."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
