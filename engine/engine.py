@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 
 from engine.admission import Admission
-from engine.allocator import share_heaps
+from engine.allocator import share_heaps, trim
 from engine.config import EngineConfig
 from engine.core import Core, Report, Stats
 from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable
@@ -47,6 +47,7 @@ PREPARE_THREADS = 2  # picture work beside the model's own threads
 # those of decoding stay, one for each kind of layer and size of batch.
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 KERNELS_KEPT = 128
+REST_SECONDS = 1.0  # without a request, before memory is handed back
 PICTURES_AT_ONCE = 4  # requests whose pictures are opened or prepared; the others take turns
 
 
@@ -355,10 +356,18 @@ class Engine:
                 waiting = self.state == "ready" or bool(self._holds)
                 if idle := core.scheduler.idle:
                     self._report()  # whoever left last was not in a step
-                command = self._inbox.get(block=idle and waiting)
+                command = self._wait() if idle and waiting else self._inbox.get(block=False)
             except queue.Empty:
                 return not core.scheduler.idle or self.state != "draining"
             command(core)
+
+    def _wait(self) -> Callable[[Core], None]:
+        """What comes in next; a while without anything is time to hand back memory that requests have left free."""
+        try:
+            return self._inbox.get(timeout=REST_SECONDS)
+        except queue.Empty:
+            trim()
+            return self._inbox.get()
 
     def _report(self, queued: List[float] = (), gaps: List[float] = ()) -> None:
         """Tell the observer, whose faults are no request's. What happens before the model is ready is not told."""

@@ -9,7 +9,8 @@ structures, several answers, log probabilities, clients that leave at any moment
 or nonsense. Ends with 1 where something was wrong. The last line is JSON: `requests`, `status_5xx`, `unanswered`
 (neither answered in full nor given up by this client), `slots_leaked` (prompts that the server still has when all
 clients are gone), `rss_mb_per_1000` (MiB that the server's processes grow by in 1000 requests, by least squares over
-the second half; null where they cannot be seen or the time is too short) and `minutes`.
+the second half, looked at while all clients pause, twice a minute; null where they cannot be seen or the time is too
+short) and `minutes`.
 """
 
 import argparse
@@ -61,8 +62,8 @@ SEEN = 8  # pictures that second questions may be about
 MOST_PIXELS = 900_000  # of a picture
 BODY_BYTES = 2 * 2**20  # that our own server takes
 CACHE_BYTES = 16 * 2**20  # of its picture cache: small, so that it is full soon
-SAMPLING_SECONDS = 1.0
-STRETCH = 20  # samples
+PAUSE_SECONDS = 30.0  # from one pause of all clients to the next
+REST_SECONDS = 2.5  # of a pause, for the server to hand back what it has freed
 DRAIN_SECONDS = 60  # for the server to notice that its clients have left
 
 
@@ -84,7 +85,7 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
-    rss: list[tuple[int, float]] = field(default_factory=list)  # requests done, MiB
+    rss: list[tuple[int, float]] = field(default_factory=list)  # requests done, MiB while nothing was under way
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------
@@ -254,22 +255,19 @@ async def soak(url: str, seconds: float, at_once: int, traffic: Traffic, seen: S
     async with httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(600), limits=limits) as client:
         (await client.get("/health")).raise_for_status()
 
-        async def one_after_another() -> None:
-            while time.monotonic() < end:
+        async def one_after_another(until: float) -> None:
+            while time.monotonic() < until:
                 await ask(client, traffic.next(), seen)
 
-        async def watch() -> None:
-            with tqdm(total=round(seconds), unit="s", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
-                while time.monotonic() < end:
-                    seen.rss.append((seen.done, memory.mb()))
-                    bar.set_postfix(requests=seen.done, rss_mb=round(seen.rss[-1][1]))
-                    await asyncio.sleep(SAMPLING_SECONDS)
-                    bar.update(min(SAMPLING_SECONDS, bar.total - bar.n))
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(watch())
-            for _ in range(at_once):
-                group.create_task(one_after_another())
+        with tqdm(total=round(seconds), unit="s", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
+            while (began := time.monotonic()) < end:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(at_once):
+                        group.create_task(one_after_another(min(end, began + PAUSE_SECONDS)))
+                await asyncio.sleep(REST_SECONDS)
+                seen.rss.append((seen.done, memory.mb()))
+                bar.set_postfix(requests=seen.done, rss_mb=round(seen.rss[-1][1]))
+                bar.update(min(time.monotonic() - began, bar.total - bar.n))
 
 
 class Memory:
@@ -292,9 +290,8 @@ class Memory:
 
 
 def growth(rss: Sequence[tuple[int, float]]) -> float | None:
-    """MiB in 1000 requests, over the second half; of each stretch its least, when little is held by requests."""
-    half = rss[len(rss) // 2 :]
-    late = [min(half[i : i + STRETCH], key=lambda sample: sample[1]) for i in range(0, len(half), STRETCH)]
+    """MiB in 1000 requests, over the second half."""
+    late = rss[len(rss) // 2 :]
     done, mb = np.array([sample[0] for sample in late]), np.array([sample[1] for sample in late])
     if len(set(done)) < 2 or not mb.any():
         return None

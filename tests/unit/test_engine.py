@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import copytree
@@ -201,6 +202,15 @@ def test_a_refused_prompt_leaves_its_place_in_the_queue(checkpoint: Path) -> Non
             with pytest.raises(InvalidRequest):
                 asyncio.run(submit(engine, [picture(560, 560)]))
         assert answer(engine, max_tokens=2)
+
+
+def test_memory_is_handed_back_once_nothing_is_left_to_do(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the last of many requests left free stayed with an idle server until the next one came."""
+    handed_back = threading.Event()
+    monkeypatch.setattr("engine.engine.trim", handed_back.set)
+    with running_engine(checkpoint) as engine:
+        answer(engine, max_tokens=2)
+        assert handed_back.wait(30)
 
 
 def test_when_the_thread_dies_every_waiting_caller_gets_an_error(checkpoint: Path) -> None:
