@@ -12,14 +12,17 @@ from torch import Tensor
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
     """A CPU's tensor on `device`, behind all that was launched there before."""
-    if device.type != "cuda":
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)  # PyTorch keeps the pinned copy until it has been read
+    return _pinned(values, device).to(device, non_blocking=True)
 
 
 def fill(place: Tensor, values: Tensor) -> None:
     """Put a CPU's tensor into the place that a device's tensor has."""
-    place.copy_(values.pin_memory() if place.device.type == "cuda" else values, non_blocking=True)
+    place.copy_(_pinned(values, place.device), non_blocking=True)
+
+
+def _pinned(values: Tensor, device: torch.device) -> Tensor:
+    """What a copy to `device` need not wait for; PyTorch keeps it until it has been read."""
+    return values.pin_memory() if device.type == "cuda" else values
 
 
 class Fetched:

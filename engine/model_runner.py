@@ -168,10 +168,12 @@ class ModelRunner:
 
     def _decode(self, sequences: List[Sequence]) -> list[tuple[Sequence, Outcome]]:
         """The tokens of the step that was launched last, once the next one has been launched, if that can be."""
-        before, self._flight = self._flight, None
         if self._in_step or any(map(depends_on_its_tokens, sequences)):
+            if self._flight is not None:
+                return self.land()
             self._in_step = self.decode.graphs is None
-            return self._landed(before) if before else self._decoded(sequences) if sequences else []
+            return self._decoded(sequences) if sequences else []
+        before, self._flight = self._flight, None
         under_way = before.sequences if before else []
         lasting = [one for one in sequences if len(one.tokens) + (one in under_way) < one.max_tokens]
         try:
