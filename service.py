@@ -22,11 +22,11 @@ from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from pydantic import BaseModel
 
 from api.app import create_app
-from api.decoders import Decoders
 from api.logs import formatter
 from api.serving import Serving
 from engine.engine import Engine
 from engine.threads import background_pool
+from images.processes import Decoders
 from models.hub import fetch
 from models.store import EMBEDDED_NAME, StoreError, import_embedded
 from settings import load_settings
@@ -34,7 +34,7 @@ from settings import load_settings
 logger = logging.getLogger("bentoml.paddleocr_vl")
 
 SUPERVISOR = "PADDLEOCR_VL_SUPERVISOR"  # process id of the parent of the workers
-PICTURE_THREADS = 4  # that fetch pictures and documents and have them decoded, each by a process apart
+IMAGE_THREADS = 4  # that fetch images and documents and have them decoded, each by a process apart
 # What the bentofiles cannot say. Under no name that BentoML knows, Debian is spared the compiler and git that it adds.
 # The folders are made for the image's ordinary user, so that it may write into fresh volumes.
 IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="").run(
@@ -128,7 +128,7 @@ def show_logs() -> None:
     bentoml_logger.setLevel(settings.log_level.upper())
     for handler in bentoml_logger.handlers:  # which serve uvicorn and everybody else as well
         handler.setFormatter(formatter(settings.log_format))
-    for package in ("api", "engine"):
+    for package in ("api", "answers", "images", "engine"):
         logging.getLogger(package).parent = bentoml_logger
 
 
@@ -234,7 +234,7 @@ class PaddleOCRVLService:
         if name == EMBEDDED_NAME:
             logger.warning("Serving the embedded checkpoint, %s: it reads small clean English print only.", name)
         self.decoders = Decoders(
-            PICTURE_THREADS, settings.decode_seconds, settings.max_image_pixels, settings.max_image_bytes
+            IMAGE_THREADS, settings.decode_seconds, settings.max_image_pixels, settings.max_image_bytes
         )
         self.engine = Engine(settings.engine_config(Path(checkpoint.path), worker or 1), on_failure=self._on_failure)
         app.state.serving = Serving(
@@ -252,7 +252,7 @@ class PaddleOCRVLService:
         self.ending: Ending | None = None
         if worker is not None:  # in another's process, neither signals nor loop are ours
             self.ending = Ending(self.engine, app.state.requests)
-            asyncio.get_running_loop().set_default_executor(background_pool(PICTURE_THREADS, "pictures"))
+            asyncio.get_running_loop().set_default_executor(background_pool(IMAGE_THREADS, "images"))
         self.engine.start()
         self.decoders.start()
 

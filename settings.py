@@ -18,11 +18,11 @@ from pydantic import (
 )
 
 from api.auth import Keys, parse_keys
-from api.fetching import FetchLimits
-from api.image_loading import Limits
 from api.logs import LogFormat
 from api.tracing import Exporter
 from engine.config import EngineConfig
+from images.fetching import FetchLimits
+from images.loading import Limits
 
 
 class SettingsError(SystemExit):
@@ -193,7 +193,7 @@ class Settings(BaseModel):
     max_waiting_bytes: int = Field(
         default=2**30,
         ge=1,
-        description="memory that pictures may take until they are read, from their encoded bytes to the model's "
+        description="memory that images may take until they are read, from their encoded bytes to the model's "
         "input; more gets 429 with `Retry-After`, unless nothing else waits",
     )
     request_seconds: float | None = Field(
@@ -206,7 +206,7 @@ class Settings(BaseModel):
     picture_cache_bytes: int = Field(
         default=256 * 2**20,
         ge=0,
-        description="memory, on the model's device, for features of pictures that may be asked about again; "
+        description="memory, on the model's device, for features of images that may be asked about again; "
         "`0` keeps none",
     )
     gpu_memory_limit: int | None = Field(
@@ -228,16 +228,16 @@ class Settings(BaseModel):
         gt=0,
         description="between two pieces of a body, and before it must have come at 1000 bytes a second; more is 408",
     )
-    max_image_bytes: int = Field(default=20 * 2**20, ge=1, description="of a picture or document")
-    max_image_pixels: int = Field(default=50_000_000, ge=1, description="of a decoded picture")
+    max_image_bytes: int = Field(default=20 * 2**20, ge=1, description="of an image or document")
+    max_image_pixels: int = Field(default=50_000_000, ge=1, description="of a decoded image")
     decode_seconds: float = Field(
         default=20.0,
         gt=0,
-        description="for a picture or page to be decoded, in a process apart that is ended when they are over",
+        description="for an image or page to be decoded, in a process apart that is ended when they are over",
     )
-    max_images: int = Field(default=16, ge=1, description="pictures and documents in one request")
+    max_images: int = Field(default=16, ge=1, description="images and documents in one request")
     max_pages: int = Field(default=64, ge=1, description="of one document")
-    fetch_seconds: float = Field(default=20.0, gt=0, description="for a picture given by its address")
+    fetch_seconds: float = Field(default=20.0, gt=0, description="for an image given by its address")
     max_redirects: int = Field(default=3, ge=0, description="of such an address")
     allowed_hosts: Names = Field(
         default=(),

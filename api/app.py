@@ -190,7 +190,7 @@ def create_app(
 
     @app.post("/v1/completions", include_in_schema=False)
     def completions() -> None:
-        raise ApiError(404, "This model reads pictures: send them to POST /v1/chat/completions.", code="not_found")
+        raise ApiError(404, "This model reads images: send them to POST /v1/chat/completions.", code="not_found")
 
     @app.post("/tokenize", responses=errors(400, 404, 408, 413, 429, 503))
     async def tokenize(body: TokenizeRequest, request: Request) -> TokenizeResponse:

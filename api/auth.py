@@ -24,7 +24,7 @@ OPEN = {"/health", "/ping"}  # without a key, as BentoML's own probes are; every
 METRICS = "/metrics"
 SECRET = re.compile(r"[\x21-\x2b\x2d-\x7e]{16,512}")  # what a header can carry, without the comma
 NAME = re.compile(r"[\w.@-]{1,64}")
-MOST_CLIENTS = 10_000  # whose rates are remembered; about 2 MB
+MAX_CLIENTS = 10_000  # whose rates are remembered; about 2 MB
 MINUTE = 60.0
 RATE_HEADERS = tuple(f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset"))
 """How many requests a minute are let in, how many are left at once, and in how many seconds all will be."""
@@ -128,7 +128,7 @@ class Rates:
         """Whoever did not ask for a minute has a full bucket again. Of too many, those who asked longest ago go too."""
         while self._buckets:
             client, (_, since) = next(iter(self._buckets.items()))
-            if now - since < MINUTE and len(self._buckets) < MOST_CLIENTS:
+            if now - since < MINUTE and len(self._buckets) < MAX_CLIENTS:
                 return
             del self._buckets[client]
 

@@ -13,19 +13,18 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from answers.extraction import node_to_fill, structure_to_hold
+from answers.reading import Page, Reading
 from api.completion import Completion
 from api.errors import ApiError, invalid, translated
-from api.extracting import node_to_fill, structure_to_hold
 from api.gate import GONE
-from api.image_loading import Decoder, Limits, load_pictures
-from api.reading import Page, Reading
 from api.sampling import bounds, sampling, structure_of
 from api.schema import (
     ChatRequest,
     FilePart,
+    ImageOptions,
     ImagePart,
     Message,
-    PictureOptions,
     TextPart,
     TokenizeRequest,
     ignored,
@@ -35,6 +34,7 @@ from engine.engine import Engine
 from engine.errors import EngineError
 from engine.handles import Hold
 from engine.request import Deadline
+from images.loading import Decoder, Limits, load_images
 from modes.choose import Detail, Task, Turn, choose
 
 T = TypeVar("T")
@@ -48,8 +48,8 @@ TIMEOUT = "x-request-timeout"
 The time-out that OpenAI's clients tell in a header of their own is of a pause in reading: streams may last longer.
 """
 READER_SECONDS = 60.0  # that a stream waits for a client that reads nothing, as nginx's send_timeout
-MOST_REPORTED = 1000  # unknown fields of a request, and in the log
-MOST_OF_A_NAME = 100  # characters of such a field's, which the log and the memory hold
+MAX_REPORTED = 1000  # unknown fields of a request, and in the log
+MAX_OF_A_NAME = 100  # characters of such a field's, which the log and the memory hold
 
 
 async def answer(body: ChatRequest, request: Request, serving: Serving) -> Response:
@@ -113,8 +113,8 @@ def task_of(body: ChatRequest, turns: list[Turn]) -> Task:
                 "table_format does not go with a structure, which says itself how its answer looks", "table_format"
             )
         task = replace(task, finished=True)
-    if task.finished and task.mode == "spotting" and len(task.prompts[0].pictures) > 1:
-        raise invalid("spotting reads one picture at a time", "messages")
+    if task.finished and task.mode == "spotting" and len(task.prompts[0].images) > 1:
+        raise invalid("spotting reads one image at a time", "messages")
     return task
 
 
@@ -131,7 +131,7 @@ async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold, sta
     params = sampling(body, task, held, engine.defaults)
     again = node is not None or (body.n > 1 and len(task.prompts) > 1)
     asked = pages(task, body.mm_processor_kwargs, engine, again=again)
-    task = replace(task, prompts=[])  # whose pictures nothing else should hold
+    task = replace(task, prompts=[])  # whose images nothing else should hold
     generations = await asked[0].submit(engine, params, hold)
     readings = [
         Reading(engine, asked, generation, own, hold) for generation, own in zip(generations, params, strict=True)
@@ -140,12 +140,11 @@ async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold, sta
     return Completion(serving, body, task, readings, node, hold, started)
 
 
-def pages(task: Task, asked: PictureOptions, engine: Engine, *, again: bool = False) -> list[Page]:
-    """The prompts of a task with the size that each picture may have. Raises EngineUnavailable."""
+def pages(task: Task, asked: ImageOptions, engine: Engine, *, again: bool = False) -> list[Page]:
+    """The prompts of a task with the size that each image may have. Raises EngineUnavailable."""
     own = engine.bounds
     return [
-        Page(prompt, [bounds(asked, picture.detail, own) for picture in prompt.pictures], again)
-        for prompt in task.prompts
+        Page(prompt, [bounds(asked, image.detail, own) for image in prompt.images], again) for prompt in task.prompts
     ]
 
 
@@ -225,14 +224,14 @@ async def _gone(request: Request) -> None:
 
 def unknown_fields(body: ChatRequest, serving: Serving) -> dict[str, str]:
     """The header that names what is ignored, each name also once in the log. Raises ApiError where that is an error."""
-    some = itertools.islice(ignored(body), MOST_REPORTED)
-    names = sorted({name[:MOST_OF_A_NAME].encode("ascii", "replace").decode() for name in some})
+    some = itertools.islice(ignored(body), MAX_REPORTED)
+    names = sorted({name[:MAX_OF_A_NAME].encode("ascii", "replace").decode() for name in some})
     if not names:
         return {}
     if serving.strict_fields:
         raise invalid(f"{names[0]} is not known here; leave it out", names[0])
     new = [name for name in names if name not in serving.reported]
-    if new and len(serving.reported) < MOST_REPORTED:
+    if new and len(serving.reported) < MAX_REPORTED:
         serving.reported.update(new)
         logger.warning("Requests hold fields that are ignored: %s", _one_line(new))
     return {IGNORED: _one_line(names)}
@@ -243,28 +242,28 @@ def _one_line(names: list[str]) -> str:
 
 
 async def load_turns(messages: list[Message], limits: Limits, decoder: Decoder, hold: Hold) -> list[Turn]:
-    """The conversation with its pictures, read off the event loop; `hold` counts their bytes.
+    """The conversation with its images, read off the event loop; `hold` counts their bytes.
 
     Raises ApiError, QueueFull.
     """
     parts = [part for message in messages for part in message.content if not isinstance(part, TextPart)]
     if len(parts) > limits.max_images:
-        raise invalid(f"the request holds {len(parts)} pictures; {limits.max_images} are the most", "messages")
+        raise invalid(f"the request holds {len(parts)} images; {limits.max_images} are the most", "messages")
     hold.take(sum(len(_reference(part)[0]) for part in parts))
     turns = []
     for i, message in enumerate(messages):
-        texts, pictures = [], []
+        texts, images = [], []
         for j, part in enumerate(message.content):
             if isinstance(part, TextPart):
                 texts.append(part.text)
                 continue
             reference, field, detail = _reference(part)
             param = f"messages.{i}.content.{j}.{field}"
-            loaded = await load_pictures(reference, param, limits, decoder, hold.turn())
-            hold.take(max(picture.bytes for picture in loaded))
-            pictures += [replace(picture, detail=detail) for picture in loaded]
+            loaded = await load_images(reference, param, limits, decoder, hold.turn())
+            hold.take(max(image.bytes for image in loaded))
+            images += [replace(image, detail=detail) for image in loaded]
         role = "system" if message.role == "developer" else message.role
-        turns.append(Turn(role, "\n".join(texts), pictures))
+        turns.append(Turn(role, "\n".join(texts), images))
     return turns
 
 

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from answers.extraction import Extraction
+from answers.reading import Reading
+from answers.transcript import Part
 from api import logs, sse
 from api.errors import ApiError, translated, unexpected
-from api.extracting import Extraction
 from api.metrics import End
-from api.reading import Reading
 from api.schema import (
     AnswerMessage,
     ChatCompletion,
@@ -40,7 +41,6 @@ from modes.choose import Task
 from modes.finish import finisher_of
 from modes.markdown import Finisher
 from modes.schemas import Node
-from modes.transcript import Part
 
 logger = logging.getLogger(__name__)
 

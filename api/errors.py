@@ -6,7 +6,7 @@ from fastapi.responses import JSONResponse
 
 from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable, InvalidRequest, QueueFull
 
-MOST_SHOWN = 1000  # characters of a message: what a request holds may come back in it, and be of any length
+MAX_SHOWN = 1000  # characters of a message: what a request holds may come back in it, and be of any length
 DECODER_ENDED = "decoder_ended"  # the code of a refusal: a file hung or crashed what reads it
 RETRY_SECONDS = 5  # for a server that starts or ends; behind a balancer the next one may be ready at once
 
@@ -40,7 +40,7 @@ class ApiError(Exception):
 
 def _shown(text: str) -> str:
     """What can be sent, which half a surrogate pair cannot, of what helps."""
-    text = text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN // 2]} ... {text[-MOST_SHOWN // 2 :]}"
+    text = text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]} ... {text[-MAX_SHOWN // 2 :]}"
     return text.encode(errors="replace").decode()
 
 

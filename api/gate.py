@@ -10,9 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError
 
-MOST_PARTS = 300_000  # commas and opening brackets: a second of the event loop's time to read and check
+MAX_PARTS = 300_000  # commas and opening brackets: a second of the event loop's time to read and check
 GONE = 499  # nginx's number for a client that left, for the log and the metrics
-LEAST_RATE = 1000  # bytes a second of a body that takes long: one that drips is as bad as one that stalls
+MIN_RATE = 1000  # bytes a second of a body that takes long: one that drips is as bad as one that stalls
 
 
 class Gate:
@@ -60,7 +60,7 @@ class _Body:
     async def __call__(self) -> Message:
         if self._complete:  # what comes now is that the client leaves, whenever that is
             return await self._receive()
-        allowed = min(self._seconds, self._seconds + self._received / LEAST_RATE - self._waited)
+        allowed = min(self._seconds, self._seconds + self._received / MIN_RATE - self._waited)
         began = time.monotonic()
         try:
             async with asyncio.timeout(max(0.0, allowed)):
@@ -69,7 +69,7 @@ class _Body:
             raise HTTPException(
                 408,
                 f"the request's body comes too slowly: a pause may last {self._seconds:g} seconds, and after as many "
-                f"it must have come at {LEAST_RATE} bytes a second",
+                f"it must have come at {MIN_RATE} bytes a second",
             ) from None
         if message["type"] == "http.disconnect":
             raise HTTPException(GONE, "the client has left")
@@ -79,7 +79,7 @@ class _Body:
         self._parts += sum(map(piece.count, (b",", b"[", b"{")))
         if self._received > self._max_bytes:
             raise HTTPException(413, f"the request is over {self._max_bytes} bytes")
-        if self._parts > MOST_PARTS:
-            raise HTTPException(413, f"the request has over {MOST_PARTS} parts, counted by commas and opening brackets")
+        if self._parts > MAX_PARTS:
+            raise HTTPException(413, f"the request has over {MAX_PARTS} parts, counted by commas and opening brackets")
         self._complete = not message.get("more_body", False)
         return message

@@ -1,6 +1,6 @@
 """What the log says of requests: one line for each, and its id in every line that is written on its behalf.
 
-Neither pictures nor keys are in it, and texts only where an operator asks for them. Text or JSON, a line a record.
+Neither images nor keys are in it, and texts only where an operator asks for them. Text or JSON, a line a record.
 """
 
 import json
@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 LogFormat = Literal["text", "json"]
 QUIET = {"/health", "/ping", "/metrics"}  # asked all the time; in the log at level debug only
 GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
-MOST_PATH = 200  # characters
-MOST_TEXT = 2000  # characters of a text that a client sent or got
+MAX_PATH = 200  # characters
+MAX_TEXT = 2000  # characters of a text that a client sent or got
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Of the request that the running task or thread works for."""
 
 
-def cut(text: str, most: int = MOST_TEXT) -> str:
+def cut(text: str, most: int = MAX_TEXT) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
@@ -67,7 +67,7 @@ class Logged:
             with suppressed_errors("The line on a request is incomplete"):
                 facts |= facts_of(scope)
             level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
-            path = cut(quote(scope["path"]), MOST_PATH)
+            path = cut(quote(scope["path"]), MAX_PATH)
             logger.log(level, "%s %s", scope["method"], path, extra={"facts": facts})
 
 

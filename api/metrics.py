@@ -61,17 +61,17 @@ class Metrics:
         self._model = model
         self._running = self._gauge("vllm:num_requests_running", "Prompts and answers that have a slot.")
         self._waiting = self._gauge("vllm:num_requests_waiting", "Prompts that are let in and wait.")
-        self._waiting_bytes = self._gauge("paddleocr_vl:waiting_picture_bytes", "Of the pictures that they wait with.")
-        self._kept = self._gauge("paddleocr_vl:picture_cache_bytes", "Of features of pictures that are kept.")
+        self._waiting_bytes = self._gauge("paddleocr_vl:waiting_picture_bytes", "Of the images that they wait with.")
+        self._kept = self._gauge("paddleocr_vl:picture_cache_bytes", "Of features of images that are kept.")
         # Of several workers the fullest: a sum would exceed 1.
         self._cache = self._gauge("vllm:kv_cache_usage_perc", "Share of the slots that are taken, 0 to 1.", "livemax")
         self._totals = {
-            "prompt_tokens": self._counter("vllm:prompt_tokens", "Tokens of prompts, pictures' included."),
+            "prompt_tokens": self._counter("vllm:prompt_tokens", "Tokens of prompts, images' included."),
             "generation_tokens": self._counter("vllm:generation_tokens", "Tokens that the model wrote."),
             "repetition_cuts": self._counter("paddleocr_vl:repetition_cuts", "Answers ended for repeating themselves."),
-            "pictures": self._counter("paddleocr_vl:picture_cache_queries", "Pictures of prompts."),
-            "picture_hits": self._counter("paddleocr_vl:picture_cache_hits", "Pictures that were seen before."),
-            "picture_pixels": self._counter("paddleocr_vl:picture_pixels", "Pixels that the vision tower saw."),
+            "images": self._counter("paddleocr_vl:picture_cache_queries", "Images of prompts."),
+            "image_hits": self._counter("paddleocr_vl:picture_cache_hits", "Images that were seen before."),
+            "image_pixels": self._counter("paddleocr_vl:picture_pixels", "Pixels that the vision tower saw."),
             "vision_seconds": self._counter("paddleocr_vl:vision_seconds", "Seconds that the vision tower took."),
         }
         self._next_token = self._histogram(
@@ -125,7 +125,7 @@ class Metrics:
         self._running.set(stats.running)
         self._waiting.set(stats.waiting)
         self._waiting_bytes.set(stats.waiting_bytes)
-        self._kept.set(stats.picture_cache_bytes)
+        self._kept.set(stats.image_cache_bytes)
         self._cache.set(stats.cache_usage)
         for name, counter in self._totals.items():
             more = getattr(stats.totals, name) - getattr(self._seen, name)

@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 from api.errors import invalid
-from api.schema import ChatRequest, JsonObjectFormat, JsonSchemaFormat, PictureOptions
+from api.schema import ChatRequest, ImageOptions, JsonObjectFormat, JsonSchemaFormat
 from engine.repetition import RepetitionLimits
 from engine.request import SamplingParams, Structure
 from models.paddleocr_vl.prompts import PixelBounds
 from modes.choose import Detail, Task
 from modes.repetition import usual_count
 
-MOST_DEFINITION = 120_000  # characters of a structure, as at OpenAI; longer ones take seconds to compile
+MAX_DEFINITION = 120_000  # characters of a structure, as at OpenAI; longer ones take seconds to compile
 ANY_OBJECT = {"type": "object"}
 DETAIL_PIXELS: dict[Detail, int] = {
     "low": 512 * 512,  # OpenAI's own size for it
@@ -96,9 +96,9 @@ def structure_of(body: ChatRequest) -> Structure | None:
         raise invalid(f"only one of {', '.join(one.param for one in found)} can hold", found[1].param)
     if not found:
         return None
-    if len(found[0].definition) > MOST_DEFINITION:
+    if len(found[0].definition) > MAX_DEFINITION:
         param = found[0].param
-        raise invalid(f"{param} has {len(found[0].definition)} characters; {MOST_DEFINITION} are the most", param)
+        raise invalid(f"{param} has {len(found[0].definition)} characters; {MAX_DEFINITION} are the most", param)
     return found[0]
 
 
@@ -113,8 +113,8 @@ def repetition(body: ChatRequest, mode: str) -> RepetitionLimits | None:
     return RepetitionLimits(asked.max_pattern_size, asked.min_pattern_size, _given(asked.min_count, usual_count(mode)))
 
 
-def bounds(asked: PictureOptions, detail: Detail, own: PixelBounds) -> PixelBounds:
-    """The bounds on a picture's size: the request's in pixels, else by its detail, else the checkpoint's own.
+def bounds(asked: ImageOptions, detail: Detail, own: PixelBounds) -> PixelBounds:
+    """The bounds on an image's size: the request's in pixels, else by its detail, else the checkpoint's own.
 
     The request's maximum holds against its minimum too: PaddleOCR's client sends the same minimum whatever maximum its
     user sets.

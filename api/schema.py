@@ -22,7 +22,7 @@ MAX_STOP_STRINGS = 16
 MAX_TOP_LOGPROBS = 20
 MAX_TEXT_TO_TOKENIZE = 2**20  # characters
 MAX_SEED = 2**63 - 1
-LARGEST_PIXELS = 2_822_400  # the most that any release's own settings allow a picture (v1)
+LARGEST_PIXELS = 2_822_400  # the most that any release's own settings allow an image (v1)
 
 
 def _is_unicode(text: str) -> str:
@@ -105,9 +105,9 @@ class Message(RequestModel):
         return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
     @model_validator(mode="after")
-    def _pictures_come_from_users(self) -> "Message":
+    def _images_come_from_users(self) -> "Message":
         if self.role != "user" and any(not isinstance(part, TextPart) for part in self.content):
-            raise ValueError(f"a {self.role} message cannot hold a picture or file; put it into a user message")
+            raise ValueError(f"a {self.role} message cannot hold an image or file; put it into a user message")
         return self
 
 
@@ -116,7 +116,7 @@ class StreamOptions(RequestModel):
     continuous_usage_stats: bool = False
 
 
-class PictureOptions(RequestModel):
+class ImageOptions(RequestModel):
     """`mm_processor_kwargs`, as PaddleOCR's client and vLLM name it."""
 
     min_pixels: int | None = Field(default=None, ge=1, le=LARGEST_PIXELS)
@@ -204,10 +204,10 @@ class ChatRequest(RequestModel):
     guided_regex: Text | None = None
     guided_choice: Choices | None = None
     guided_grammar: Text | None = None
-    mm_processor_kwargs: PictureOptions = PictureOptions()
+    mm_processor_kwargs: ImageOptions = ImageOptions()
     repetition_detection: RepetitionDetection | Literal[False] = RepetitionDetection()
     ocr: OcrOptions = OcrOptions()
-    mode: ModeName | None = None  # how the picture is read; by default what the words ask for
+    mode: ModeName | None = None  # how the image is read; by default what the words ask for
     table_format: TableFormat | None = None  # of the mode table; by default auto
     grounded: bool | None = None  # values of a schema stand on the page; the default where a mode extracts
     user: Text | None = None  # these two go into the log's line on the request
@@ -247,7 +247,7 @@ class TokenizeRequest(RequestModel):
     model: Text | None = None
     prompt: Annotated[Text, Field(max_length=MAX_TEXT_TO_TOKENIZE)] | None = None
     messages: list[Message] | None = Field(default=None, min_length=1)
-    mm_processor_kwargs: PictureOptions = PictureOptions()
+    mm_processor_kwargs: ImageOptions = ImageOptions()
     return_token_strs: bool = False
 
 

@@ -4,11 +4,12 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from api import __version__, decoding
+from api import __version__
 from api.errors import ApiError
-from api.image_loading import Decoder, Limits
 from api.metrics import Metrics
 from engine.engine import Engine
+from images import decoding
+from images.loading import Decoder, Limits
 
 FAMILY = re.compile(r"paddleocr-?vl", re.IGNORECASE)  # any PaddleOCR-VL name is answered by whichever is loaded
 
@@ -26,7 +27,7 @@ class Serving:
     strict_fields: bool = False  # a field that nobody knows is an error
     log_texts: bool = False  # the log holds what is asked and answered
     request_seconds: float | None = None  # from a request's arrival to its answer's end; None: no end to it
-    decoder: Decoder = decoding  # of pictures and documents; by default in this process
+    decoder: Decoder = decoding  # of images and documents; by default in this process
     started: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
     began: float = field(default_factory=time.monotonic)  # the same, on the clock that nobody sets
     reported: set[str] = field(default_factory=set)  # unknown fields that the log has

@@ -1,4 +1,4 @@
-"""Who is let in: so many requests as run and wait, with so many bytes of pictures; for others, when to come back.
+"""Who is let in: so many requests as run and wait, with so many bytes of images; for others, when to come back.
 
 From any thread.
 """
@@ -17,13 +17,13 @@ NEWCOMERS_SHARE = 4  # who has nothing inside finds a full queue open for one mo
 
 class Admission:
     def __init__(self, slots: int, max_waiting: int, max_bytes: int) -> None:
-        """`slots` requests run at once, `max_waiting` more may wait; `max_bytes` is of the pictures they wait with."""
+        """`slots` requests run at once, `max_waiting` more may wait; `max_bytes` is of the images they wait with."""
         self._slots = slots
         self._max_waiting = max_waiting
         self._max_bytes = max_bytes
         self._lock = threading.Lock()  # under which all below changes
         self._inside = 0  # requests that are let in and not gone
-        self._bytes = 0  # of pictures that wait
+        self._bytes = 0  # of images that wait
         self._requests_of: Counter[str] = Counter()  # client -> its share of either
         self._bytes_of: Counter[str] = Counter()
         self._busy = 0.0  # seconds in which somebody was inside, up to when that last began or ended
@@ -60,9 +60,9 @@ class Admission:
                 self._busy += time.monotonic() - self._since
 
     def take(self, job: Job, count: int) -> None:
-        """An answer's pictures need `count` more bytes while they wait. Raises QueueFull, unless it has begun.
+        """An answer's images need `count` more bytes while they wait. Raises QueueFull, unless it has begun.
 
-        One that is too big beside others is let in where no other waits with a picture: limits on a single request are
+        One that is too big beside others is let in where no other waits with an image: limits on a single request are
         not drawn here.
         """
         if not count:
@@ -71,14 +71,14 @@ class Admission:
             own = self._bytes_of[job.client] - job.bytes
             full = self._bytes + count > _room(self._max_bytes, own)
             if full and not job.begun and self._bytes > job.bytes:
-                said = f"pictures of {self._bytes / 2**20:.0f} MiB are waiting already"
+                said = f"images of {self._bytes / 2**20:.0f} MiB are waiting already"
                 raise QueueFull(said, self._retry_after(self._inside - self._slots))
             job.bytes += count
             self._bytes += count
             self._bytes_of[job.client] += count
 
     def give_back(self, job: Job, count: int) -> None:
-        """So many bytes of an answer's pictures wait no longer."""
+        """So many bytes of an answer's images wait no longer."""
         with self._lock:
             job.bytes -= count
             self._bytes -= count
@@ -91,7 +91,7 @@ class Admission:
 
     @property
     def bytes(self) -> int:
-        """Of pictures that wait to be read."""
+        """Of images that wait to be read."""
         return self._bytes
 
     def count_finished(self) -> None:

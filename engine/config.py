@@ -13,8 +13,8 @@ class EngineConfig:
     max_model_len: int = 8192  # tokens of prompt and answer together
     slots: int | None = None  # requests that run at once; None: as many as memory and device make sensible
     max_waiting: int = 256  # requests that wait for a slot before more are turned away
-    max_waiting_bytes: int = 2**30  # of the pictures that they wait with
-    picture_cache_bytes: int = 256 * 2**20  # features of pictures kept for further questions; 0: none
+    max_waiting_bytes: int = 2**30  # of the images that they wait with
+    image_cache_bytes: int = 256 * 2**20  # features of images kept for further questions; 0: none
     gpu_memory_limit: int | None = None  # bytes that this process may take of the GPU's memory; None: what is free
     worker: int = 0  # which of the processes that share this machine: it takes the GPU of this number
     workers: int = 1

@@ -4,8 +4,8 @@ On that thread, all but `stats`. It knows neither how sequences come in nor how 
 """
 
 import time
+from collections import abc
 from collections.abc import Callable
-from collections.abc import Sequence as List
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Stats:
     running: int
-    waiting: int  # for a slot, or for their pictures to come and be prepared
-    waiting_bytes: int  # of the pictures that they wait with
+    waiting: int  # for a slot, or for their images to come and be prepared
+    waiting_bytes: int  # of the images that they wait with
     free_slots: int
     cache_usage: float  # share of the slots that are taken: each holds one request, however long
-    picture_cache_bytes: int
+    image_cache_bytes: int
     totals: Totals
 
 
@@ -42,8 +42,8 @@ class Report:
     """What came of a step, and how the engine stands after it."""
 
     stats: Stats
-    queued: List[float] = ()  # seconds that prompts whose reading began had waited for a slot
-    gaps: List[float] = ()  # seconds from each new token, unless it is an answer's first, to the one before
+    queued: abc.Sequence[float] = ()  # seconds that prompts whose reading began had waited for a slot
+    gaps: abc.Sequence[float] = ()  # seconds from each new token, unless it is an answer's first, to the one before
 
 
 class Core:
@@ -53,10 +53,12 @@ class Core:
         preparation: Preparation,
         admission: Admission,
         watchdog: Watchdog,
-        report: Callable[[List[float], List[float]], None],
+        report: Callable[[abc.Sequence[float], abc.Sequence[float]], None],
     ) -> None:
         """`report` is called after a step, before its events reach anybody, with a Report's `queued` and `gaps`."""
-        self.scheduler = Scheduler(Slots(runner.slots, dense=runner.decode.graphs is not None), runner.most_tokens)
+        self.scheduler = Scheduler(
+            Slots(runner.slots, dense=runner.decode.graphs is not None), runner.max_prefill_tokens
+        )
         self._totals = runner.prefill.totals = Totals()
         self._runner = runner
         self._preparation = preparation
@@ -71,7 +73,7 @@ class Core:
         slots = scheduler.slots
         usage = 1 - slots.free / slots.count if slots.count else 0.0
         waiting = max(0, self._admission.inside - under_way)
-        kept = self._runner.pictures.used
+        kept = self._runner.images.used
         return Stats(under_way, waiting, self._admission.bytes, slots.free, usage, kept, replace(self._totals))
 
     def step(self) -> None:
@@ -88,7 +90,7 @@ class Core:
                 self.try_out()  # if the model is at fault and not the requests, this ends the thread
 
     def try_out(self) -> None:
-        """Have the model read a small picture and write two tokens. Raises what is wrong with it.
+        """Have the model read a small image and write two tokens. Raises what is wrong with it.
 
         At start, so that readiness means that the model has worked; later, where a step broke on what may have been
         the model or a request. No step is under way then.
@@ -134,7 +136,9 @@ class Core:
             if deadline is not None and deadline.at <= now:
                 self.finish(sequence, DeadlineExceeded(deadline.seconds))
 
-    def _take(self, outcomes: List[tuple[Sequence, Token | GenerationFailed]], queued: List[float] = ()) -> None:
+    def _take(
+        self, outcomes: abc.Sequence[tuple[Sequence, Token | GenerationFailed]], queued: abc.Sequence[float] = ()
+    ) -> None:
         """What came of a step: count it, and tell everybody."""
         events = [(sequence, self._accept(sequence, outcome)) for sequence, outcome in outcomes]
         self._report(queued, self._gaps(events))
@@ -149,7 +153,7 @@ class Core:
             self._admission.count_finished()
         return event
 
-    def _gaps(self, events: List[tuple[Sequence, TokenEvent]]) -> list[float]:
+    def _gaps(self, events: abc.Sequence[tuple[Sequence, TokenEvent]]) -> list[float]:
         """Count a step's tokens; the times since the tokens before them."""
         now = time.monotonic()
         gaps = []
@@ -173,11 +177,11 @@ class Core:
         self._admission.leave(sequence.job)
 
     def _count_read(self, sequence: Sequence) -> None:
-        """Its pictures wait no longer: they have been read, or never will be."""
-        self._admission.give_back(sequence.job, sequence.picture_bytes)
-        sequence.picture_bytes = 0
+        """Its images wait no longer: they have been read, or never will be."""
+        self._admission.give_back(sequence.job, sequence.image_bytes)
+        sequence.image_bytes = 0
 
-    def _publish(self, events: List[tuple[Sequence, TokenEvent]]) -> None:
+    def _publish(self, events: abc.Sequence[tuple[Sequence, TokenEvent]]) -> None:
         """Hand the events of one step over, in one call for each event loop."""
         loops: dict[Any, list[tuple[Sequence, TokenEvent]]] = {}
         for sequence, event in events:
@@ -194,7 +198,7 @@ class Core:
                         self.finish(sequence, None)
 
 
-def _queued(reading: List[Sequence]) -> list[float]:
+def _queued(reading: abc.Sequence[Sequence]) -> list[float]:
     """How long those who have just got a slot had waited."""
     now = time.monotonic()
     new = [sequence for sequence in reading if sequence.scheduled_at is None]
@@ -203,6 +207,6 @@ def _queued(reading: List[Sequence]) -> list[float]:
     return [now - sequence.submitted_at for sequence in new]
 
 
-def _deliver(events: List[tuple[Sequence, TokenEvent]]) -> None:
+def _deliver(events: abc.Sequence[tuple[Sequence, TokenEvent]]) -> None:
     for sequence, event in events:
         sequence.deliver(event)

@@ -22,7 +22,7 @@ from engine.memory import MIB, is_shortage
 logger = logging.getLogger(__name__)
 
 GRAPHS_BYTES = 192 * MIB  # of all graphs with their pool
-LEAST_BYTES = 2 * MIB  # that a graph is counted with: the driver takes its part late
+MIN_BYTES = 2 * MIB  # that a graph is counted with: the driver takes its part late
 SECONDS_WITHOUT = 30.0  # after there was no room for a graph
 
 
@@ -45,10 +45,10 @@ class Graph:
 class Graphs:
     """Graphs by what they are for, the least recently used ones forgotten beyond a bound on their memory."""
 
-    def __init__(self, capture: Capture, device: torch.device, most_bytes: int = GRAPHS_BYTES) -> None:
+    def __init__(self, capture: Capture, device: torch.device, max_bytes: int = GRAPHS_BYTES) -> None:
         self._capture = capture
         self._device = device
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._not_before = 0.0  # monotonic seconds: when the next graph may be captured
 
@@ -80,7 +80,7 @@ class Graphs:
                 logger.warning("Decoding goes on without CUDA graphs, which do not work here: %s", error)
                 self._not_before = math.inf
             return None
-        while self._graphs and self._bytes + graph.captured.bytes > self._most_bytes:
+        while self._graphs and self._bytes + graph.captured.bytes > self._max_bytes:
             self._graphs.popitem(last=False)
         return graph
 
@@ -116,7 +116,7 @@ class GpuCapture:
         finally:
             torch.cuda.set_stream(current)  # which a capture that is refused forgets
         taken = free - torch.cuda.mem_get_info(self._device)[0]
-        return Captured(graph.replay, outputs, max(LEAST_BYTES, taken))
+        return Captured(graph.replay, outputs, max(MIN_BYTES, taken))
 
 
 def graphs_for(device: torch.device) -> Graphs | None:

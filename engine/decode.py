@@ -4,7 +4,7 @@ The host reads a step's tokens while the device works on the next, which takes t
 On a CPU, which does not work behind its launches, a step is done when it has been launched.
 """
 
-from collections.abc import Sequence as List
+from collections import abc
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from models.paddleocr_vl.text import Attend
 
 UNKNOWN = -1  # in place of a token that the host has not read yet
 JOINT_TOKENS = {"cpu": 200, "cuda": 4000}  # what a call of attention costs beyond its work, in tokens of the cache
-LEAST_LENGTH = 512  # of the cache that a graph reads
+MIN_LENGTH = 512  # of the cache that a graph reads
 WASTED_TOKENS = 8192  # of the cache that a graph may read for nothing: a fifth of what reading the weights takes
 
 
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 class Flight:
     """A step that has been launched."""
 
-    def __init__(self, sequences: List[Sequence | None], picked: Picked, watch: Stopwatch) -> None:
+    def __init__(self, sequences: abc.Sequence[Sequence | None], picked: Picked, watch: Stopwatch) -> None:
         self.sequences = [sequence for sequence in sequences if sequence is not None]
         self._picked = picked
         self._watch = watch
@@ -62,7 +62,7 @@ class Decode:
         # For the logits of all graphs; in their pool each would have a place of its own, of up to 25 MiB.
         self._place = torch.empty(slots if graphs else 0, vocabulary, device=self.device)
 
-    def launch(self, sequences: List[Sequence], before: Flight | None = None) -> Flight:
+    def launch(self, sequences: abc.Sequence[Sequence], before: Flight | None = None) -> Flight:
         """A step of `sequences`, whose tokens may still be under way in the step `before`."""
         watch = Stopwatch(self.device)
         with watch:
@@ -82,13 +82,13 @@ class Decode:
                     self._newest[to_device(torch.tensor([row.slot for row in rows]), self.device)] = picked.tokens
         return Flight(members, picked, watch)
 
-    def _block(self, rows: List[Row]) -> "Block | None":
+    def _block(self, rows: abc.Sequence[Row]) -> "Block | None":
         if self.graphs is None:
             return None
         slots, lengths = [row.slot for row in rows], [row.at + 1 for row in rows]
         return block_of(slots, lengths, len(self._newest), self.cache.scratch)
 
-    def _logits_of(self, rows: List[Row]) -> Tensor:
+    def _logits_of(self, rows: abc.Sequence[Row]) -> Tensor:
         """(B, vocabulary) fp32, with a call of attention for each group of neighbours of like length."""
         slots, lengths = [row.slot for row in rows], [row.at + 1 for row in rows]
         tokens, positions, at, slot_index = to_device(torch.tensor(rows), self.device).unbind(1)
@@ -110,7 +110,7 @@ class Decode:
 
         return self._logits(tokens, positions, attend)
 
-    def _replayed(self, rows: List[Row], block: "Block") -> tuple[Tensor, Best] | None:
+    def _replayed(self, rows: abc.Sequence[Row], block: "Block") -> tuple[Tensor, Best] | None:
         """Logits of a block of slots and what `best` finds in them, by a graph; None where there can be none.
 
         The slots of nobody in the batch are rows too, which write where nothing matters.
@@ -168,7 +168,7 @@ class Block:
         return slice(self.first, self.first + self.count)
 
 
-def block_of(taken: List[int], lengths: List[int], slots: int, longest: int) -> Block | None:
+def block_of(taken: abc.Sequence[int], lengths: abc.Sequence[int], slots: int, longest: int) -> Block | None:
     """What a batch in the slots `taken`, of `slots`, asks for: a power of two of slots, and one of few lengths.
 
     The slots begin at a multiple of their number. None where too much would be read for nothing.
@@ -184,13 +184,13 @@ def block_of(taken: List[int], lengths: List[int], slots: int, longest: int) -> 
 
 def bucket(length: int, most: int) -> int:
     """The least of 512, 768, 1024, 1536, 2048, ... that is no less, and at most `most`."""
-    size = LEAST_LENGTH
+    size = MIN_LENGTH
     while size < length:
         size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
     return min(size, most)
 
 
-def together(slots: List[int], lengths: List[int], joint_tokens: int) -> list[slice]:
+def together(slots: abc.Sequence[int], lengths: abc.Sequence[int], joint_tokens: int) -> list[slice]:
     """The rows of a batch whose attention is one call each: of neighbouring slots, as long as that wastes little.
 
     A slot in a call is read to the length of the longest. `joint_tokens` is what a call of its own costs beyond its

@@ -11,8 +11,8 @@ import os
 import queue
 import threading
 import time
+from collections import abc
 from collections.abc import Callable
-from collections.abc import Sequence as List
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
@@ -22,12 +22,12 @@ from engine.allocator import share_heaps, trim
 from engine.config import EngineConfig
 from engine.core import Core, Report, Stats
 from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable
+from engine.fair_queue import FairSemaphore
 from engine.handles import Generation, Hold
 from engine.preparation import Preparation
 from engine.request import Deadline, Job, SamplingParams, Sequence, TokenEvent
 from engine.threads import background_pool
 from engine.totals import Totals
-from engine.turns import Turnstile
 from engine.watchdog import Watchdog
 from models.paddleocr_vl.prompts import PixelBounds
 
@@ -41,14 +41,14 @@ State = Literal["loading", "ready", "draining", "stopped", "failed", "dead"]
 """failed: the model could not be loaded. dead: the thread broke afterwards."""
 
 LAST_STEP_SECONDS = 5.0  # for the step under way, once everybody's time is up
-PREPARE_THREADS = 2  # picture work beside the model's own threads
+PREPARE_THREADS = 2  # image work beside the model's own threads
 # On a CPU, oneDNN and PyTorch above it keep 1024 kernels each, of 0.3 MB or more. Every length of a prompt takes
 # some of its own, and hardly one comes again: after 400 lengths, 700 MB. A new one is made in 1 ms, and among these few
 # those of decoding stay, one for each kind of layer and size of batch.
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 KERNELS_KEPT = 128
 REST_SECONDS = 1.0  # without a request, before memory is handed back
-PICTURES_AT_ONCE = 4  # requests whose pictures are opened or prepared; the others take turns
+IMAGES_AT_ONCE = 4  # requests whose images are opened or prepared; the others take turns
 
 
 class Engine:
@@ -72,7 +72,7 @@ class Engine:
         self.admission = self._new_admission(0)
         self._holds: set[Hold] = set()
         self._prepare = background_pool(PREPARE_THREADS, "prepare")
-        self.desk = Turnstile(PICTURES_AT_ONCE)
+        self.image_turns = FairSemaphore(IMAGES_AT_ONCE)
         self._watchdog = Watchdog()
         self._settled = threading.Event()
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
@@ -111,7 +111,7 @@ class Engine:
 
     @property
     def bounds(self) -> PixelBounds:
-        """The checkpoint's own bounds on picture sizes. Raises EngineUnavailable until it is loaded."""
+        """The checkpoint's own bounds on image sizes. Raises EngineUnavailable until it is loaded."""
         return self._require_ready().bounds
 
     @property
@@ -135,7 +135,7 @@ class Engine:
         return self.core.stats() if self.core else Stats(0, 0, 0, 0, 0.0, 0, Totals())
 
     def hold(self, count: int = 1, client: str = "", deadline: Deadline | None = None) -> Hold:
-        """Let in an answer of several prompts, or one whose pictures are still to come: its first `count` prompts.
+        """Let in an answer of several prompts, or one whose images are still to come: its first `count` prompts.
 
         Raises InvalidRequest, QueueFull, EngineUnavailable.
         """
@@ -148,30 +148,30 @@ class Engine:
     def let_go(self, hold: Hold) -> None:
         self._holds.discard(hold)
         self.admission.leave(hold, hold.places)
-        self.admission.give_back(hold, hold.picture_bytes)
-        hold.places = hold.picture_bytes = 0
+        self.admission.give_back(hold, hold.image_bytes)
+        hold.places = hold.image_bytes = 0
         self._inbox.put(lambda core: core.abandon(hold))  # wakes a thread that waits for it, too
 
     async def submit(
         self,
-        messages: List[dict[str, Any]],
-        pictures: List[Image.Image],
+        messages: abc.Sequence[dict[str, Any]],
+        images: abc.Sequence[Image.Image],
         params: SamplingParams,
-        bounds: List[PixelBounds] | None = None,
+        bounds: abc.Sequence[PixelBounds] | None = None,
         hold: Hold | None = None,
     ) -> Generation:
-        """Queue one request; `bounds` of each picture overrule the checkpoint's own; `hold`: what it is part of.
+        """Queue one request; `bounds` of each image overrule the checkpoint's own; `hold`: what it is part of.
 
         Raises InvalidRequest, QueueFull, DeadlineExceeded, EngineUnavailable.
         """
-        return (await self.submit_all(messages, pictures, [params], bounds, hold))[0]
+        return (await self.submit_all(messages, images, [params], bounds, hold))[0]
 
     async def submit_all(
         self,
-        messages: List[dict[str, Any]],
-        pictures: List[Image.Image],
-        params: List[SamplingParams],
-        bounds: List[PixelBounds] | None = None,
+        messages: abc.Sequence[dict[str, Any]],
+        images: abc.Sequence[Image.Image],
+        params: abc.Sequence[SamplingParams],
+        bounds: abc.Sequence[PixelBounds] | None = None,
         hold: Hold | None = None,
     ) -> list[Generation]:
         """Queue one prompt, made once, for several answers: all of them or, with an exception as `submit`, none."""
@@ -180,19 +180,19 @@ class Engine:
         waiting, held = self._let_in(job, len(params))  # not yet in the hands of the engine's thread
         generations: list[Generation] = []
         try:
-            more = preparation.pixel_bytes(pictures, bounds)
+            more = preparation.pixel_bytes(images, bounds)
             self.admission.take(job, more)
             held += more
             share = held // len(params)
             loop = asyncio.get_running_loop()
-            async with self.desk.turn(job.client, follows=job.begun):
-                prompt = await loop.run_in_executor(self._prepare, preparation.prompt, messages, pictures, bounds)
+            async with self.image_turns.turn(job.client, follows=job.begun):
+                prompt = await loop.run_in_executor(self._prepare, preparation.prompt, messages, images, bounds)
                 self._require_ready(job)  # its time may have run out meanwhile
                 grammars = await loop.run_in_executor(self._prepare, preparation.grammars, params)
             for own, grammar in zip(params, grammars, strict=True):
                 events = asyncio.Queue[TokenEvent]()
                 sequence = preparation.sequence(prompt, own, grammar, job, events.put_nowait, loop)
-                sequence.follows, sequence.picture_bytes = job.begun, share
+                sequence.follows, sequence.image_bytes = job.begun, share
                 generation = Generation(self, sequence, events)
                 self._enqueue(sequence)
                 generations.append(generation)
@@ -208,14 +208,14 @@ class Engine:
         return generations
 
     def _let_in(self, job: Job, count: int) -> tuple[int, int]:
-        """Prompts that are let in, and the bytes of their pictures: what was kept for them, or they come now."""
+        """Prompts that are let in, and the bytes of their images: what was kept for them, or they come now."""
         if isinstance(job, Hold) and job.places >= count:
             job.places -= count
         else:
             self.admission.admit(job, count)
         held = 0
         if isinstance(job, Hold):
-            held, job.picture_bytes = job.picture_bytes, 0
+            held, job.image_bytes = job.image_bytes, 0
         return count, held
 
     def _enqueue(self, sequence: Sequence) -> None:
@@ -226,14 +226,14 @@ class Engine:
 
     async def tokenize(
         self,
-        messages: List[dict[str, Any]],
-        pictures: List[Image.Image],
-        bounds: List[PixelBounds] | None = None,
+        messages: abc.Sequence[dict[str, Any]],
+        images: abc.Sequence[Image.Image],
+        bounds: abc.Sequence[PixelBounds] | None = None,
     ) -> list[int]:
-        """The prompt that `submit` would make of them, placeholders of pictures included. Raises as `submit`."""
+        """The prompt that `submit` would make of them, placeholders of images included. Raises as `submit`."""
         preparation = self._require_ready()
         loop = asyncio.get_running_loop()
-        prompt = await loop.run_in_executor(self._prepare, preparation.prompt, messages, pictures, bounds)
+        prompt = await loop.run_in_executor(self._prepare, preparation.prompt, messages, images, bounds)
         return prompt.input_ids
 
     def encode(self, text: str) -> list[int]:
@@ -245,7 +245,7 @@ class Engine:
         assert self._preparation is not None
         return self._preparation.token_bytes(token)
 
-    def decode(self, tokens: List[int]) -> str:
+    def decode(self, tokens: abc.Sequence[int]) -> str:
         """The text of token ids, control tokens included. Raises EngineUnavailable, InvalidRequest."""
         return self._require_ready().decode(tokens)
 
@@ -341,7 +341,7 @@ class Engine:
 
     def _reset(self, runner: "ModelRunner", preparation: Preparation) -> Core:
         """A new core: nothing runs or waits, and nothing is kept of what did."""
-        runner.pictures.clear()
+        runner.images.clear()
         self.admission = self._new_admission(runner.slots)
         self.core = Core(runner, preparation, self.admission, self._watchdog, self._report)
         return self.core
@@ -369,7 +369,7 @@ class Engine:
             trim()
             return self._inbox.get()
 
-    def _report(self, queued: List[float] = (), gaps: List[float] = ()) -> None:
+    def _report(self, queued: abc.Sequence[float] = (), gaps: abc.Sequence[float] = ()) -> None:
         """Tell the observer, whose faults are no request's. What happens before the model is ready is not told."""
         if self.observer is None or self.state == "loading":
             return
@@ -384,7 +384,7 @@ class Engine:
             self.observer = None
 
     def _end_holds(self, error: EngineError) -> None:
-        """Tell answers whose pictures are still to come, or whose pages are; from any thread."""
+        """Tell answers whose images are still to come, or whose pages are; from any thread."""
         for hold in list(self._holds):
             hold.end(error)
         self._holds.clear()

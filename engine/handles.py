@@ -58,7 +58,7 @@ class Hold(Job):
     def __init__(self, engine: "Engine", places: int, client: str, deadline: Deadline | None) -> None:
         super().__init__(client, deadline)
         self.places = places  # let in for prompts that are still to come
-        self.picture_bytes = 0  # that go to the next prompts
+        self.image_bytes = 0  # that go to the next prompts
         self.loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[EngineError] = self.loop.create_future()
         """Why the engine takes nothing more of it, although it is not released."""
@@ -69,13 +69,13 @@ class Hold(Job):
             self._timer = self.loop.call_later(deadline.at - time.monotonic(), self._end, late)
 
     def take(self, count: int) -> None:
-        """Pictures of its next prompts are in memory, in so many bytes, until those are read. Raises QueueFull."""
+        """Images of its next prompts are in memory, in so many bytes, until those are read. Raises QueueFull."""
         self._engine.admission.take(self, count)
-        self.picture_bytes += count
+        self.image_bytes += count
 
     def turn(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Its turn to open pictures."""
-        return self._engine.desk.turn(self.client, follows=self.begun)
+        """Its turn to open images."""
+        return self._engine.image_turns.turn(self.client, follows=self.begun)
 
     async def unless_ended(self, work: "asyncio.Task[T]") -> T:
         """The outcome of `work`, which is cancelled where the answer is over before. Raises what ended it, too."""

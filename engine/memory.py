@@ -1,4 +1,4 @@
-"""The memory plan: what weights, reading, kept pictures, graphs and slots take at most, and how many slots fit."""
+"""The memory plan: what weights, reading, kept images, graphs and slots take at most, and how many slots fit."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from torch import nn
 
 from engine.device import DeviceError
 
-MOST_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
+MAX_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
 LEFT_FREE = 0.1  # of the memory: for what the allocator loses between blocks, and on a CPU for others
 MIB = 2**20
 
@@ -20,17 +20,17 @@ class MemoryPlan:
 
     weights: int
     reading: int  # at most, while the largest prompt or group of prompts is read
-    pictures: int  # features kept for further questions
+    images: int  # features kept for further questions
     graphs: int  # of decode steps, on a GPU
     slots: int
     slot: int  # of each
 
     @property
     def total(self) -> int:
-        return self.weights + self.reading + self.pictures + self.graphs + self.slots * self.slot
+        return self.weights + self.reading + self.images + self.graphs + self.slots * self.slot
 
     def __str__(self) -> str:
-        parts = {"weights": self.weights, "reading": self.reading, "kept pictures": self.pictures}
+        parts = {"weights": self.weights, "reading": self.reading, "kept images": self.images}
         parts |= {"graphs": self.graphs} if self.graphs else {}
         sizes = [f"{name} {size / MIB:.0f}" for name, size in parts.items()]
         return f"{' + '.join(sizes)} + {self.slots} slots x {self.slot / MIB:.0f} = {self.total / MIB:.0f} MiB"
@@ -40,7 +40,7 @@ def plan(
     device: torch.device,
     weights: int,
     reading: int,
-    pictures: int,
+    images: int,
     graphs: int,
     slot: int,
     slots: int | None,
@@ -53,18 +53,18 @@ def plan(
     free = free_bytes(device)
     if limit is not None:
         free = min(free, limit - weights)
-    room = int(free * (1 - LEFT_FREE)) - reading - pictures - graphs
-    fitting = min(MOST_SLOTS[device.type], max(0, room) // slot)
+    room = int(free * (1 - LEFT_FREE)) - reading - images - graphs
+    fitting = min(MAX_SLOTS[device.type], max(0, room) // slot)
     wanted = slots or max(1, fitting)
     if wanted * slot > room:
-        lacking = MemoryPlan(weights, reading, pictures, graphs, wanted, slot)
+        lacking = MemoryPlan(weights, reading, images, graphs, wanted, slot)
         settings = "SLOTS, MAX_MODEL_LEN or PICTURE_CACHE_BYTES" if slots else "MAX_MODEL_LEN or PICTURE_CACHE_BYTES"
         bound = "" if limit is None else " or raise GPU_MEMORY_LIMIT"
         raise DeviceError(
             f"The model does not fit: {lacking}; {free / MIB:.0f} MiB are left beside the weights, of which "
             f"{LEFT_FREE:.0%} stay free. Lower {settings}{bound}."
         )
-    return MemoryPlan(weights, reading, pictures, graphs, wanted, slot)
+    return MemoryPlan(weights, reading, images, graphs, wanted, slot)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -84,7 +84,7 @@ def weight_bytes(module: nn.Module) -> int:
 
 
 def reading_bytes(config: Any, tokens: int, rows: int, dtype: torch.dtype) -> int:
-    """At most, while prompts of `tokens` are read, all of them pictures, in slices of `rows` patches.
+    """At most, while prompts of `tokens` are read, all of them images, in slices of `rows` patches.
 
     Counts the tensors that are alive at once in `VisionLayer` and `TextLayer`; the residual stream of fp16 is fp32.
     """
@@ -101,5 +101,5 @@ def reading_bytes(config: Any, tokens: int, rows: int, dtype: torch.dtype) -> in
     prompt = tokens * (
         text.hidden_size * (3 * wide + 8) + heads * (3 * narrow + 8) + 4 * text.intermediate_size * narrow
     )
-    logits = 2 * MOST_SLOTS["cuda"] * text.vocab_size * 4
+    logits = 2 * MAX_SLOTS["cuda"] * text.vocab_size * 4
     return int(max(pixels + layer + inside, prompt + tokens * text.hidden_size * narrow) + logits)

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Sequence as List
+from collections import abc
 
 import psutil
 import torch
@@ -15,11 +15,11 @@ from engine.cuda_graphs import GRAPHS_BYTES, graphs_for
 from engine.decode import Decode, Flight
 from engine.device import DeviceError, choose_attention, choose_device, choose_dtype
 from engine.errors import GenerationFailed, UnexpectedFailure
+from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache, slot_bytes
 from engine.memory import is_shortage, plan, reading_bytes, weight_bytes
 from engine.pace import Pace
 from engine.prefill import Prefill
-from engine.prefix_cache import PictureCache
 from engine.request import Sequence, Token
 from engine.sampler import depends_on_its_tokens, pick
 from engine.scheduler import Step, counted
@@ -33,7 +33,7 @@ from models.paddleocr_vl.weights import load_model
 logger = logging.getLogger(__name__)
 
 Outcome = Token | GenerationFailed
-MOST_TOKENS = {"cpu": 256, "cuda": 4096}  # of prompts that are read together; on a CPU, where nothing is won, few
+MAX_TOKENS = {"cpu": 256, "cuda": 4096}  # of prompts that are read together; on a CPU, where nothing is won, few
 TRIM_SECONDS = 10.0  # between two times, which take 10 to 30 ms each
 SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # tokens of a slice of the vision tower
 
@@ -55,12 +55,12 @@ class ModelRunner:
         self.model.visual.full_attention = choose_attention(self.device, self.dtype, processor.config.vision_config)
         text = processor.config.text_config
         rows = SLICE_ROWS[self.device.type]
-        self.most_tokens = MOST_TOKENS[self.device.type]
+        self.max_prefill_tokens = MAX_TOKENS[self.device.type]
         self.plan = plan(
             self.device,
             weight_bytes(self.model),
-            reading_bytes(processor.config, max(self.most_tokens, config.max_model_len), rows, self.dtype),
-            config.picture_cache_bytes,
+            reading_bytes(processor.config, max(self.max_prefill_tokens, config.max_model_len), rows, self.dtype),
+            config.image_cache_bytes,
             GRAPHS_BYTES if self.device.type == "cuda" else 0,
             slot_bytes(text, config.max_model_len, self.dtype),
             config.slots,
@@ -69,8 +69,8 @@ class ModelRunner:
         logger.info("Memory: %s", self.plan)
         self.slots = self.plan.slots
         self.cache = KVCache(text, self.slots, config.max_model_len, self.device, self.dtype)
-        self.pictures = PictureCache(config.picture_cache_bytes)
-        self.prefill = Prefill(self.model, self.cache, self.pictures, self.most_tokens * processor.merge**2, rows)
+        self.images = ImageCache(config.image_cache_bytes)
+        self.prefill = Prefill(self.model, self.cache, self.images, self.max_prefill_tokens * processor.merge**2, rows)
         self.decode = Decode(self.model, self.cache, graphs_for(self.device))
         self._flight: Flight | None = None  # a decode step whose tokens nobody has read yet
         self._in_step = self.decode.graphs is None  # with the device: no step is launched before the last one is read
@@ -145,7 +145,7 @@ class ModelRunner:
             logits: Tensor = end.value
             return logits
 
-    def _begin(self, sequences: List[Sequence]) -> None:
+    def _begin(self, sequences: abc.Sequence[Sequence]) -> None:
         for sequence in sequences:
             if sequence.grammar is not None:
                 sequence.grammar.begin_mask()
@@ -157,16 +157,16 @@ class ModelRunner:
         self._work = self.prefill.read(sequences)
         self._longest = 0.0
 
-    def _read_apart(self, sequences: List[Sequence], error: Exception) -> list[tuple[Sequence, Outcome]]:
+    def _read_apart(self, sequences: abc.Sequence[Sequence], error: Exception) -> list[tuple[Sequence, Outcome]]:
         """What did not fit together, or broke, is tried one by one; what does so alone fails."""
         self._recover(f"Reading {counted(sequences, 'prompt')}", error, alone=len(sequences) == 1)
         if len(sequences) > 1:
             self._begin(sequences[:1])
             return []
-        hint = "the device ran out of memory while reading the prompt; send a smaller picture"
+        hint = "the device ran out of memory while reading the prompt; send a smaller image"
         return [(sequences[0], self._failure(sequences[0], error, hint))]
 
-    def _decode(self, sequences: List[Sequence]) -> list[tuple[Sequence, Outcome]]:
+    def _decode(self, sequences: abc.Sequence[Sequence]) -> list[tuple[Sequence, Outcome]]:
         """The tokens of the step that was launched last, once the next one has been launched, if that can be."""
         if self._in_step or any(map(depends_on_its_tokens, sequences)):
             if self._flight is not None:
@@ -183,7 +183,7 @@ class ModelRunner:
             self._in_step = True
         return self._landed(before) if before else []
 
-    def _decoded(self, sequences: List[Sequence]) -> list[tuple[Sequence, Outcome]]:
+    def _decoded(self, sequences: abc.Sequence[Sequence]) -> list[tuple[Sequence, Outcome]]:
         """The next token of each. A batch that does not fit, or breaks, is tried in halves, down to who fails alone.
 
         Trying again is harmless: the same entries are written to the same places of the cache.
@@ -206,7 +206,7 @@ class ModelRunner:
             logger.error("%s failed", work, exc_info=error)
         else:
             logger.warning("%s together failed: %s", work, error)
-        self.pictures.clear()
+        self.images.clear()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -229,7 +229,7 @@ class ModelRunner:
             self._pace.decoded(flight.seconds())
         return outcomes
 
-    def _checked(self, tokens: List[tuple[Sequence, Token | None]]) -> list[tuple[Sequence, Outcome]]:
+    def _checked(self, tokens: abc.Sequence[tuple[Sequence, Token | None]]) -> list[tuple[Sequence, Outcome]]:
         """A token for each, or why there is none."""
         failure = "the model's output is not finite; try DTYPE=float32"
         for sequence, token in tokens:

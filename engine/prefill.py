@@ -1,16 +1,16 @@
-"""Reads prompts in slices: pictures through the vision tower, then all tokens of a few prompts in one decoder pass."""
+"""Reads prompts in slices: images through the vision tower, then all tokens of a few prompts in one decoder pass."""
 
 import time
-from collections.abc import Sequence as List
+from collections import abc
 from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
 from engine.launches import Stopwatch, to_device
-from engine.prefix_cache import PictureCache
 from engine.request import Sequence
 from engine.totals import Totals
 from models.paddleocr_vl.attention import prefill_attention
@@ -21,13 +21,13 @@ from models.paddleocr_vl.slices import Result, Sliced
 
 
 @dataclass(frozen=True)
-class Picture:
+class PromptImage:
     prompt: ModelInput
-    index: int  # among the prompt's pictures
+    index: int  # among the prompt's images
 
     @property
     def key(self) -> bytes:
-        return self.prompt.picture_keys[self.index]
+        return self.prompt.image_keys[self.index]
 
     @property
     def grid(self) -> Grid:
@@ -40,33 +40,31 @@ class Picture:
 
 
 class Prefill:
-    def __init__(
-        self, model: PaddleOCRVL, cache: KVCache, pictures: PictureCache, most_patches: int, rows: int
-    ) -> None:
-        """The vision tower takes `most_patches` at once (or one picture), in slices of at most `rows`."""
-        self.model, self.cache, self.pictures = model, cache, pictures
-        self.most_patches, self.rows = most_patches, rows
+    def __init__(self, model: PaddleOCRVL, cache: KVCache, images: ImageCache, max_patches: int, rows: int) -> None:
+        """The vision tower takes `max_patches` at once (or one image), in slices of at most `rows`."""
+        self.model, self.cache, self.images = model, cache, images
+        self.max_patches, self.rows = max_patches, rows
         self.totals = Totals()
 
-    def read(self, sequences: List[Sequence]) -> Sliced[Tensor]:
+    def read(self, sequences: abc.Sequence[Sequence]) -> Sliced[Tensor]:
         """Read what the slots do not hold yet of some prompts; logits of their last tokens, (B, vocabulary), fp32."""
         prompts = [prompt_of(sequence) for sequence in sequences]
         starts = [sequence.reused for sequence in sequences]
         slots = [sequence.slot for sequence in sequences]
         device = self.cache.entries.device
         read = [p.input_ids[:start].count(self.model.image_token_id) for p, start in zip(prompts, starts, strict=True)]
-        ahead = [pictures_ahead(prompt, cells) for prompt, cells in zip(prompts, read, strict=True)]
-        wanted = [picture for pictures, _ in ahead for picture in pictures]
+        ahead = [images_ahead(prompt, cells) for prompt, cells in zip(prompts, read, strict=True)]
+        wanted = [image for images, _ in ahead for image in images]
         shown = sum(len(prompt.cells) for prompt in prompts)
-        self.totals.pictures += shown
-        self.totals.picture_hits += shown - len(wanted)  # the slots hold them
+        self.totals.images += shown
+        self.totals.image_hits += shown - len(wanted)  # the slots hold them
         features = yield from self._features(wanted)
         now = time.monotonic()
         for sequence in sequences:
             sequence.encoded_at = now
         inputs = []
-        for prompt, start, (pictures, left) in zip(prompts, starts, ahead, strict=True):
-            own = [features[picture.key] for picture in pictures]
+        for prompt, start, (images, left) in zip(prompts, starts, ahead, strict=True):
+            own = [features[image.key] for image in images]
             own[:1] = [first[-left:] for first in own[:1]]
             inputs.append(self.model.embed(to_device(torch.tensor(prompt.input_ids[start:]), device), own))
         ends = list(accumulate(map(len, inputs)))
@@ -84,23 +82,23 @@ class Prefill:
         hidden_states = yield from self.model.decode_sliced(torch.cat(inputs), to_device(positions, device), attend)
         return self.model.logits(hidden_states[[end - 1 for end in ends]])
 
-    def _features(self, wanted: List[Picture]) -> Sliced[dict[bytes, Tensor]]:
-        """Features of pictures by their keys, (cells, hidden): those that are kept, and the others made, each once."""
-        found = {picture.key: self.pictures.find(picture.key) for picture in wanted}
+    def _features(self, wanted: abc.Sequence[PromptImage]) -> Sliced[dict[bytes, Tensor]]:
+        """Features of images by their keys, (cells, hidden): those that are kept, and the others made, each once."""
+        found = {image.key: self.images.find(image.key) for image in wanted}
         known = {key: features for key, features in found.items() if features is not None}
-        missing = list({picture.key: picture for picture in wanted if picture.key not in known}.values())
-        self.totals.picture_hits += len(wanted) - len(missing)
+        missing = list({image.key: image for image in wanted if image.key not in known}.values())
+        self.totals.image_hits += len(wanted) - len(missing)
         while missing:
-            ends = list(accumulate(rows * columns for rows, columns in (picture.grid for picture in missing)))
-            count = max(1, sum(end <= self.most_patches for end in ends))
+            ends = list(accumulate(rows * columns for rows, columns in (image.grid for image in missing)))
+            count = max(1, sum(end <= self.max_patches for end in ends))
             batch, missing = missing[:count], missing[count:]
-            pixels = to_device(torch.cat([picture.patches for picture in batch]), self.cache.entries.device)
-            self.totals.picture_pixels += pixels.numel() // pixels.shape[1]  # a pixel has several channels
-            work = self.model.encode_sliced(pixels, [picture.grid for picture in batch], self.rows)
+            pixels = to_device(torch.cat([image.patches for image in batch]), self.cache.entries.device)
+            self.totals.image_pixels += pixels.numel() // pixels.shape[1]  # a pixel has several channels
+            work = self.model.encode_sliced(pixels, [image.grid for image in batch], self.rows)
             encoded = yield from self._timed(work)
-            for picture, features in zip(batch, encoded, strict=True):
-                self.pictures.keep(picture.key, features)
-                known[picture.key] = features
+            for image, features in zip(batch, encoded, strict=True):
+                self.images.keep(image.key, features)
+                known[image.key] = features
         return known
 
     def _timed(self, work: Sliced[Result]) -> Sliced[Result]:
@@ -123,8 +121,8 @@ def prompt_of(sequence: Sequence) -> ModelInput:
     return sequence.prompt
 
 
-def pictures_ahead(prompt: ModelInput, read: int) -> tuple[list[Picture], int]:
-    """The pictures of a prompt that have cells behind its first `read`, and how many of the first one's those are."""
+def images_ahead(prompt: ModelInput, read: int) -> tuple[list[PromptImage], int]:
+    """The images of a prompt that have cells behind its first `read`, and how many of the first one's those are."""
     ends = list(accumulate(prompt.cells))
-    pictures = [Picture(prompt, index) for index, end in enumerate(ends) if end > read]
-    return pictures, ends[pictures[0].index] - read if pictures else 0
+    images = [PromptImage(prompt, index) for index, end in enumerate(ends) if end > read]
+    return images, ends[images[0].index] - read if images else 0

@@ -3,8 +3,8 @@
 Called from any thread, once the checkpoint is loaded. Knows its processor and the structures; neither queues nor steps.
 """
 
+from collections import abc
 from collections.abc import Callable, Iterable
-from collections.abc import Sequence as List
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -12,7 +12,7 @@ from PIL import Image
 from engine.detokenizer import Detokenizer, token_bytes
 from engine.errors import InvalidRequest
 from engine.request import Grammar, Job, Prompt, SamplingParams, Sequence, TokenEvent
-from models.paddleocr_vl.prompts import PixelBounds, PromptError
+from models.paddleocr_vl.prompts import InputError, PixelBounds
 
 if TYPE_CHECKING:
     from engine.structured import Structures
@@ -30,7 +30,7 @@ class Preparation:
 
     @property
     def bounds(self) -> PixelBounds:
-        """The checkpoint's own bounds on picture sizes."""
+        """The checkpoint's own bounds on image sizes."""
         return self._processor.bounds
 
     @property
@@ -48,32 +48,35 @@ class Preparation:
             repetition_penalty=penalty,
         )
 
-    def pixel_bytes(self, pictures: List[Image.Image], bounds: List[PixelBounds] | None) -> int:
-        """What the model input of pictures will take; 0 where it cannot be made, which `prompt` tells."""
+    def pixel_bytes(self, images: abc.Sequence[Image.Image], bounds: abc.Sequence[PixelBounds] | None) -> int:
+        """What the model input of images will take; 0 where it cannot be made, which `prompt` tells."""
         try:
-            return self._processor.pixel_bytes(pictures, bounds)
-        except PromptError:
+            return self._processor.pixel_bytes(images, bounds)
+        except InputError:
             return 0
 
     def prompt(
-        self, messages: List[dict[str, Any]], pictures: List[Image.Image], bounds: List[PixelBounds] | None = None
+        self,
+        messages: abc.Sequence[dict[str, Any]],
+        images: abc.Sequence[Image.Image],
+        bounds: abc.Sequence[PixelBounds] | None = None,
     ) -> Prompt:
         """The model input; it leaves room for an answer. Raises InvalidRequest."""
         self._check_length(messages)
         try:
-            prompt = self._processor.prepare(messages, pictures, bounds)
-        except PromptError as error:
+            prompt = self._processor.prepare(messages, images, bounds)
+        except InputError as error:
             raise InvalidRequest(str(error), "messages") from error
         length, limit = len(prompt.input_ids), self._max_model_len
         if length >= limit:
             raise InvalidRequest(
-                f"the prompt has {length} tokens, pictures included; this model's context is {limit} tokens and must "
-                "leave room for an answer: send fewer or smaller pictures, or less text",
+                f"the prompt has {length} tokens, images included; this model's context is {limit} tokens and must "
+                "leave room for an answer: send fewer or smaller images, or less text",
                 "messages",
             )
         return prompt
 
-    def _check_length(self, messages: List[dict[str, Any]]) -> None:
+    def _check_length(self, messages: abc.Sequence[dict[str, Any]]) -> None:
         """Refuse what cannot fit, before a tokenizer takes a minute over megabytes to find that out."""
         limit = self._max_model_len
         characters = sum(len(part.get("text", "")) for message in messages for part in message["content"])
@@ -84,7 +87,7 @@ class Preparation:
                 "messages",
             )
 
-    def grammars(self, params: List[SamplingParams]) -> list[Grammar | None]:
+    def grammars(self, params: abc.Sequence[SamplingParams]) -> list[Grammar | None]:
         """The grammar of each answer, where it must follow one. Raises InvalidRequest."""
         for own in params:
             self._check_ids(own.logit_bias, "logit_bias")
@@ -116,7 +119,7 @@ class Preparation:
         ids: list[int] = self._processor.tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def decode(self, tokens: List[int]) -> str:
+    def decode(self, tokens: abc.Sequence[int]) -> str:
         """The text of token ids, control tokens included. Raises InvalidRequest."""
         self._check_ids(tokens, "tokens")
         text: str = self._processor.tokenizer.decode(list(tokens), skip_special_tokens=False)

@@ -12,7 +12,7 @@ from engine.errors import EngineError
 from engine.repetition import RepetitionDetector, RepetitionLimits
 
 FinishReason = Literal["stop", "length"]
-LEAST_TEMPERATURE = 1e-5  # below it logits overflow when divided; vLLM draws the same line
+MIN_TEMPERATURE = 1e-5  # below it logits overflow when divided; vLLM draws the same line
 REPETITION = "repetition"  # the stop_reason of an answer that fell into a loop
 
 
@@ -47,7 +47,7 @@ class SamplingParams:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature < LEAST_TEMPERATURE or self.top_p == 0 or self.top_k == 1
+        return self.temperature < MIN_TEMPERATURE or self.top_p == 0 or self.top_k == 1
 
     @property
     def penalised(self) -> bool:
@@ -101,7 +101,7 @@ class Prompt(Protocol):
 
 
 class Text(Protocol):
-    """Turns tokens into safe text; `detokenizer.Detokenizer`."""
+    """FairQueue tokens into safe text; `detokenizer.Detokenizer`."""
 
     stopped: str | None
 
@@ -135,7 +135,7 @@ class Job:
     client: str = ""  # who asked; clients take turns
     deadline: Deadline | None = None
     begun: bool = False  # its first prompts are in the queue
-    bytes: int = 0  # of its pictures that wait to be read; `admission` counts
+    bytes: int = 0  # of its images that wait to be read; `admission` counts
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Times:
 
     submitted: float
     scheduled: float | None  # it got its slot
-    encoded: float | None  # the features of its pictures were there
+    encoded: float | None  # the features of its images were there
     began: float | None  # its first token came
     newest: float | None  # and its newest
 
@@ -166,13 +166,13 @@ class Sequence:
     grammar: Grammar | None = None
     job: Job = field(default_factory=Job)
     follows: bool = False  # other prompts of its answer went before
-    picture_bytes: int = 0  # of the job's, until the prompt is read
+    image_bytes: int = 0  # of the job's, until the prompt is read
     slot: int | None = None
     reused: int = 0  # tokens of the prompt that the slot held when it was given
     tokens: list[int] = field(default_factory=list)
     submitted_at: float = field(default_factory=time.monotonic)
     scheduled_at: float | None = None  # when it got its slot
-    encoded_at: float | None = None  # when the features of its pictures were there
+    encoded_at: float | None = None  # when the features of its images were there
     began_at: float | None = None  # when its first token came
     token_at: float | None = None  # when its newest token came
 

@@ -1,6 +1,6 @@
 """Logits -> tokens and their log probabilities, without waiting for the device before somebody asks for them."""
 
-from collections.abc import Sequence as List
+from collections import abc
 from typing import NamedTuple
 
 import torch
@@ -21,7 +21,9 @@ class Best(NamedTuple):
 class Picked:
     """The next token of each row of a batch, on the device, and on their way to the host."""
 
-    def __init__(self, tokens: Tensor, columns: List[Tensor], rows: List[int], tops: List["Top | None"]) -> None:
+    def __init__(
+        self, tokens: Tensor, columns: abc.Sequence[Tensor], rows: abc.Sequence[int], tops: abc.Sequence["Top | None"]
+    ) -> None:
         """`tokens` (B,) int64; `columns`: log probabilities, shares and whether they are finite, (B,) each."""
         self.tokens = tokens
         self._columns = Fetched(torch.stack([column.double() for column in (tokens, *columns)]))
@@ -56,7 +58,7 @@ def best(logits: Tensor) -> Best:
 
 
 @torch.inference_mode()
-def pick(logits: Tensor, sequences: List[Sequence | None], found: Best | None = None) -> Picked:
+def pick(logits: Tensor, sequences: abc.Sequence[Sequence | None], found: Best | None = None) -> Picked:
     """The next token of every sequence; None stands for a row that nobody waits for.
 
     logits: (B, vocabulary), fp32; `found`: what `best` found in them, whose tokens are changed in place. Each sequence

@@ -8,9 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import chain
 
+from engine.fair_queue import FairQueue
 from engine.request import Sequence
 from engine.slots import NOTHING, Exchange, Slots
-from engine.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Step:
 
 
 class Scheduler:
-    def __init__(self, slots: Slots, most_tokens: int = 0) -> None:
-        """`most_tokens` of prompts are read together; a longer prompt alone."""
+    def __init__(self, slots: Slots, max_prefill_tokens: int = 0) -> None:
+        """`max_prefill_tokens` of prompts are read together; a longer prompt alone."""
         self.slots = slots
-        self.most_tokens = most_tokens
-        self.waiting: Turns[Sequence] = Turns()
+        self.max_prefill_tokens = max_prefill_tokens
+        self.waiting: FairQueue[Sequence] = FairQueue()
         self.reading: list[Sequence] = []
         self.running: list[Sequence] = []
 
@@ -63,7 +63,7 @@ class Scheduler:
         tokens = 0
         while self.waiting and self.slots.can_allocate():
             tokens += len(self.waiting.first().prompt.input_ids)
-            if self.reading and tokens > self.most_tokens:
+            if self.reading and tokens > self.max_prefill_tokens:
                 return
             sequence = self.waiting.take()
             sequence.slot, sequence.reused = self.slots.allocate(sequence.prompt.content_ids)

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEAST_REUSE = 16  # tokens; fewer are read again
-LEAST_SHARE = 0.25  # of a prompt, for which a slot is taken out of turn
+MIN_REUSE = 16  # tokens; fewer are read again
+MIN_SHARE = 0.25  # of a prompt, for which a slot is taken out of turn
 NOTHING = np.empty(0, dtype=np.int64)
 
 
@@ -42,10 +42,10 @@ class Slots:
         """
         shared = {slot: _common_length(content[:-1], held) for slot, held in self._free.items()}
         slot = max(shared, key=shared.__getitem__)  # of equals, the one that was freed longest ago
-        if shared[slot] < max(LEAST_REUSE, LEAST_SHARE * len(content)):
+        if shared[slot] < max(MIN_REUSE, MIN_SHARE * len(content)):
             slot = min(self._free, key=lambda slot: len(self._free[slot]) > 0)
         del self._free[slot]
-        reused = shared[slot] if shared[slot] >= LEAST_REUSE else 0
+        reused = shared[slot] if shared[slot] >= MIN_REUSE else 0
         return (self._lowered(slot, reused) if self._dense else slot), reused
 
     def _lowered(self, slot: int, reused: int) -> int:

@@ -15,7 +15,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from engine.errors import GenerationFailed, InvalidRequest
 from engine.request import Structure
 
-MOST_REASON = 500  # characters; the definition may be part of it
+MAX_REASON = 500  # characters; the definition may be part of it
 
 
 class Structures:
@@ -38,7 +38,7 @@ class Structures:
         except ValueError as error:
             fault = str(error)
         if fault:
-            reason = " ".join(fault.split())[:MOST_REASON]
+            reason = " ".join(fault.split())[:MAX_REASON]
             raise InvalidRequest(f"{structure.param} cannot be used: {reason}", structure.param)
         return Grammar(matcher, self._tokenizer, self._pool, structure.param)
 

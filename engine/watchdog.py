@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
-LEAST_PLANNED_SECONDS = 4.0  # of a step: far above any on the machines seen, so that a short stall is no alarm
+MIN_PLANNED_SECONDS = 4.0  # of a step: far above any on the machines seen, so that a short stall is no alarm
 STUCK = 3  # times the longest planned step
 LOST_SECONDS = 600.0  # from which on nobody should hope any more
 LOOK_SECONDS = 1.0
@@ -23,7 +23,7 @@ class Watchdog:
     """Steps are begun and ended on one thread; any may ask. How long a step may take is planned by those before it."""
 
     def __init__(self) -> None:
-        self._planned = LEAST_PLANNED_SECONDS
+        self._planned = MIN_PLANNED_SECONDS
         self._step: tuple[float, str] | None = None  # when it began, and what it does
         self._thread_id = 0
         self._closed = threading.Event()

@@ -95,7 +95,7 @@ class Description:
 def embedded_tag() -> str:
     """The tag of the checkpoint that comes with the project. Raises IncompleteCheckpointError."""
     if not (EMBEDDED / WEIGHTS).is_file():
-        raise IncompleteCheckpointError(f"{EMBEDDED} lacks {WEIGHTS}; scripts/train_tiny.py makes it")
+        raise IncompleteCheckpointError(f"{EMBEDDED} lacks {WEIGHTS}; training/train_tiny.py makes it")
     return f"{EMBEDDED_NAME}:{_sha256(EMBEDDED / WEIGHTS)[:8]}"
 
 

@@ -1,6 +1,6 @@
 """What a conversation asks of the model: its words -> a mode, and the prompts that the model was trained on.
 
-PaddleOCR-VL reads; it does not converse. So whatever the words around a picture say, the model gets the picture and
+PaddleOCR-VL reads; it does not converse. So whatever the words around an image say, the model gets the image and
 one of its own task prompts. Knows text and PIL, neither HTTP nor tensors.
 """
 
@@ -18,7 +18,7 @@ Detail = Literal["low", "high", "auto"]
 
 @dataclass(frozen=True)
 class Mode:
-    """How one kind of picture is read."""
+    """How one kind of image is read."""
 
     words: tuple[str, ...]  # of a request that choose it; in English whole words, in Chinese anywhere
     prompt: str  # the official one
@@ -54,15 +54,15 @@ WHOLE_TEXT = ("text", "texts", "everything", "transcribe", "transcription", "文
 """Words that ask for all there is: beside them a plural, as in `text and tables`, names a part of it."""
 
 A_PART = re.compile(r"(?!bounding).*s|latex")
-MOST_WORDS = 4000  # characters of a request that its mode is looked for in
+MAX_WORDS = 4000  # characters of a request that its mode is looked for in
 
 NO_FORM = re.compile(r"\bforms?\s+of\b|\b(?:in|as|table|json|list|markdown|text)\s+form\b")
 """`in the form of Markdown` and `in table form` mean no form."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of a message, or a page of a document in it."""
+class ImageSource:
+    """An image of a message, or a page of a document in it."""
 
     open: Callable[[], Image.Image]  # upright RGB; of a page, the work of drawing it
     detail: Detail = "auto"
@@ -76,7 +76,7 @@ class Turn:
 
     role: str  # system | user | assistant
     text: str
-    pictures: Sequence[Picture] = field(default_factory=list)
+    images: Sequence[ImageSource] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Prompt:
     """One question to the model."""
 
     messages: list[dict[str, Any]]
-    pictures: list[Picture]
+    images: list[ImageSource]
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class Task:
 
     @property
     def reads_text(self) -> bool:
-        """Whether the model's answer is the text of pictures."""
-        return self.prompts[0].pictures != [] and (self.mode not in MODES or MODES[self.mode].prompt == prompts.OCR)
+        """Whether the model's answer is the text of images."""
+        return self.prompts[0].images != [] and (self.mode not in MODES or MODES[self.mode].prompt == prompts.OCR)
 
     @property
     def extracts(self) -> bool:
@@ -109,25 +109,25 @@ class Task:
 def choose(conversation: Sequence[Turn], asked_mode: str | None = None) -> Task:
     """The task of a conversation; `asked_mode`, of MODES or RAW, decides outright.
 
-    With a picture: the pictures of the last turn that has some, under an official prompt: the one that the last user
+    With an image: the images of the last turn that has some, under an official prompt: the one that the last user
     text is, whose answer stays raw, else that of the mode which its words choose; where there are none, the words of
     the system messages. All in one prompt; but where there is a page of a document, each in a prompt of its own. In
-    raw mode or without a picture: the conversation as it is. Raises ValueError for a mode that needs a picture.
+    raw mode or without an image: the conversation as it is. Raises ValueError for a mode that needs an image.
     """
-    with_pictures = [turn for turn in conversation if turn.pictures]
-    if asked_mode not in (None, RAW) and not with_pictures:
-        raise ValueError(f"mode {asked_mode!r} reads a picture, and the messages hold none")
+    with_images = [turn for turn in conversation if turn.images]
+    if asked_mode not in (None, RAW) and not with_images:
+        raise ValueError(f"mode {asked_mode!r} reads an image, and the messages hold none")
     asked = next((turn.text for turn in reversed(conversation) if turn.role == "user"), "")
-    pages = with_pictures and any(picture.page for picture in with_pictures[-1].pictures)
-    if not with_pictures or (asked_mode == RAW and not pages):
-        messages = [_message(turn.role, turn.text, len(turn.pictures)) for turn in conversation]
-        return Task(RAW, [Prompt(messages, [picture for turn in conversation for picture in turn.pictures])])
+    pages = with_images and any(image.page for image in with_images[-1].images)
+    if not with_images or (asked_mode == RAW and not pages):
+        messages = [_message(turn.role, turn.text, len(turn.images)) for turn in conversation]
+        return Task(RAW, [Prompt(messages, [image for turn in conversation for image in turn.images])])
     system = "\n".join(turn.text for turn in conversation if turn.role == "system")
     mode, words, finished = _reading(asked, system, asked_mode)
-    pictures = list(with_pictures[-1].pictures)
+    images = list(with_images[-1].images)
     if finished and mode == "spotting":  # PaddleOCR gives it more pixels than other tasks
-        pictures = [replace(picture, detail="high") if picture.detail == "auto" else picture for picture in pictures]
-    groups = [[picture] for picture in pictures] if pages else [pictures]
+        images = [replace(image, detail="high") if image.detail == "auto" else image for image in images]
+    groups = [[image] for image in images] if pages else [images]
     own = [Prompt([_message("user", words, len(group))], group) for group in groups]
     return Task(mode, own, finished, system)
 
@@ -144,7 +144,7 @@ def _reading(asked: str, system: str, asked_mode: str | None) -> tuple[str, str,
 
 def mode_of(words: str) -> str:
     """The first mode of MODES that words name."""
-    words = NO_FORM.sub(" ", words[:MOST_WORDS].lower())
+    words = NO_FORM.sub(" ", words[:MAX_WORDS].lower())
     whole_text = any(_stands_in(word, words) for word in WHOLE_TEXT)
     for name, mode in MODES.items():
         named = [word for word in mode.words if _stands_in(word, words)]
@@ -157,5 +157,5 @@ def _stands_in(word: str, words: str) -> bool:
     return bool(re.search(rf"\b{word}\b", words)) if word.isascii() else word in words
 
 
-def _message(role: str, text: str, pictures: int) -> dict[str, Any]:
-    return {"role": role, "content": [{"type": "image"}] * pictures + [{"type": "text", "text": text}]}
+def _message(role: str, text: str, images: int) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "image"}] * images + [{"type": "text", "text": text}]}

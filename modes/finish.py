@@ -7,7 +7,7 @@ from modes.tables import ChartFinisher, TableFinisher, TableFormat
 
 
 def finisher_of(task: Task, table_format: TableFormat, size: tuple[int, int], *, streaming: bool) -> Finisher:
-    """For one page of a task; `size`: its picture's width and height in pixels."""
+    """For one page of a task; `size`: its image's width and height in pixels."""
     if not task.finished:
         return Raw()
     if task.mode == "table":

@@ -49,11 +49,11 @@ ANNOTATIONS = {
 }  # fmt: skip
 """Keywords that leave the values alone: every property is answered, no others are."""
 
-MOST_NODES = 1000  # of a caller's schema, references followed
+MAX_NODES = 1000  # of a caller's schema, references followed
 DEEPEST = 16  # levels of a caller's schema
 
 
-MOST_STARTS = 20  # braces of a text that may begin a shape
+MAX_STARTS = 20  # braces of a text that may begin a shape
 
 
 class SchemaError(ValueError):
@@ -86,8 +86,8 @@ def parse(schema: Schema) -> Node:
 
 
 def _parse(schema: Any, root: Schema, where: str, depth: int, nodes: Iterator[int]) -> Node:
-    if next(nodes) > MOST_NODES:
-        raise SchemaError(f"the schema has more than {MOST_NODES} parts")
+    if next(nodes) > MAX_NODES:
+        raise SchemaError(f"the schema has more than {MAX_NODES} parts")
     if not isinstance(schema, dict):
         raise SchemaError(f"{where} is not an object")
     if depth > DEEPEST:
@@ -170,7 +170,7 @@ def _is_plain(value: Any) -> bool:
 def shape_in(text: str) -> Schema | None:
     """The JSON schema, or the schema of the JSON example, that a text holds; None where it holds neither."""
     decoder = json.JSONDecoder()
-    for match in itertools.islice(re.finditer(r"\{", text), MOST_STARTS):
+    for match in itertools.islice(re.finditer(r"\{", text), MAX_STARTS):
         try:
             found, _ = decoder.raw_decode(text, match.start())
             if found:

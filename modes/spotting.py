@@ -1,6 +1,6 @@
 """What the model spots: lines of text with the corners of each -> JSON, line by line.
 
-Raw: `text<|LOC_x|>` x 8, the x and y of four corners in thousandths of the picture, lines parted by newlines; or with
+Raw: `text<|LOC_x|>` x 8, the x and y of four corners in thousandths of the image, lines parted by newlines; or with
 a frame, `<|TEXT_START|>text<|TEXT_END|><|LOC_BEGIN|>...<|LOC_END|>`. Source: PaddleX, `post_process_for_spotting`,
 which reads both.
 """
@@ -14,7 +14,7 @@ _HALF_TOKEN = re.compile(r"<(?:\|[A-Z_0-9]*\|?)?\Z")
 
 
 class SpottingFinisher:
-    """-> `[{"text": "...", "points": [[x, y], [x, y], [x, y], [x, y]]}, ...]` in pixels of a picture of that size.
+    """-> `[{"text": "...", "points": [[x, y], [x, y], [x, y], [x, y]]}, ...]` in pixels of an image of that size.
 
     Text that the model gave no four corners has `null` for points.
     """

@@ -13,7 +13,7 @@ CURRENCIES = (
 )
 SYMBOLS = "$€£¥￥₹₩฿元"
 CURRENCY = rf"(?:[A-Z]{{0,2}}\$|[{SYMBOLS}]|\b(?:{'|'.join(CURRENCIES)})\b)"
-MOST_DIGITS = 18  # and marks; more are no amount or count, and no double
+MAX_DIGITS = 18  # and marks; more are no amount or count, and no double
 DIGITS = r"\d+(?:[.,'’\u00a0\u202f]\d+)*"
 NUMBER = re.compile(
     rf"(?P<minus>(?<!\w)[-−]\s?(?={CURRENCY}))?(?P<before>{CURRENCY})?\s?(?P<sign>(?<!\w)[-−])?(?P<digits>{DIGITS})(?:\s?(?P<after>{CURRENCY}(?!\s?\d)|%))?"
@@ -75,7 +75,7 @@ def numbers(text: str, mark: str) -> list[Number]:
 
 def _value(digits: str, mark: str) -> Decimal | None:
     """`1.234,50`, `1,234.50` and `1200` as decimals; None where the marks make no number, or it has no end."""
-    if len(digits) > MOST_DIGITS:
+    if len(digits) > MAX_DIGITS:
         return None
     parts = re.split(r"[.,'’\u00a0\u202f]", digits)
     marks = [c for c in digits if not c.isdigit()]

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Draws the sample pictures that the examples and the tests read: scripts/create_test_image.py [OUT] [--sample NAME]
+"""Draws the sample images that the examples and the tests read: scripts/create_test_image.py [OUT] [--sample NAME]
 
 In the font that Pillow carries and at the size of print that the embedded checkpoint was trained on, so that the
 samples look the same on every machine and can be read without downloading a model.
@@ -119,7 +119,7 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Draw a sample picture.")
+    parser = argparse.ArgumentParser(description="Draw a sample image.")
     parser.add_argument("out", nargs="?", type=Path, default=Path("test_document.png"), help="default: %(default)s")
     parser.add_argument("--sample", choices=SAMPLES, default="document", help="default: %(default)s")
     asked = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Reads local pictures with a running server: scripts/ocr.py FILE...
+"""Reads local images with a running server: scripts/ocr.py FILE...
 
-The text streams to the terminal, or with `-o DIR` goes to one NAME.md for each picture. From the environment:
+The text streams to the terminal, or with `-o DIR` goes to one NAME.md for each image. From the environment:
   OCR_ENGINE    vllm, the only one there is (the server speaks vLLM's API)
   VLLM_URL      where the server is (default http://127.0.0.1:8001)
   MODEL_NAME    default PaddlePaddle/PaddleOCR-VL
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Read local pictures with a running server.")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a picture: PNG, JPEG, WebP, TIFF, ...")
+    parser = argparse.ArgumentParser(description="Read local images with a running server.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="an image: PNG, JPEG, WebP, TIFF, ...")
     parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="write NAME.md files there, not to the terminal")
     parser.add_argument("--prompt", default=PROMPT, help='default: "%(default)s"')
     return parser.parse_args(arguments)
@@ -119,7 +119,7 @@ def deliver(pieces: Iterator[str], output: Path | None) -> None:
 
 
 def read(client: OpenAI, file: Path, prompt: str) -> Iterator[str]:
-    """The text of one picture, piece by piece. Raises what `ask` does, and CutShortError."""
+    """The text of one image, piece by piece. Raises what `ask` does, and CutShortError."""
     for chunk in ask(client, file, prompt):
         for choice in chunk.choices:
             if choice.delta.content:
@@ -129,8 +129,8 @@ def read(client: OpenAI, file: Path, prompt: str) -> Iterator[str]:
 
 
 def ask(client: OpenAI, file: Path, prompt: str) -> Stream[ChatCompletionChunk]:
-    """The answer about one picture, as it begins. Raises NoServerError, InputError, OSError, OpenAIError."""
-    picture = data_uri(file)
+    """The answer about one image, as it begins. Raises NoServerError, InputError, OSError, OpenAIError."""
+    image = data_uri(file)
     try:
         return client.chat.completions.create(
             model=os.environ.get("MODEL_NAME") or "PaddlePaddle/PaddleOCR-VL",
@@ -139,7 +139,7 @@ def ask(client: OpenAI, file: Path, prompt: str) -> Stream[ChatCompletionChunk]:
                     "role": "user",
                     "content": [
                         {"type": "text", "text": prompt},
-                        {"type": "image_url", "image_url": {"url": picture}},
+                        {"type": "image_url", "image_url": {"url": image}},
                     ],
                 }
             ],
@@ -154,12 +154,12 @@ def ask(client: OpenAI, file: Path, prompt: str) -> Stream[ChatCompletionChunk]:
 
 
 def data_uri(file: Path) -> str:
-    """The picture with its type, told by its content. Raises InputError, OSError."""
+    """The image with its type, told by its content. Raises InputError, OSError."""
     try:
         with Image.open(file) as image:
             mime = image.get_format_mimetype()
     except UnidentifiedImageError:
-        raise InputError("this is not a picture. A PDF must be turned into pictures first.") from None
+        raise InputError("this is not an image. A PDF must be turned into images first.") from None
     return f"data:{mime or 'application/octet-stream'};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 

@@ -1,7 +1,7 @@
 """Checkpoint folders for tests: the real file formats and token ids, with random weights and made-up vocabulary.
 
 Real weights are not at hand where the tests run. What is true to them: config layouts, tensor names, tokenizer class,
-token ids, chat template, picture settings. What is not: dimensions, weights, the ordinary vocabulary.
+token ids, chat template, image settings. What is not: dimensions, weights, the ordinary vocabulary.
 """
 
 import json
@@ -42,7 +42,7 @@ TABLE_TOKENS = dict(
 )
 
 ENGLISH = """the and of to in for that with this from Table Figure Total Invoice Number Date Amount Page Recognition
-    document text reading picture quick brown fox jumps over lazy dog table recognition formula chart spotting seal
+    document text reading image quick brown fox jumps over lazy dog table recognition formula chart spotting seal
     Assistant User Formula Chart Spotting Seal OCR"""
 CHINESE = "文字 识别 表格 图像 中文 公式 印章 北京 中国 人民 共和国 发票 号码 日期 金额 合计 你好 世界 模型"
 ALPHABET = "▁\n\t" + "".join(
@@ -84,7 +84,7 @@ def write_settings(
     min_pixels: int = 112_896,
     max_pixels: int = 1_003_520,
 ) -> Path:
-    """Everything but the weights: config, tokenizer, chat template, picture settings."""
+    """Everything but the weights: config, tokenizer, chat template, image settings."""
     folder.mkdir(parents=True, exist_ok=True)
     config = small_config(real_tokenizer)
     if layout == "hub":

@@ -46,8 +46,8 @@ def tensors(values: Any) -> list[Tensor]:
 class Recordings(Graphs):
     """Graphs of a made-up device, which count what they do."""
 
-    def __init__(self, graph_bytes: int = 0, most_bytes: int = 0) -> None:
-        super().__init__(self._record, torch.device("cpu"), most_bytes)
+    def __init__(self, graph_bytes: int = 0, max_bytes: int = 0) -> None:
+        super().__init__(self._record, torch.device("cpu"), max_bytes)
         self.graph_bytes = graph_bytes
         self.captured = self.replayed = 0
 

@@ -23,7 +23,7 @@ FullAttention = Callable[[Tensor, Tensor, Tensor, int | None], Sliced[Tensor]]
 def packed_attention(
     q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], full: FullAttention, queries: int | None = None
 ) -> Sliced[Tensor]:
-    """Full attention inside each picture of a packed batch, in slices of at most so many queries.
+    """Full attention inside each image of a packed batch, in slices of at most so many queries.
 
     q, k, v: (sum of lengths, heads, D). Neighbours of equal length run in one call, without padding.
     """

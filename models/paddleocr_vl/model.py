@@ -31,7 +31,7 @@ class PaddleOCRVL(nn.Module):
         return torch.float32 if dtype == torch.float16 else dtype
 
     def encode(self, pixels: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
-        """Features of each picture, (cells, hidden), from `pixels` (N, channels, patch, patch)."""
+        """Features of each image, (cells, hidden), from `pixels` (N, channels, patch, patch)."""
         return run(self.encode_sliced(pixels, grids))
 
     def encode_sliced(self, pixels: Tensor, grids: Sequence[Grid], rows: int | None = None) -> Sliced[list[Tensor]]:
@@ -41,7 +41,7 @@ class PaddleOCRVL(nn.Module):
         return list(merged.split([rows * columns // self.projector.merge**2 for rows, columns in grids]))
 
     def embed(self, input_ids: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        """Decoder inputs (N, hidden) of `input_ids` (N,), the pictures' features in the places of picture tokens."""
+        """Decoder inputs (N, hidden) of `input_ids` (N,), the images' features in the places of image tokens."""
         x = self.text.embed_tokens(input_ids)
         if features:
             x = x.masked_scatter((input_ids == self.image_token_id)[:, None], torch.cat(list(features)).to(x.dtype))

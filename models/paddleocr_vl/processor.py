@@ -1,4 +1,4 @@
-"""From messages and PIL pictures to model input, by the checkpoint's own tokenizer, template and image settings."""
+"""From messages and PIL images to model input, by the checkpoint's own tokenizer, template and image settings."""
 
 import hashlib
 import itertools
@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, PaddleOCRVLConfig
 
-from models.paddleocr_vl.pictures import PictureSettings
-from models.paddleocr_vl.prompts import PixelBounds, PromptError
+from models.paddleocr_vl.images import ImageSettings
+from models.paddleocr_vl.prompts import InputError, PixelBounds
 from models.paddleocr_vl.rope import Grid, prompt_positions
 
 # It warns at every load of `mrope_section`, which its own PaddleOCR-VL reads from just there.
@@ -28,19 +28,19 @@ Message = dict[str, Any]
 class ModelInput:
     """One prompt of L tokens, ready for the model."""
 
-    input_ids: list[int]  # picture tokens expanded
+    input_ids: list[int]  # image tokens expanded
     positions: Tensor  # (3, L) int64
     next_position: int  # of the first answer token
-    pixels: np.ndarray | None  # (patches, channels, patch, patch) fp32, all pictures one after another
-    grids: list[Grid]  # patches (rows, columns) of each picture
-    cells: list[int]  # tokens of each picture
-    picture_keys: list[bytes]  # of each picture's content: the same pixels have the same key
+    pixels: np.ndarray | None  # (patches, channels, patch, patch) fp32, all images one after another
+    grids: list[Grid]  # patches (rows, columns) of each image
+    cells: list[int]  # tokens of each image
+    image_keys: list[bytes]  # of each image's content: the same pixels have the same key
     content_ids: np.ndarray  # (L,) int64; where two prompts begin with the same ones, the model is given the same
 
-    def pixels_of(self, picture: int) -> np.ndarray:
-        """A view of one picture's patches, (patches, channels, patch, patch)."""
+    def pixels_of(self, image: int) -> np.ndarray:
+        """A view of one image's patches, (patches, channels, patch, patch)."""
         assert self.pixels is not None
-        return split_pixels(self.pixels, self.grids)[picture]
+        return split_pixels(self.pixels, self.grids)[image]
 
     def without_pixels(self) -> "ModelInput":
         """The same, for when they have been read: they take far more memory than all the rest."""
@@ -51,9 +51,9 @@ class Processor:
     def __init__(self, folder: Path) -> None:
         self.config: Any = PaddleOCRVLConfig.from_pretrained(folder)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        self.images = PictureSettings.read(folder)
-        self.bounds = self.images.bounds
-        self.merge = self.images.merge
+        self.image_settings = ImageSettings.read(folder)
+        self.bounds = self.image_settings.bounds
+        self.merge = self.image_settings.merge
         self.image_token_id: int = self.config.image_token_id
         self.eos_token_id: int = self.tokenizer.eos_token_id
         self.generation = self._generation_config(folder)
@@ -63,29 +63,29 @@ class Processor:
         self.longest_token = max(map(len, self.tokenizer.get_vocab()))  # characters
 
     def prepare(
-        self, messages: Sequence[Message], pictures: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
+        self, messages: Sequence[Message], images: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
     ) -> ModelInput:
-        """The model input of `messages`, whose image parts stand for `pictures` in order. Raises PromptError.
+        """The model input of `messages`, whose image parts stand for `images` in order. Raises InputError.
 
-        `bounds`: of each picture, where they are not the checkpoint's own.
+        `bounds`: of each image, where they are not the checkpoint's own.
         """
-        pixels, grids = self.pixels(pictures, bounds) if pictures else (None, [])
+        pixels, grids = self.pixels(images, bounds) if images else (None, [])
         input_ids = self.prompt_ids(messages, grids)
         positions, next_position = prompt_positions(input_ids, grids, self.image_token_id, self.merge)
         cells = self._cells(grids)
-        keys = [] if pixels is None else list(map(picture_key, split_pixels(pixels, grids), grids))
+        keys = [] if pixels is None else list(map(image_key, split_pixels(pixels, grids), grids))
         content = content_ids(input_ids, self.image_token_id, keys, cells)
         return ModelInput(input_ids, positions, next_position, pixels, grids, cells, keys, content)
 
     def prompt_ids(self, messages: Sequence[Message], grids: Sequence[Grid]) -> list[int]:
-        """Token ids of the whole prompt, each picture's placeholder repeated once per cell of its grid."""
+        """Token ids of the whole prompt, each image's placeholder repeated once per cell of its grid."""
         for message in messages:  # the template joins the parts of a message: a token split over two is one again
             self._refuse_control_tokens("".join(part.get("text", "") for part in message["content"]))
         text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         tokens = self.tokenizer.encode(text, add_special_tokens=False)
         places = tokens.count(self.image_token_id)
         if places != len(grids):
-            raise PromptError(f"the messages hold {places} picture places, but {len(grids)} pictures came with them")
+            raise InputError(f"the messages hold {places} image places, but {len(grids)} images came with them")
         cells = iter(self._cells(grids))
         ids: list[int] = []
         for token in tokens:
@@ -93,28 +93,28 @@ class Processor:
         return ids
 
     def pixels(
-        self, pictures: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
+        self, images: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
     ) -> tuple[np.ndarray, list[Grid]]:
-        """Normalised patches (N, channels, patch, patch) fp32 and the grid of each picture. Raises PromptError."""
-        grids = self._grids(pictures, bounds)
-        patches = [self.images.patches(picture, grid) for picture, grid in zip(pictures, grids, strict=True)]
+        """Normalised patches (N, channels, patch, patch) fp32 and the grid of each image. Raises InputError."""
+        grids = self._grids(images, bounds)
+        patches = [self.image_settings.patches(image, grid) for image, grid in zip(images, grids, strict=True)]
         return patches[0] if len(patches) == 1 else np.concatenate(patches), grids
 
-    def pixel_bytes(self, pictures: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None) -> int:
-        """The memory that `pixels` will take for them. Raises PromptError."""
-        patches = sum(rows * columns for rows, columns in self._grids(pictures, bounds))
-        return patches * len(self.images.mean) * self.images.patch**2 * np.dtype(np.float32).itemsize
+    def pixel_bytes(self, images: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None) -> int:
+        """The memory that `pixels` will take for them. Raises InputError."""
+        patches = sum(rows * columns for rows, columns in self._grids(images, bounds))
+        return patches * len(self.image_settings.mean) * self.image_settings.patch**2 * np.dtype(np.float32).itemsize
 
-    def _grids(self, pictures: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None) -> list[Grid]:
-        bounds = bounds or [self.bounds] * len(pictures)
-        return [self.grid(*picture.size, own) for picture, own in zip(pictures, bounds, strict=True)]
+    def _grids(self, images: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None) -> list[Grid]:
+        bounds = bounds or [self.bounds] * len(images)
+        return [self.grid(*image.size, own) for image, own in zip(images, bounds, strict=True)]
 
     def _cells(self, grids: Sequence[Grid]) -> list[int]:
         return [rows * columns // self.merge**2 for rows, columns in grids]
 
     def grid(self, width: int, height: int, bounds: PixelBounds | None = None) -> Grid:
-        """Patches (rows, columns) that a picture of `width` x `height` pixels becomes. Raises PromptError."""
-        return self.images.grid(width, height, bounds or self.bounds)
+        """Patches (rows, columns) that an image of `width` x `height` pixels becomes. Raises InputError."""
+        return self.image_settings.grid(width, height, bounds or self.bounds)
 
     def _generation_config(self, folder: Path) -> Any:
         """How the checkpoint is meant to be sampled; transformers' defaults where it does not say."""
@@ -128,19 +128,19 @@ class Processor:
         return frozenset(itertools.chain.from_iterable(lists))
 
     def _refuse_control_tokens(self, text: str) -> None:
-        """A control token in a text would be read as one: a forged picture place or an early end."""
+        """A control token in a text would be read as one: a forged image place or an early end."""
         for token in self._control_tokens:
             if token in text:
-                raise PromptError(f"the text holds {token!r}, a control token of the model; leave it out")
+                raise InputError(f"the text holds {token!r}, a control token of the model; leave it out")
 
 
 def split_pixels(pixels: np.ndarray, grids: Sequence[Grid]) -> list[np.ndarray]:
-    """Views of each picture's patches in those of all."""
+    """Views of each image's patches in those of all."""
     return np.split(pixels, list(itertools.accumulate(rows * columns for rows, columns in grids))[:-1])
 
 
-def picture_key(pixels: np.ndarray, grid: Grid) -> bytes:
-    """SHA-256 of all that the model sees of a picture: its patches, (patches, channels, patch, patch), and grid."""
+def image_key(pixels: np.ndarray, grid: Grid) -> bytes:
+    """SHA-256 of all that the model sees of an image: its patches, (patches, channels, patch, patch), and grid."""
     digest = hashlib.sha256(repr(grid).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()
@@ -149,9 +149,9 @@ def picture_key(pixels: np.ndarray, grid: Grid) -> bytes:
 def content_ids(
     input_ids: Sequence[int], image_token_id: int, keys: Sequence[bytes], cells: Sequence[int]
 ) -> np.ndarray:
-    """What stands at each place of a prompt, (L,) int64: a text token's id, or a negative number for a picture's cell.
+    """What stands at each place of a prompt, (L,) int64: a text token's id, or a negative number for an image's cell.
 
-    The same numbers stand for the same pictures.
+    The same numbers stand for the same images.
     """
     ids = np.array(input_ids, dtype=np.int64)
     if keys:
@@ -160,6 +160,6 @@ def content_ids(
 
 
 def _cell_ids(key: bytes, count: int) -> np.ndarray:
-    """Numbers of a picture's cells, (count,) int64: the four words of its key in turn, so that all of it counts."""
+    """Numbers of an image's cells, (count,) int64: the four words of its key in turn, so that all of it counts."""
     words = np.resize(np.frombuffer(key, dtype=np.int64), count)
     return (words + np.arange(count)) | np.iinfo(np.int64).min

@@ -1,4 +1,4 @@
-"""What a request can ask of the model, without torch: the official task prompts, the bounds on a picture's size.
+"""What a request can ask of the model, without torch: the official task prompts, the bounds on an image's size.
 
 PaddleOCR-VL was trained on exactly these six prompts (model card of PaddlePaddle/PaddleOCR-VL-1.5); any other text is
 out of its training.
@@ -15,11 +15,11 @@ SEAL = "Seal Recognition:"
 
 
 class PixelBounds(NamedTuple):
-    """A picture is scaled to between these numbers of pixels before it is cut into patches."""
+    """An image is scaled to between these numbers of pixels before it is cut into patches."""
 
     min_pixels: int
     max_pixels: int
 
 
-class PromptError(ValueError):
+class InputError(ValueError):
     """Messages that cannot become a prompt; the message says why."""

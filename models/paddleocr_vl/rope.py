@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Grid = tuple[int, int]  # patches (rows, columns) of one picture
+Grid = tuple[int, int]  # patches (rows, columns) of one image
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
@@ -40,7 +40,7 @@ def prompt_positions(
 ) -> tuple[Tensor, int]:
     """M-RoPE positions of a prompt: (3, L) int64 (time, row, column), and the position of the first answer token.
 
-    Text counts on all three axes; a picture stands still in time, spreads over rows and columns of its merged
+    Text counts on all three axes; an image stands still in time, spreads over rows and columns of its merged
     grid, and the text after it goes on behind its longer side.
     """
     remaining = list(grids)
@@ -52,7 +52,7 @@ def prompt_positions(
             index, position = index + 1, position + 1
             continue
         if not remaining:
-            raise ValueError("the prompt has more picture tokens than its pictures fill")
+            raise ValueError("the prompt has more image tokens than its images fill")
         rows, columns = (side // merge for side in remaining.pop(0))
         cells = rows * columns
         positions[0, index : index + cells] = position
@@ -60,7 +60,7 @@ def prompt_positions(
         positions[2, index : index + cells] = position + torch.arange(columns).repeat(rows)
         index, position = index + cells, position + max(rows, columns)
     if remaining:
-        raise ValueError("the prompt has fewer picture tokens than its pictures need")
+        raise ValueError("the prompt has fewer image tokens than its images need")
     return positions, position
 
 

@@ -1,6 +1,6 @@
 """The vision tower (SigLIP, native resolution) and the projector: pixels -> one feature per 28x28 pixels.
 
-Tokens of all pictures of a batch are packed one after another; only attention and positions know where one picture
+Tokens of all images of a batch are packed one after another; only attention and positions know where one image
 ends. The residual stream keeps the dtype it is given (fp32 for fp16 weights); the layers work in their weights' dtype.
 """
 
@@ -83,7 +83,7 @@ class VisionTower(nn.Module):
         return _norm(self.post_layernorm, x).to(weight.dtype)
 
     def _positions(self, grids: Sequence[Grid]) -> Tensor:
-        """The learned square grid of positions, resampled to each picture's grid: (N, hidden)."""
+        """The learned square grid of positions, resampled to each image's grid: (N, hidden)."""
         table = self.position_embedding.weight.float().T.view(1, -1, self.side, self.side)
         resampled = {grid: F.interpolate(table, grid, mode="bilinear").flatten(2)[0].T for grid in set(grids)}
         return torch.cat([resampled[grid] for grid in grids]).to(self.position_embedding.weight.dtype)
@@ -104,9 +104,9 @@ class Projector(nn.Module):
         """x: (N, vision hidden) -> (N / merge^2, text hidden)."""
         x = self.pre_norm(x)
         blocks = []
-        for (rows, columns), picture in zip(grids, x.split([r * c for r, c in grids]), strict=True):
-            picture = picture.view(rows // self.merge, self.merge, columns // self.merge, self.merge, -1)
-            blocks.append(picture.transpose(1, 2).flatten(2).flatten(0, 1))
+        for (rows, columns), image in zip(grids, x.split([r * c for r, c in grids]), strict=True):
+            image = image.view(rows // self.merge, self.merge, columns // self.merge, self.merge, -1)
+            blocks.append(image.transpose(1, 2).flatten(2).flatten(0, 1))
         return self.linear_2(linear_gelu(self.linear_1, torch.cat(blocks), "none"))
 
 

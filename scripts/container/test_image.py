@@ -39,7 +39,7 @@ OWNER = "2000"  # of the host's store, which BentoML lets nobody else read: so t
 SECONDS_TO_START = 180
 DRAIN_SECONDS = 8  # in which no machine writes 8000 tokens
 SECONDS_TO_STOP = DRAIN_SECONDS + 10  # as the README tells to give
-MOST_BYTES = 1_500_000_000  # beside the base image; PyTorch for CUDA alone has more
+MAX_BYTES = 1_500_000_000  # beside the base image; PyTorch for CUDA alone has more
 
 
 def run(*command: str, **environment: str) -> str:
@@ -274,7 +274,7 @@ def test_nothing_needless_is_in_the_image(image: str, capsys: pytest.CaptureFixt
         capsys,
         f"the image has {whole / 1e6:.0f} MB, {base / 1e6:.0f} of them its base; its largest parts in MiB:\n{largest}",
     )
-    assert whole - base < MOST_BYTES
+    assert whole - base < MAX_BYTES
 
 
 def report(capsys: pytest.CaptureFixture[str], line: str) -> None:

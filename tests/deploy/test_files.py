@@ -16,7 +16,7 @@ from tests.e2e.conftest import ROOT
 UNIT = "paddleocr-server.service"
 CONTAINER = "paddleocr-vl.container"
 VOLUMES = {("volume", "/home/bentoml/models"), ("volume", "/home/bentoml/.cache/huggingface")}  # as the image has them
-MOST_EXPOSED = 3.0  # of the 10 that systemd-analyze gives a service without any bounds
+MAX_EXPOSED = 3.0  # of the 10 that systemd-analyze gives a service without any bounds
 SECONDS_TO_STOP = Settings().drain_seconds + 5  # service.SECONDS_TO_END
 
 
@@ -112,7 +112,7 @@ def test_the_systemd_unit_is_taken_and_hardened(unit: Path) -> None:
     told = tool("systemd-analyze", "security", "--offline=true", "--no-pager", unit).stdout
     exposed = re.search(r"Overall exposure level for .*: ([\d.]+)", told)
     assert exposed, told
-    assert float(exposed[1]) <= MOST_EXPOSED
+    assert float(exposed[1]) <= MAX_EXPOSED
 
 
 def test_nobody_is_stopped_before_it_has_drained(tmp_path: Path, compose: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a stranger can do to a real server over a bare socket, and to the processes that decode its pictures."""
+"""What a stranger can do to a real server over a bare socket, and to the processes that decode its images."""
 
 import json
 import socket
@@ -232,7 +232,7 @@ def worker_of(server: Server) -> psutil.Process:
 
 def decoders_of(server: Server) -> list[psutil.Process]:
     alive = [child for child in worker_of(server).children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in alive if "api.decoders" in child.cmdline()]
+    return [child for child in alive if "images.processes" in child.cmdline()]
 
 
 def read_one(server: Server) -> int:
@@ -240,7 +240,7 @@ def read_one(server: Server) -> int:
     return len(answer.choices)
 
 
-def test_pictures_are_decoded_apart_by_processes_that_outlive_requests(server: Server) -> None:
+def test_images_are_decoded_apart_by_processes_that_outlive_requests(server: Server) -> None:
     before = decoders_of(server)
     assert before
     read_one(server)
@@ -254,7 +254,7 @@ def test_decoders_that_are_killed_are_replaced(server: Server) -> None:
     assert decoders_of(server)
 
 
-def test_a_picture_whose_decoder_hangs_is_refused_in_time_and_nothing_else_waits_for_it(server: Server) -> None:
+def test_an_image_whose_decoder_hangs_is_refused_in_time_and_nothing_else_waits_for_it(server: Server) -> None:
     for decoder in decoders_of(server):
         decoder.suspend()
     refused = httpx.post(

@@ -1,4 +1,4 @@
-"""The main job: real clients, a real server, a real picture, the embedded checkpoint."""
+"""The main job: real clients, a real server, a real image, the embedded checkpoint."""
 
 import asyncio
 import base64
@@ -24,11 +24,11 @@ from rapidfuzz.distance import Levenshtein
 
 from tests.e2e.conftest import ROOT, Server
 
-PICTURE = ROOT / "tests" / "data" / "test_document.png"
-TEXT = PICTURE.with_suffix(".txt").read_text()
-URI = f"data:image/png;base64,{base64.b64encode(PICTURE.read_bytes()).decode()}"
+IMAGE = ROOT / "tests" / "data" / "test_document.png"
+TEXT = IMAGE.with_suffix(".txt").read_text()
+URI = f"data:image/png;base64,{base64.b64encode(IMAGE.read_bytes()).decode()}"
 MODEL = "PaddlePaddle/PaddleOCR-VL"
-MOST_ERRORS = 0.05  # of the characters, at other sizes than the picture's own: the embedded checkpoint is small
+MAX_ERRORS = 0.05  # of the characters, at other sizes than the image's own: the embedded checkpoint is small
 IMAGE_PART: Any = {"type": "image_url", "image_url": {"url": URI}}
 
 
@@ -38,15 +38,15 @@ def messages(prompt: str = "OCR:") -> list[Any]:
 
 def assert_nearly_read(text: str | None) -> None:
     assert text is not None
-    assert Levenshtein.distance(text, TEXT) <= MOST_ERRORS * len(TEXT), text
+    assert Levenshtein.distance(text, TEXT) <= MAX_ERRORS * len(TEXT), text
 
 
 def stream(server: Server, **options: Any) -> list[ChatCompletionChunk]:
     return list(server.client().chat.completions.create(model=MODEL, messages=messages(), stream=True, **options))
 
 
-def test_the_setup_guides_client_prints_the_words_in_the_picture(server: Server) -> None:
-    image_b64 = base64.b64encode(PICTURE.read_bytes()).decode()
+def test_the_setup_guides_client_prints_the_words_in_the_image(server: Server) -> None:
+    image_b64 = base64.b64encode(IMAGE.read_bytes()).decode()
     response = requests.post(
         f"{server.url}/v1/chat/completions",
         json={
@@ -67,7 +67,7 @@ def test_the_setup_guides_client_prints_the_words_in_the_picture(server: Server)
     assert response.json()["choices"][0]["message"]["content"] == TEXT
 
 
-def test_openais_client_reads_the_picture(server: Server) -> None:
+def test_openais_client_reads_the_image(server: Server) -> None:
     completion = server.client().chat.completions.create(model=MODEL, messages=messages())
     text = completion.choices[0].message.content
     assert text == TEXT
@@ -152,8 +152,8 @@ def test_a_doubtful_line_can_be_told_from_a_sure_one(server: Server) -> None:
 def test_openais_client_reads_a_pdf_page_by_page(server: Server) -> None:
     """Pages are drawn large; the embedded checkpoint reads small ones."""
     buffer = io.BytesIO()
-    with Image.open(PICTURE) as picture:
-        page = picture.convert("RGB")
+    with Image.open(IMAGE) as image:
+        page = image.convert("RGB")
     page.save(buffer, "PDF", save_all=True, append_images=[page.copy()])
     data = f"data:application/pdf;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     part: Any = {"type": "file", "file": {"filename": "scan.pdf", "file_data": data}}
@@ -169,12 +169,12 @@ def test_openais_client_reads_a_pdf_page_by_page(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def file_server() -> Iterator[int]:
-    """The port of an ordinary web server that has the picture."""
-    handler = partial(QuietHandler, directory=str(PICTURE.parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as pictures:
-        threading.Thread(target=pictures.serve_forever).start()
-        yield pictures.server_port
-        pictures.shutdown()
+    """The port of an ordinary web server that has the image."""
+    handler = partial(QuietHandler, directory=str(IMAGE.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as images:
+        threading.Thread(target=images.serve_forever).start()
+        yield images.server_port
+        images.shutdown()
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -188,13 +188,13 @@ def read_address(server: Server, url: str) -> str | None:
     return completion.choices[0].message.content
 
 
-def test_a_picture_on_a_host_that_the_operator_allows_is_fetched(server: Server, file_server: int) -> None:
-    assert read_address(server, f"http://localhost:{file_server}/{PICTURE.name}") == TEXT
+def test_an_image_on_a_host_that_the_operator_allows_is_fetched(server: Server, file_server: int) -> None:
+    assert read_address(server, f"http://localhost:{file_server}/{IMAGE.name}") == TEXT
 
 
-def test_a_picture_on_a_private_address_is_not(server: Server, file_server: int) -> None:
+def test_an_image_on_a_private_address_is_not(server: Server, file_server: int) -> None:
     with pytest.raises(openai.BadRequestError, match="not a public address"):
-        read_address(server, f"http://127.0.0.1:{file_server}/{PICTURE.name}")
+        read_address(server, f"http://127.0.0.1:{file_server}/{IMAGE.name}")
 
 
 def test_every_answer_has_a_request_id(server: Server) -> None:
@@ -244,7 +244,7 @@ def test_health_tells_of_the_embedded_checkpoint(server: Server) -> None:
 
 
 def test_the_local_file_client_prints_and_writes_the_text(server: Server, tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/ocr.py", str(PICTURE)]
+    command = [sys.executable, "scripts/ocr.py", str(IMAGE)]
     environment = os.environ | {"VLLM_URL": server.url}
     printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == TEXT

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import ROOT, Server
-from tests.e2e.test_clients import PICTURE, TEXT, assert_nearly_read
+from tests.e2e.test_clients import IMAGE, TEXT, assert_nearly_read
 
 COMMANDS = ROOT / ".venv-clients" / "bin"
 PROGRAMS = ROOT / "tests" / "e2e" / "clients"
@@ -35,7 +35,7 @@ def run(folder: Path, command: str, *arguments: str | Path) -> str:
 
 
 def run_program(name: str, server: Server, folder: Path) -> dict[str, Any]:
-    answers: dict[str, Any] = json.loads(run(folder, "python", PROGRAMS / name, PICTURE, f"{server.url}/v1"))
+    answers: dict[str, Any] = json.loads(run(folder, "python", PROGRAMS / name, IMAGE, f"{server.url}/v1"))
     return answers
 
 
@@ -51,7 +51,7 @@ def programs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def by_label(programs: dict[str, Future[dict[str, Any]]]) -> dict[str, Any]:
-    """What PaddleOCR's own client makes of the picture, by prompt label."""
+    """What PaddleOCR's own client makes of the image, by prompt label."""
     return programs["paddleocr"].result()
 
 
@@ -66,17 +66,17 @@ def by_litellm(programs: dict[str, Future[dict[str, Any]]]) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("programs")  # which run meanwhile
-def test_paddleocrs_command_reads_the_picture_and_writes_its_files(server: Server, tmp_path: Path) -> None:
+def test_paddleocrs_command_reads_the_image_and_writes_its_files(server: Server, tmp_path: Path) -> None:
     options = ["--use_layout_detection", "False", "--vl_rec_backend", "vllm-server"]
     where = ["--vl_rec_server_url", f"{server.url}/v1", "--save_path", "out"]
-    run(tmp_path, "paddleocr", "doc_parser", "-i", PICTURE, *options, *where)
+    run(tmp_path, "paddleocr", "doc_parser", "-i", IMAGE, *options, *where)
     (block,) = json.loads((tmp_path / "out" / "test_document_res.json").read_text())["parsing_res_list"]
     assert_nearly_read(block["block_content"])
     assert_nearly_read((tmp_path / "out" / "test_document.md").read_text().replace("\n\n", "\n"))
     assert (tmp_path / "out" / "test_document.docx").exists()
 
 
-def test_paddleocrs_client_reads_the_picture(by_label: dict[str, Any]) -> None:
+def test_paddleocrs_client_reads_the_image(by_label: dict[str, Any]) -> None:
     assert_nearly_read(by_label["ocr"]["text"])
 
 
@@ -89,7 +89,7 @@ def test_paddleocrs_client_is_answered_and_finishes_with_prompt_label(label: str
     assert request.endswith('/v1/chat/completions "HTTP/1.1 200 OK"')
 
 
-def test_langchain_reads_the_picture(by_langchain: dict[str, Any]) -> None:
+def test_langchain_reads_the_image(by_langchain: dict[str, Any]) -> None:
     assert by_langchain["text"] == TEXT
     assert by_langchain["reason"] == "stop"
 
@@ -107,7 +107,7 @@ def test_langchain_knows_the_usage(by_langchain: dict[str, Any]) -> None:
     assert {name: by_langchain["streamed_usage"][name] for name in counts} == {name: usage[name] for name in counts}
 
 
-def test_litellm_reads_the_picture(by_litellm: dict[str, Any]) -> None:
+def test_litellm_reads_the_image(by_litellm: dict[str, Any]) -> None:
     assert by_litellm["text"] == TEXT
     assert by_litellm["reason"] == "stop"
 

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from tests.e2e.conftest import Server, running
-from tests.e2e.test_clients import PICTURE
-from tests.http.conftest import picture_part
+from tests.e2e.test_clients import IMAGE
+from tests.http.conftest import image_part
 from tests.http.test_metrics import CHAT, Scrape, scrape
 
 TEXT_ONLY = {"mode": "raw", "messages": [{"role": "user", "content": "on and on"}], "max_tokens": 8000}
 SECONDS = 20  # for what takes one
-MOST_TRIES = 100  # to meet a worker that is free
+MAX_TRIES = 100  # to meet a worker that is free
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def wait_for(condition: Any) -> None:
 
 
 def about_a_line() -> dict[str, Any]:
-    with Image.open(PICTURE) as page:
-        part = picture_part(page.crop((0, 0, page.width, 80)))
+    with Image.open(IMAGE) as page:
+        part = image_part(page.crop((0, 0, page.width, 80)))
     return {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "OCR:"}]}]}
 
 
@@ -70,7 +70,7 @@ def test_the_launcher_takes_the_settings_as_options(two_workers: Server) -> None
     assert "[INFO]" not in log
 
 
-def test_a_whole_and_a_streamed_answer_about_one_picture(client: httpx.Client) -> None:
+def test_a_whole_and_a_streamed_answer_about_one_image(client: httpx.Client) -> None:
     before = scrape(client)
     whole = client.post(CHAT, json=about_a_line()).json()
     between = scrape(client)
@@ -129,7 +129,7 @@ def test_busy_workers_are_summed_a_full_one_turns_away_and_a_killed_one_is_forgo
         refused = 0
         running: list[Iterator[str]] = []
         before = scrape_anew(two_workers)
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             client = stack.enter_context(httpx.Client(base_url=two_workers.url, timeout=60))
             answer = stack.enter_context(client.stream("POST", CHAT, json=endless))
             if answer.status_code == 200:

@@ -1,4 +1,4 @@
-"""Each mode through a real server, whole and streamed, on the sample pictures that the embedded checkpoint reads."""
+"""Each mode through a real server, whole and streamed, on the sample images that the embedded checkpoint reads."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from modes.tables import ChartFinisher
 from tests.e2e.conftest import ROOT, Server
 
 DATA = ROOT / "tests" / "data"
-MOST_TOKENS = 300
+MAX_TOKENS = 300
 
 RECEIPT = {
     "merchant": "Corner Bakery",
@@ -49,12 +49,12 @@ TABLE = "| Tree | Height | Count |\n| --- | --- | --- |\n| Oak | 21.5 | 14 |\n| 
 
 
 def body(sample: str, words: str, **fields: Any) -> dict[str, Any]:
-    picture = base64.b64encode((DATA / f"test_{sample}.png").read_bytes()).decode()
+    image = base64.b64encode((DATA / f"test_{sample}.png").read_bytes()).decode()
     content = [
         {"type": "text", "text": words},
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
     ]
-    return {"messages": [{"role": "user", "content": content}], "max_tokens": MOST_TOKENS} | fields
+    return {"messages": [{"role": "user", "content": content}], "max_tokens": MAX_TOKENS} | fields
 
 
 def choice(server: Server, sample: str, words: str, **fields: Any) -> dict[str, Any]:

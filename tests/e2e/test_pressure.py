@@ -73,9 +73,9 @@ def test_openais_client_gets_504_at_its_deadline_and_does_not_ask_again(keyed: S
     wait_until(lambda: nothing_is_left(keyed))
 
 
-def test_who_gives_up_while_a_picture_is_fetched_ends_the_fetch(keyed: Server) -> None:
+def test_who_gives_up_while_an_image_is_fetched_ends_the_fetch(keyed: Server) -> None:
     with SilentHost() as host:
-        client = send(keyed.url, host.picture(), bearer(ALICE))
+        client = send(keyed.url, host.image(), bearer(ALICE))
         with host.asked() as fetching:
             fetching.settimeout(SECONDS)
             assert fetching.recv(1000)
@@ -102,7 +102,7 @@ def half_a_request(server: Server) -> socket.socket:
     return client
 
 
-def test_sigterm_ends_who_runs_who_waits_and_whose_picture_is_still_to_come_each_with_an_error(tmp_path: Path) -> None:
+def test_sigterm_ends_who_runs_who_waits_and_whose_image_is_still_to_come_each_with_an_error(tmp_path: Path) -> None:
     """BentoML waited for running requests as long as they took. Workers get the signal twice where systemd sends it."""
     drain = 1
     with (
@@ -115,7 +115,7 @@ def test_sigterm_ends_who_runs_who_waits_and_whose_picture_is_still_to_come_each
         streamed = threads.submit(Received, send(server.url, long | {"stream": True}))
         wait_until(lambda: metrics(server)("vllm:num_requests_running") == 1)
         waiting = threads.submit(Received, send(server.url, long))
-        fetching = threads.submit(Received, send(server.url, host.picture()))
+        fetching = threads.submit(Received, send(server.url, host.image()))
         with host.asked():
             wait_until(lambda: metrics(server)("vllm:num_requests_waiting") == 2)
             workers = psutil.Process(server.process.pid).children()

@@ -15,7 +15,7 @@ from openai import OpenAI
 from models.store import EMBEDDED_NAME
 from tests.e2e.collector import Collector
 from tests.e2e.conftest import Server, bearer, running
-from tests.e2e.test_clients import MODEL, PICTURE, messages
+from tests.e2e.test_clients import IMAGE, MODEL, messages
 from tests.unit.test_auth import ALICE, BOB
 
 CHAT = "/v1/chat/completions"
@@ -40,7 +40,7 @@ def test_openais_client_is_let_in_with_either_key_and_else_told_so(keyed: Server
     assert refusal.value.request_id
 
 
-def test_a_picture_without_a_key_is_refused_before_it_is_sent_and_the_client_hears_why(keyed: Server) -> None:
+def test_an_image_without_a_key_is_refused_before_it_is_sent_and_the_client_hears_why(keyed: Server) -> None:
     large = json.dumps({"messages": [{"role": "user", "content": "x" * 30_000_000}]})
     answer = httpx.post(keyed.url + CHAT, content=large, headers={"content-type": "application/json"}, timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
@@ -135,13 +135,13 @@ def test_the_last_traces_are_sent_before_the_server_ends(collector: Collector) -
     assert request.name == "GET /v1/models"
 
 
-def test_the_whole_log_is_json_and_holds_neither_keys_nor_pictures_nor_texts(ended: Ended) -> None:
+def test_the_whole_log_is_json_and_holds_neither_keys_nor_images_nor_texts(ended: Ended) -> None:
     lines = [json.loads(line) for line in ended.log.splitlines()]
     assert all(line.keys() >= {"time", "level", "logger", "message"} for line in lines)
     assert [line["status"] for line in lines if line["message"] == f"POST {CHAT}"] == [200, 200, 400, 400, 401]
     assert all(line["request_id"] for line in lines if line["logger"].startswith("api"))
-    picture = base64.b64encode(PICTURE.read_bytes()).decode()
+    image = base64.b64encode(IMAGE.read_bytes()).decode()
     read = ended.answer["choices"][0]["message"]["content"]
     assert len(read) > 20
-    for secret in (ALICE, ASKED, picture[:60], picture[-60:], *filter(lambda line: len(line) > 5, read.splitlines())):
+    for secret in (ALICE, ASKED, image[:60], image[-60:], *filter(lambda line: len(line) > 5, read.splitlines())):
         assert secret not in ended.log

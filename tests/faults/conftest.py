@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from tests.e2e.conftest import SECONDS_TO_START, Server, running
-from tests.e2e.test_clients import PICTURE
-from tests.http.conftest import picture_part
+from tests.e2e.test_clients import IMAGE
+from tests.http.conftest import image_part
 
 CHAT = "/v1/chat/completions"
 INJECT = Path(__file__).parent / "inject"
@@ -85,11 +85,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def line(number: int = 0, **fields: Any) -> dict[str, Any]:
-    """A question about a line of the sample page; of another `number` about another picture."""
-    with Image.open(PICTURE) as page:
-        picture = page.convert("RGB").crop((0, 0, page.width, 80))
-    picture.putpixel((0, 0), (255, 255, 255 - number))
-    part = picture_part(picture)
+    """A question about a line of the sample page; of another `number` about another image."""
+    with Image.open(IMAGE) as page:
+        image = page.convert("RGB").crop((0, 0, page.width, 80))
+    image.putpixel((0, 0), (255, 255, 255 - number))
+    part = image_part(image)
     return {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "OCR:"}]}]} | fields
 
 

@@ -11,7 +11,7 @@ from tests.e2e.conftest import ROOT, running
 from tests.faults.conftest import Faulty, ask_all, line
 
 FULL = 'exec "$@" >/dev/full 2>&1'  # each write fails with ENOSPC
-MOST_BYTES = 2**20  # of a file: less than the weights have
+MAX_BYTES = 2**20  # of a file: less than the weights have
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
@@ -42,7 +42,7 @@ def test_an_import_that_finds_the_disk_full_leaves_nothing_half_done(tmp_path: P
         environment = os.environ | {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
-    full = import_embedded("sh", "-c", f'ulimit -f {MOST_BYTES // 512}; exec "$@"', "sh")
+    full = import_embedded("sh", "-c", f'ulimit -f {MAX_BYTES // 512}; exec "$@"', "sh")
     assert full.returncode == 1
     assert "File too large" in full.stderr
     assert not list(tmp_path.rglob("model.safetensors"))

@@ -8,7 +8,7 @@ import pytest
 from tests.faults.conftest import CULPRIT, Faulty, ask_all, line, wait_for
 
 BIG = {"mm_processor_kwargs": {"min_pixels": 1003520}}
-MOST_PATCHES = 2000  # fewer than that makes, more than any other picture here
+MAX_PATCHES = 2000  # fewer than that makes, more than any other image here
 SMALL = {"mm_processor_kwargs": {"min_pixels": 784}}
 ALONE = 150  # more than a line has at its own size, fewer than two have
 
@@ -33,15 +33,15 @@ def _same_worker(faulty: Faulty, expected: list[str]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", ["gpu", "cpu", "host"])
-def test_a_picture_that_memory_is_too_small_for_fails_alone(faulty: Faulty, expected: list[str], kind: str) -> None:
-    with faulty.fault("vision-memory", f"{kind} {MOST_PATCHES}"):
+def test_an_image_that_memory_is_too_small_for_fails_alone(faulty: Faulty, expected: list[str], kind: str) -> None:
+    with faulty.fault("vision-memory", f"{kind} {MAX_PATCHES}"):
         big, *others = ask_all(faulty, line(20, **BIG), *(line(number) for number in range(4)))
     assert (big.status, big.complete) == (500, False)
-    assert big.error == "the device ran out of memory while reading the prompt; send a smaller picture"
+    assert big.error == "the device ran out of memory while reading the prompt; send a smaller image"
     assert [outcome.text for outcome in others] == expected
 
 
-def test_pictures_that_do_not_fit_together_are_read_one_by_one(faulty: Faulty) -> None:
+def test_images_that_do_not_fit_together_are_read_one_by_one(faulty: Faulty) -> None:
     with ThreadPoolExecutor() as clients, faulty.fault("vision-memory", f"cpu {ALONE}"):
         with faulty.fault("stuck-step"):  # until all wait
             first = clients.submit(ask_all, faulty, line(seed=CULPRIT))
@@ -73,14 +73,14 @@ def test_a_step_that_breaks_on_one_answer_fails_that_one(
     assert all(outcome.complete for outcome in others)
 
 
-def test_a_kept_picture_that_is_damaged_is_read_again(faulty: Faulty) -> None:
+def test_a_kept_image_that_is_damaged_is_read_again(faulty: Faulty) -> None:
     """Its features would have made every further question about it fail."""
     first, second = line(40, max_tokens=9), line(40, max_tokens=9)
     second["messages"][0]["content"].insert(0, line(41)["messages"][0]["content"][0])  # no slot holds what begins so
     ask_all(faulty, first)
-    with faulty.fault("spoilt-pictures"):
+    with faulty.fault("spoilt-images"):
         (outcome,) = ask_all(faulty, second)
-        faulty.wait_until_struck("spoilt-pictures")
+        faulty.wait_until_struck("spoilt-images")
     assert outcome.complete
     assert outcome.text == ask_all(faulty, second)[0].text
 

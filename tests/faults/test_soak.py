@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from scripts.soak import growth
+from benchmarks.soak import growth
 from tests.e2e.conftest import ROOT
 from tests.faults.conftest import Faulty
 
@@ -12,7 +12,7 @@ KEYS = ["requests", "status_5xx", "unanswered", "slots_leaked", "rss_mb_per_1000
 
 
 def test_mixed_traffic_is_answered_and_leaves_nothing_behind(faulty: Faulty) -> None:
-    command = [sys.executable, "scripts/soak.py", "--minutes", "0.1", "--url", faulty.server.url]
+    command = [sys.executable, "benchmarks/soak.py", "--minutes", "0.1", "--url", faulty.server.url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])

@@ -10,9 +10,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.image_loading import Limits
 from api.serving import Serving
 from engine.engine import Engine
+from images.loading import Limits
 
 MODEL = "tests/random"
 MAX_REQUEST_BYTES = 2**22
@@ -37,7 +37,7 @@ def data_uri(image: Image.Image, format_: str = "PNG") -> str:
     return f"data:image/{format_.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def picture_part(image: Image.Image) -> dict[str, Any]:
+def image_part(image: Image.Image) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": data_uri(image)}}
 
 

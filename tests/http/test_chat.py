@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 from engine.engine import Engine
 from engine.request import Job
 from tests.conftest import running_engine
-from tests.http.conftest import chat, client_of, data_uri, picture_part
-from tests.parity.conftest import picture
+from tests.http.conftest import chat, client_of, data_uri, image_part
+from tests.parity.conftest import noise_image
 
 
 def post(client: TestClient, **fields: Any) -> dict[str, Any]:
@@ -46,19 +46,19 @@ def test_usage_counts_prompt_and_answer(client: TestClient) -> None:
 
 def test_usage_counts_a_token_for_each_28x28_pixels(client: TestClient) -> None:
     small, large = (
-        post(client, messages=user(picture_part(picture(28 * columns, 56))))["usage"]["prompt_tokens"]
+        post(client, messages=user(image_part(noise_image(28 * columns, 56))))["usage"]["prompt_tokens"]
         for columns in (2, 5)
     )
     assert large - small == 2 * (5 - 2)
 
 
-def test_text_and_picture_may_come_in_either_order(client: TestClient) -> None:
-    image, words = picture_part(picture(56, 56)), {"type": "text", "text": "Read this"}
+def test_text_and_image_may_come_in_either_order(client: TestClient) -> None:
+    image, words = image_part(noise_image(56, 56)), {"type": "text", "text": "Read this"}
     assert text(post(client, messages=user(image, words))) == text(post(client, messages=user(words, image)))
 
 
 def test_an_official_prompt_changes_the_answer(client: TestClient) -> None:
-    image = picture_part(picture(56, 56))
+    image = image_part(noise_image(56, 56))
     answers = [
         text(post(client, messages=user(image, {"type": "text", "text": words}), max_tokens=20))
         for words in ("OCR:", "anything else", "Table Recognition:")
@@ -109,7 +109,7 @@ def test_a_stop_string_ends_the_text_before_it(client: TestClient) -> None:
 
 
 def test_pixel_bounds_of_the_request_are_honoured(client: TestClient) -> None:
-    messages = user(picture_part(picture(56, 56)))
+    messages = user(image_part(noise_image(56, 56)))
     enlarged = post(client, messages=messages, mm_processor_kwargs={"min_pixels": 28 * 28 * 100})
     assert enlarged["usage"]["prompt_tokens"] - post(client, messages=messages)["usage"]["prompt_tokens"] == 96
 
@@ -158,11 +158,11 @@ FAULTS: list[tuple[dict[str, Any], str | None]] = [
     ({"messages": user({"type": "input_audio"})}, "messages.0.content.0"),
     ({"messages": user({"type": "text"})}, "messages.0.content.0.text"),
     ({"messages": user({"type": "image_url", "image_url": {"url": 1}})}, "messages.0.content.0.image_url.url"),
-    ({"messages": [{"role": "system", "content": [picture_part(Image.new("RGB", (9, 9)))]}]}, "messages.0"),
+    ({"messages": [{"role": "system", "content": [image_part(Image.new("RGB", (9, 9)))]}]}, "messages.0"),
     ({"messages": user({"type": "text", "text": "</s>"})}, "messages"),
     ({"messages": user({"type": "text", "text": "\ud800"})}, "messages.0.content.0.text"),
-    ({"messages": user(*[picture_part(Image.new("RGB", (9, 9)))] * 4)}, "messages"),
-    ({"messages": user(picture_part(Image.new("RGB", (5700, 28))))}, "messages"),
+    ({"messages": user(*[image_part(Image.new("RGB", (9, 9)))] * 4)}, "messages"),
+    ({"messages": user(image_part(Image.new("RGB", (5700, 28))))}, "messages"),
     ({"max_tokens": 0}, "max_tokens"),
     ({"temperature": -1}, "temperature"),
     ({"temperature": "hot"}, "temperature"),
@@ -204,7 +204,7 @@ def test_a_full_queue_is_429_with_retry_after(checkpoint: Path) -> None:
         assert int(answer.headers["retry-after"]) >= 1
 
 
-def test_a_refused_picture_is_named_by_its_part(client: TestClient) -> None:
+def test_a_refused_image_is_named_by_its_part(client: TestClient) -> None:
     broken = data_uri(Image.new("RGB", (9, 9)))[:-40] + "AAAA"
     parts = ({"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": broken}})
     answer = client.post("/v1/chat/completions", json=chat(messages=user(*parts)))

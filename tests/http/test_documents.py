@@ -13,19 +13,19 @@ from starlette.testclient import TestClient
 
 from engine.engine import Engine
 from tests.conftest import running_engine
-from tests.http.conftest import LIMITS, chat, client_of, picture_part
+from tests.http.conftest import LIMITS, chat, client_of, image_part
 from tests.http.test_chat import chunks, post, text, user
 from tests.http.test_fields import refused
-from tests.parity.conftest import picture
+from tests.parity.conftest import noise_image
 
 SEPARATOR = "\n\n---\n\n"
-PAGES = [picture(56, 56), picture(84, 56), picture(112, 56), picture(56, 84)]
+PAGES = [noise_image(56, 56), noise_image(84, 56), noise_image(112, 56), noise_image(56, 84)]
 SMALL = {"max_pixels": 28 * 28 * 16}
 
 
 def document(format_: str, pages: list[Image.Image] = PAGES) -> str:
     buffer = io.BytesIO()
-    first, *rest = [page.copy() for page in pages]  # saving leaves its marks on a picture
+    first, *rest = [page.copy() for page in pages]  # saving leaves its marks on an image
     first.save(buffer, format_, save_all=True, append_images=rest)
     return f"data:application/{format_.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
@@ -36,7 +36,7 @@ def file_part(data: str) -> dict[str, Any]:
 
 def test_every_page_is_read_and_the_answer_joins_them(client: TestClient) -> None:
     body = post(client, messages=user(file_part(document("TIFF"))), max_tokens=8)
-    alone = [post(client, messages=user(picture_part(page)), max_tokens=8) for page in PAGES]
+    alone = [post(client, messages=user(image_part(page)), max_tokens=8) for page in PAGES]
     assert text(body) == SEPARATOR.join(map(text, alone))
     for count in ("prompt_tokens", "completion_tokens"):
         assert body["usage"][count] == sum(one["usage"][count] for one in alone)
@@ -49,7 +49,7 @@ def test_a_pdf_is_streamed_page_by_page(client: TestClient) -> None:
     assert "".join(pieces) == text(post(client, **asked))
 
 
-def test_a_document_in_the_place_of_a_picture_is_read_as_well(client: TestClient) -> None:
+def test_a_document_in_the_place_of_an_image_is_read_as_well(client: TestClient) -> None:
     part = {"type": "image_url", "image_url": {"url": document("TIFF", PAGES[:2])}}
     assert text(post(client, messages=user(part), max_tokens=8)).count(SEPARATOR) == 1
 
@@ -95,7 +95,7 @@ def test_a_page_that_turns_out_damaged_is_named(client: TestClient, stream: bool
     broken = data[:place] + data[place + 5000 :]
     part = file_part(f"data:image/tiff;base64,{base64.b64encode(broken).decode()}")
     answer = client.post("/v1/chat/completions", json={"messages": user(part), "max_tokens": 3, "stream": stream})
-    assert "damaged" in answer.text or "no picture" in answer.text
+    assert "damaged" in answer.text or "no image" in answer.text
     assert answer.status_code == 400 or stream
 
 

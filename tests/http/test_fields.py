@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 
 from api.schema import ChatRequest
 from engine.engine import Engine
-from tests.http.conftest import chat, client_of, data_uri, picture_part
+from tests.http.conftest import chat, client_of, data_uri, image_part
 from tests.http.test_chat import chunks, post, text, user
-from tests.parity.conftest import picture
+from tests.parity.conftest import noise_image
 
 LONG = {"max_tokens": 40}
 
@@ -188,14 +188,14 @@ def test_the_last_chunk_has_the_ocr_report(client: TestClient) -> None:
 
 @pytest.mark.parametrize(("words", "mode"), [("OCR:", "ocr"), ("Table Recognition:", "table"), ("read", "markdown")])
 def test_the_report_names_the_mode(client: TestClient, words: str, mode: str) -> None:
-    messages = user(picture_part(picture(56, 56)), {"type": "text", "text": words})
+    messages = user(image_part(noise_image(56, 56)), {"type": "text", "text": words})
     assert choice(client, messages=messages)["ocr"]["mode"] == mode
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------------------------
 
 
-def test_detail_bounds_the_size_of_a_picture(client: TestClient) -> None:
+def test_detail_bounds_the_size_of_an_image(client: TestClient) -> None:
     def tokens(detail: str) -> int:
         url = {"url": data_uri(Image.new("RGB", (1100, 300))), "detail": detail}
         messages = user({"type": "image_url", "image_url": url})
@@ -207,11 +207,11 @@ def test_detail_bounds_the_size_of_a_picture(client: TestClient) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 100), (5600, 28)])
 def test_odd_shapes_are_read(client: TestClient, size: tuple[int, int]) -> None:
-    assert post(client, messages=user(picture_part(Image.new("RGB", size))))["usage"]["prompt_tokens"] > 0
+    assert post(client, messages=user(image_part(Image.new("RGB", size))))["usage"]["prompt_tokens"] > 0
 
 
-def test_several_pictures_share_a_prompt(client: TestClient) -> None:
-    one, two = picture_part(picture(56, 56)), picture_part(picture(84, 56))
+def test_several_images_share_a_prompt(client: TestClient) -> None:
+    one, two = image_part(noise_image(56, 56)), image_part(noise_image(84, 56))
 
     def tokens(*parts: dict[str, Any]) -> int:
         count: int = post(client, messages=user(*parts))["usage"]["prompt_tokens"]
@@ -222,8 +222,8 @@ def test_several_pictures_share_a_prompt(client: TestClient) -> None:
 
 
 def test_an_address_may_stand_without_an_object_around_it(client: TestClient) -> None:
-    bare = {"type": "image_url", "image_url": data_uri(picture(56, 56))}
-    assert text(post(client, messages=user(bare))) == text(post(client, messages=user(picture_part(picture(56, 56)))))
+    bare = {"type": "image_url", "image_url": data_uri(noise_image(56, 56))}
+    assert text(post(client, messages=user(bare))) == text(post(client, messages=user(image_part(noise_image(56, 56)))))
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from api.auth import Keys
 from api.logs import LogFormat, formatter
 from api.serving import Serving
 from engine.engine import Engine
-from tests.http.conftest import chat, picture_part
+from tests.http.conftest import chat, image_part
 from tests.http.test_auth import bearer, guarded
 from tests.http.test_chat import user
 from tests.http.test_disconnect import endless_engine, served, wait_for
 from tests.http.test_metrics import CHAT
-from tests.parity.conftest import picture
+from tests.parity.conftest import noise_image
 from tests.unit.test_auth import ALICE
 
 ASKED = "what nobody else should read"
@@ -71,7 +71,7 @@ def only(log: Lines) -> dict[str, Any]:
 
 
 def test_a_chat_is_one_line_with_all_that_it_cost(client: TestClient, log: Lines) -> None:
-    asked = chat(messages=user(picture_part(picture(56, 84)), text(ASKED)), user="u-1", metadata={"job": "7"})
+    asked = chat(messages=user(image_part(noise_image(56, 84)), text(ASKED)), user="u-1", metadata={"job": "7"})
     answer = client.post(CHAT, json=asked, headers=bearer(ALICE) | {"x-request-id": "mine"})
     usage, choice = answer.json()["usage"], answer.json()["choices"][0]
     line = only(log)
@@ -109,8 +109,8 @@ def test_a_streams_line_comes_at_its_end(client: TestClient, log: Lines) -> None
 
 @pytest.mark.parametrize("log", ["json", "text"], indirect=True)
 @pytest.mark.parametrize("stream", [False, True])
-def test_neither_texts_nor_pictures_nor_keys_are_in_it(client: TestClient, log: Lines, stream: bool) -> None:
-    part = picture_part(picture(56, 84))
+def test_neither_texts_nor_images_nor_keys_are_in_it(client: TestClient, log: Lines, stream: bool) -> None:
+    part = image_part(noise_image(56, 84))
     answer = client.post(CHAT, json=chat(messages=user(part, text(ASKED)), stream=stream), headers=bearer(ALICE))
     assert answer.status_code == 200
     client.post(CHAT, json=chat(messages=user(part, text(ASKED))), headers=bearer(ALICE + "0"))
@@ -127,7 +127,7 @@ def test_texts_are_in_it_where_that_is_chosen_and_are_cut(engine: Engine, log: L
     client = guarded(engine, keys=None)
     serving: Serving = client.app.state.serving  # type: ignore[attr-defined]
     client.app.state.serving = Serving(engine, serving.model, serving.limits, log_texts=True)  # type: ignore[attr-defined]
-    part = picture_part(picture(56, 84))
+    part = image_part(noise_image(56, 84))
     answer = client.post(CHAT, json=chat(messages=user(part, text(ASKED + "!" * 3000)))).json()
     line = only(log)
     assert line["prompt"] == ASKED + "!" * (2000 - len(ASKED)) + f"... ({len(ASKED) + 3000} characters)"

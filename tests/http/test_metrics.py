@@ -10,16 +10,16 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from api.decoders import EndedDecoderError
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import GenerationFailed
 from engine.request import Sequence as EngineSequence
 from engine.scheduler import Step
+from images.processes import EndedDecoderError
 from tests.conftest import running_engine
-from tests.http.conftest import MAX_REQUEST_BYTES, MODEL, chat, client_of, picture_part
+from tests.http.conftest import MAX_REQUEST_BYTES, MODEL, chat, client_of, image_part
 from tests.http.test_disconnect import served, wait_for
-from tests.parity.conftest import picture
+from tests.parity.conftest import noise_image
 
 CHAT = "/v1/chat/completions"
 NAMES = {
@@ -117,16 +117,16 @@ def test_every_choice_is_an_answer(client: TestClient) -> None:
 
 
 def test_requests_are_told_apart_by_mode(client: TestClient) -> None:
-    content = [picture_part(picture(56, 28)), {"type": "text", "text": "the table"}]
+    content = [image_part(noise_image(56, 28)), {"type": "text", "text": "the table"}]
     client.post(CHAT, json=chat(messages=[{"role": "user", "content": content}]))
     after = scrape(client)
     assert after("paddleocr_vl:requests_total") == after("paddleocr_vl:requests_total", mode="table") == 1
 
 
-def test_a_second_question_about_a_picture_is_a_hit_and_costs_no_vision(client: TestClient) -> None:
-    shown = picture(112, 84, seed=11)
+def test_a_second_question_about_an_image_is_a_hit_and_costs_no_vision(client: TestClient) -> None:
+    shown = noise_image(112, 84, seed=11)
     for prompt in ("OCR:", "Table Recognition:"):
-        content = [picture_part(shown), {"type": "text", "text": prompt}]
+        content = [image_part(shown), {"type": "text", "text": prompt}]
         client.post(CHAT, json=chat(messages=[{"role": "user", "content": content}]))
     after = scrape(client)
     assert after("paddleocr_vl:picture_cache_queries_total") == 2
@@ -162,7 +162,7 @@ def test_a_file_that_ended_its_decoder_counts_by_itself(engine: Engine) -> None:
         open_page = open_file
 
     client = client_of(engine, decoder=Crashing())
-    content = [picture_part(picture(56, 56))]
+    content = [image_part(noise_image(56, 56))]
     answer = client.post(CHAT, json=chat(messages=[{"role": "user", "content": content}]))
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "decoder_ended")
     after = scrape(client)

@@ -9,18 +9,18 @@ from typing import Any, Protocol
 import pytest
 from starlette.testclient import TestClient
 
-from modes.extraction import Form
+from modes.form import Form
 from tests.checkpoints import write_script
 from tests.conftest import running_engine
-from tests.http.conftest import client_of, picture_part
+from tests.http.conftest import client_of, image_part
 from tests.http.test_chat import chunks, post, text, user
-from tests.parity.conftest import picture
+from tests.parity.conftest import noise_image
 
-PICTURE = picture_part(picture(200, 100))
+IMAGE = image_part(noise_image(200, 100))
 
 
-def asking(words: str, *pictures: dict[str, Any]) -> list[dict[str, Any]]:
-    return user({"type": "text", "text": words}, *pictures)
+def asking(words: str, *images: dict[str, Any]) -> list[dict[str, Any]]:
+    return user({"type": "text", "text": words}, *images)
 
 
 class Writes(Protocol):
@@ -41,12 +41,12 @@ def writes(tmp_path: Path) -> Iterator[Writes]:
 
 
 def ask(client: TestClient, words: str, **fields: Any) -> dict[str, Any]:
-    return post(client, **({"messages": asking(words, PICTURE), "max_tokens": 200} | fields))
+    return post(client, **({"messages": asking(words, IMAGE), "max_tokens": 200} | fields))
 
 
 def streamed(client: TestClient, words: str, **fields: Any) -> list[str]:
     """The pieces of text of a stream."""
-    found = chunks(client, **({"messages": asking(words, PICTURE), "max_tokens": 200} | fields))
+    found = chunks(client, **({"messages": asking(words, IMAGE), "max_tokens": 200} | fields))
     return [delta for chunk in found if (delta := chunk["choices"][0]["delta"].get("content"))]
 
 
@@ -77,7 +77,7 @@ def test_a_repeated_tail_is_cut_and_a_stream_says_how_much_of_what_it_sent_to_ke
     looped = {"repetition_detection": {"min_count": 3}}
     whole = text(ask(client, "read", **looped))
     assert whole == "Let $x$ be "
-    found = chunks(client, messages=asking("read", PICTURE), max_tokens=200, **looped)
+    found = chunks(client, messages=asking("read", IMAGE), max_tokens=200, **looped)
     sent = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in found)
     assert sent[: found[-1]["choices"][0]["ocr"]["keep_chars"]] == whole != sent
 
@@ -116,7 +116,7 @@ def test_a_chart_becomes_a_table(writes: Writes) -> None:
     assert text(ask(client, "the chart")) == "".join(streamed(client, "the chart")) == expected
 
 
-def test_spotting_gives_lines_with_their_corners_in_pixels_of_the_picture(writes: Writes) -> None:
+def test_spotting_gives_lines_with_their_corners_in_pixels_of_the_image(writes: Writes) -> None:
     client = writes("Total", *(f"<|LOC_{place}|>" for place in (100, 200, 900, 201, 901, 500, 101, 501)), "\n")
     expected = [{"text": "Total", "points": [[20, 20], [180, 20], [180, 50], [20, 50]]}]
     assert json.loads(text(ask(client, "x", mode="spotting"))) == expected
@@ -198,7 +198,7 @@ def test_a_choice_that_was_cut_off_leaves_the_likeliest_as_a_mere_guess(tmp_path
 def test_what_nobody_foresaw_ends_a_stream_with_an_error(writes: Writes, monkeypatch: pytest.MonkeyPatch) -> None:
     client = writes("Shop")
     monkeypatch.setattr(Form, "content", lambda _: 1 / 0)
-    found = chunks(client, messages=asking("receipt", PICTURE), max_tokens=200)
+    found = chunks(client, messages=asking("receipt", IMAGE), max_tokens=200)
     assert found[-1]["error"]["type"] == "server_error"
 
 
@@ -216,7 +216,7 @@ def test_a_schema_of_the_request_goes_before_the_modes_own(writes: Writes) -> No
 
 def test_a_system_message_may_name_its_own_shape(writes: Writes) -> None:
     system = {"role": "system", "content": 'Answer with {"sum_total": 0, "date": "YYYY-MM-DD", "total": 0}.'}
-    messages = [system, *asking("this receipt", PICTURE)]
+    messages = [system, *asking("this receipt", IMAGE)]
     found = json.loads(text(post(writes(*RECEIPT), messages=messages, max_tokens=200)))
     assert list(found) == ["sum_total", "date", "total"]
     assert (found["date"], found["total"]) == ("2026-03-04", 9.35)
@@ -242,7 +242,7 @@ def test_other_structures_answer_for_themselves(writes: Writes) -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"mode": "letter"}, "mode"),
-    ({"mode": "table", "messages": [{"role": "user", "content": "no picture"}]}, "mode"),
+    ({"mode": "table", "messages": [{"role": "user", "content": "no image"}]}, "mode"),
     ({"table_format": "html"}, "table_format"),
     ({"grounded": True}, "grounded"),
     ({"grounded": True, "mode": "table", "response_format": schema(a={"type": "string"})}, "grounded"),
@@ -251,11 +251,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"mode": "receipt", "guided_json": "{"}, "guided_json"),
     ({"mode": "receipt", "guided_json": "[" * 100_000}, "guided_json"),
     ({"table_format": "html", "mode": "table", "guided_regex": "a+"}, "table_format"),
-    ({"mode": "spotting", "messages": asking("x", PICTURE, PICTURE)}, "messages"),
+    ({"mode": "spotting", "messages": asking("x", IMAGE, IMAGE)}, "messages"),
 ]
 
 
 @pytest.mark.parametrize(("fields", "param"), REFUSED)
 def test_what_does_not_go_together_is_refused_by_name(client: TestClient, fields: dict[str, Any], param: str) -> None:
-    answer = client.post("/v1/chat/completions", json={"messages": asking("read", PICTURE)} | fields)
+    answer = client.post("/v1/chat/completions", json={"messages": asking("read", IMAGE)} | fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)

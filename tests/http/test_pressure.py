@@ -20,28 +20,28 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from api import chat as chat_route
-from api import decoding
 from api.app import create_app
 from api.auth import Keys
-from api.fetching import FetchLimits
-from api.image_loading import Limits
 from api.serving import Serving
-from engine.engine import PICTURES_AT_ONCE, Engine
+from engine.engine import IMAGES_AT_ONCE, Engine
 from engine.pace import Pace
 from engine.request import Sequence as EngineSequence
 from engine.scheduler import Step
+from images import decoding
+from images.fetching import FetchLimits
+from images.loading import Limits
 from models.paddleocr_vl.processor import ModelInput
 from tests.checkpoints import write_script
 from tests.conftest import running_engine
-from tests.http.conftest import LIMITS, MAX_REQUEST_BYTES, MODEL, chat, client_of, data_uri, picture_part
+from tests.http.conftest import LIMITS, MAX_REQUEST_BYTES, MODEL, chat, client_of, data_uri, image_part
 from tests.http.test_chat import user
 from tests.http.test_disconnect import SECONDS, endless_engine, served
 from tests.http.test_documents import document, file_part
 from tests.http.test_metrics import CHAT, Scrape
-from tests.parity.conftest import picture
+from tests.parity.conftest import noise_image
 from tests.unit.test_auth import ALICE, BOB
 
-PICTURE = picture(112, 84)
+IMAGE = noise_image(112, 84)
 LATE = {"x-request-timeout": "0.2"}
 
 
@@ -132,33 +132,33 @@ class Received:
         return found
 
 
-def with_picture(image: Image.Image = PICTURE, **fields: Any) -> dict[str, Any]:
-    return chat(messages=user(picture_part(image)), **fields)
+def with_image(image: Image.Image = IMAGE, **fields: Any) -> dict[str, Any]:
+    return chat(messages=user(image_part(image)), **fields)
 
 
 # --- more than fits ---------------------------------------------------------------------------------------------------
 
 
-def test_pictures_beyond_the_bytes_that_may_wait_are_429_at_once_and_texts_are_not(checkpoint: Path) -> None:
+def test_images_beyond_the_bytes_that_may_wait_are_429_at_once_and_texts_are_not(checkpoint: Path) -> None:
     with running_engine(checkpoint, slots=1, max_waiting_bytes=100_000) as engine, served(engine) as url:
         with braked(engine) as brake:
-            first = send(url, with_picture())  # alone it is over the bound, and nothing else waits
+            first = send(url, with_image())  # alone it is over the bound, and nothing else waits
             wait_until(lambda: engine.stats().waiting_bytes > 100_000, engine)
-            refused = Received(send(url, with_picture()))
+            refused = Received(send(url, with_image()))
             assert (refused.status, refused.headers["retry-after"]) == (429, "1")
             assert refused.error["code"] == "queue_full"
             words = send(url, chat())
             wait_until(lambda: engine.stats().waiting == 1, engine)
             brake.released.set()
             assert Received(first).status == Received(words).status == 200
-        assert Received(send(url, with_picture())).status == 200
+        assert Received(send(url, with_image())).status == 200
         wait_until(lambda: nothing_is_left(engine), engine)
 
 
-def test_pictures_count_from_their_encoded_bytes_on_until_they_are_read(engine: Engine) -> None:
-    body = with_picture(max_tokens=300, ignore_eos=True)
+def test_images_count_from_their_encoded_bytes_on_until_they_are_read(engine: Engine) -> None:
+    body = with_image(max_tokens=300, ignore_eos=True)
     encoded = len(body["messages"][0]["content"][0]["image_url"]["url"])
-    decoded = PICTURE.width * PICTURE.height * 3
+    decoded = IMAGE.width * IMAGE.height * 3
     with Decoder() as decoder, serving(engine, decoder=decoder) as url:
         decoder.hold_file.set()
         with braked(engine) as brake:
@@ -174,16 +174,16 @@ def test_pictures_count_from_their_encoded_bytes_on_until_they_are_read(engine: 
         client.close()
 
 
-def test_a_picture_that_has_been_read_is_kept_no_longer(engine: Engine) -> None:
+def test_an_image_that_has_been_read_is_kept_no_longer(engine: Engine) -> None:
     with Decoder() as decoder, serving(engine, decoder=decoder) as url:
         with braked(engine, lambda step: bool(step.decode)) as brake:
-            client = send(url, with_picture(max_tokens=2, ignore_eos=True))
+            client = send(url, with_image(max_tokens=2, ignore_eos=True))
             wait_until(brake.stands.is_set, engine)
             (running,) = brake.begun
             assert isinstance(running.prompt, ModelInput)
             assert running.prompt.pixels is None
             gc.collect()
-            assert [picture() for picture in decoder.pictures] == [None]
+            assert [image() for image in decoder.images] == [None]
         assert Received(client).status == 200
 
 
@@ -226,25 +226,25 @@ def test_one_request_beside_another_clients_two_hundred_is_next(
         assert [brake.begun[0].job.client == sequence.job.client for sequence in brake.begun[:3]] == [True, False, True]
 
 
-def test_one_picture_beside_another_clients_forty_is_decoded_among_the_next(engine: Engine) -> None:
-    own, rush, quiet = picture(28, 56), {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
+def test_one_image_beside_another_clients_forty_is_decoded_among_the_next(engine: Engine) -> None:
+    own, rush, quiet = noise_image(28, 56), {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
     with Decoder() as decoder, serving(engine, decoder=decoder) as url, ExitStack() as sockets:
         decoder.hold_file.set()
-        crowd = [sockets.enter_context(send(url, with_picture(), rush)) for _ in range(40)]
-        wait_until(lambda: engine.stats().waiting == 40 and len(decoder.sizes) == PICTURES_AT_ONCE, engine)
-        one = sockets.enter_context(send(url, with_picture(own), quiet))
-        wait_until(lambda: in_line(engine) == 41 - PICTURES_AT_ONCE, engine)
-        decoder.let_go(PICTURES_AT_ONCE)
-        wait_until(lambda: len(decoder.sizes) == 2 * PICTURES_AT_ONCE, engine)
-        assert own.size in decoder.sizes[PICTURES_AT_ONCE:]
+        crowd = [sockets.enter_context(send(url, with_image(), rush)) for _ in range(40)]
+        wait_until(lambda: engine.stats().waiting == 40 and len(decoder.sizes) == IMAGES_AT_ONCE, engine)
+        one = sockets.enter_context(send(url, with_image(own), quiet))
+        wait_until(lambda: in_line(engine) == 41 - IMAGES_AT_ONCE, engine)
+        decoder.let_go(IMAGES_AT_ONCE)
+        wait_until(lambda: len(decoder.sizes) == 2 * IMAGES_AT_ONCE, engine)
+        assert own.size in decoder.sizes[IMAGES_AT_ONCE:]
         decoder.let_go()
         assert all(Received(client).status == 200 for client in [one, *crowd])
 
 
 def in_line(engine: Engine) -> int:
-    """Requests that wait for their turn to have a picture decoded."""
-    with engine.desk._lock:
-        return len(list(engine.desk._waiting))
+    """Requests that wait for their turn to have an image decoded."""
+    with engine.image_turns._lock:
+        return len(list(engine.image_turns._waiting))
 
 
 # --- later than wanted ------------------------------------------------------------------------------------------------
@@ -283,9 +283,9 @@ def test_a_deadline_ends_a_request_that_waits_for_its_turn(engine: Engine) -> No
         assert Received(running).status == 200
 
 
-def test_a_deadline_ends_the_wait_for_a_picture(engine: Engine) -> None:
+def test_a_deadline_ends_the_wait_for_an_image(engine: Engine) -> None:
     with SilentHost() as host, serving(engine) as url:
-        answer = Received(send(url, host.picture(), LATE))
+        answer = Received(send(url, host.image(), LATE))
         assert (answer.status, answer.error["code"]) == (504, "deadline_exceeded")
 
 
@@ -334,8 +334,8 @@ class SilentHost:
     def __exit__(self, *_: object) -> None:
         self._listening.close()
 
-    def picture(self) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/picture.png"
+    def image(self) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/image.png"
         return chat(messages=user({"type": "image_url", "image_url": {"url": url}}))
 
     def asked(self) -> socket.socket:
@@ -349,8 +349,8 @@ class Decoder:
     def __init__(self) -> None:
         self.hold_file, self.asked = threading.Event(), threading.Event()
         self._passes = threading.Semaphore(0)
-        self.sizes: list[tuple[int, int]] = []  # of the pictures, as they come
-        self.pictures: list[weakref.ref[Image.Image]] = []
+        self.sizes: list[tuple[int, int]] = []  # of the images, as they come
+        self.images: list[weakref.ref[Image.Image]] = []
 
     def __enter__(self) -> "Decoder":
         return self
@@ -366,7 +366,7 @@ class Decoder:
         found = decoding.open_file(data, max_pixels, max_pages)
         if isinstance(found, Image.Image):
             self.sizes.append(found.size)
-            self.pictures.append(weakref.ref(found))
+            self.images.append(weakref.ref(found))
         if self.hold_file.is_set():
             self._wait()
         return found
@@ -392,21 +392,21 @@ def test_who_leaves_in_the_middle_of_the_body_was_never_inside(engine: Engine) -
     assert scrape("paddleocr_vl:rejections_total", reason="invalid") == 0  # there was nothing wrong with it
 
 
-def test_who_leaves_while_a_picture_is_fetched_frees_everything_and_ends_the_fetch(engine: Engine) -> None:
+def test_who_leaves_while_an_image_is_fetched_frees_everything_and_ends_the_fetch(engine: Engine) -> None:
     with SilentHost() as host, serving(engine) as url:
-        with send(url, host.picture()) as client, host.asked() as fetching:
+        with send(url, host.image()) as client, host.asked() as fetching:
             fetching.settimeout(SECONDS)
-            assert fetching.recv(1000).startswith(b"GET /picture.png")
+            assert fetching.recv(1000).startswith(b"GET /image.png")
             assert engine.stats().waiting == 1
             client.close()
             assert fetching.recv(1000) == b""
         wait_until(lambda: nothing_is_left(engine), engine)
 
 
-def test_who_leaves_while_a_picture_is_decoded_frees_everything(engine: Engine) -> None:
+def test_who_leaves_while_an_image_is_decoded_frees_everything(engine: Engine) -> None:
     with Decoder() as decoder, serving(engine, decoder=decoder) as url:
         decoder.hold_file.set()
-        with send(url, with_picture()):
+        with send(url, with_image()):
             wait_until(decoder.asked.is_set, engine)
             assert engine.stats().waiting_bytes > 0
         wait_until(lambda: nothing_is_left(engine), engine)
@@ -426,7 +426,7 @@ def test_who_leaves_while_the_prompt_is_prepared_frees_everything(
 
     monkeypatch.setattr(engine.processor, "prepare", slow)
     with serving(engine) as url:
-        with send(url, with_picture()):
+        with send(url, with_image()):
             wait_until(begun.is_set, engine)
         wait_until(lambda: nothing_is_left(engine), engine)
         let_go.set()
@@ -435,24 +435,24 @@ def test_who_leaves_while_the_prompt_is_prepared_frees_everything(
 @pytest.mark.parametrize("stream", [False, True])
 def test_who_leaves_the_queue_frees_a_place_in_it(engine: Engine, stream: bool) -> None:
     with serving(engine) as url, braked(engine):
-        with send(url, with_picture()):
+        with send(url, with_image()):
             wait_until(lambda: engine.stats().running == 1, engine)
             before = engine.stats().waiting_bytes
-            with send(url, with_picture(stream=stream)):
+            with send(url, with_image(stream=stream)):
                 wait_until(lambda: engine.stats().waiting == 1 and engine.stats().waiting_bytes > before, engine)
             wait_until(lambda: engine.stats().waiting == 0, engine)
             assert (engine.stats().running, engine.stats().waiting_bytes) == (1, before)
         wait_until(lambda: nothing_is_left(engine), engine)
 
 
-def test_who_leaves_while_the_vision_tower_sees_the_picture_frees_the_slot(
+def test_who_leaves_while_the_vision_tower_sees_the_image_frees_the_slot(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pace, "reading_seconds", lambda *_, **__: 0.0)  # a slice a step
     assert engine.runner is not None
     runner = engine.runner
     with serving(engine) as url, braked(engine, lambda _: runner._work is not None) as brake:
-        with send(url, with_picture(picture(140, 140, seed=5))):
+        with send(url, with_image(noise_image(140, 140, seed=5))):
             wait_until(brake.stands.is_set, engine)
             assert (engine.stats().running, engine.stats().totals.prompt_tokens) == (
                 1,
@@ -460,7 +460,7 @@ def test_who_leaves_while_the_vision_tower_sees_the_picture_frees_the_slot(
             )
         wait_until(lambda: nothing_is_left(engine), engine)
         brake.released.set()
-        assert Received(send(url, with_picture())).status == 200  # what was begun for the other harms nobody
+        assert Received(send(url, with_image())).status == 200  # what was begun for the other harms nobody
 
 
 def test_who_leaves_between_two_pages_frees_everything(engine: Engine) -> None:
@@ -477,7 +477,7 @@ def test_who_leaves_between_two_pages_frees_everything(engine: Engine) -> None:
 
 def test_who_leaves_at_the_second_question_of_an_extraction_frees_everything(tmp_path: Path) -> None:
     folder = write_script(tmp_path / "model", "Shop", "\nTotal 1.00", "\nTotal 2.00")
-    body = with_picture(picture(200, 100), max_tokens=200)
+    body = with_image(noise_image(200, 100), max_tokens=200)
     body["messages"][0]["content"].append({"type": "text", "text": "receipt"})
     with (
         running_engine(folder, max_model_len=1024, slots=1) as engine,
@@ -528,13 +528,13 @@ def test_a_reader_who_does_not_read_for_long_is_ended_and_its_slot_freed(
 @pytest.mark.parametrize(
     "body",
     [
-        chat(messages=user({"type": "image_url", "image_url": {"url": data_uri(PICTURE)[:-400] + "AAAA"}})),
-        with_picture(picture(1000, 1000)),
-        with_picture(guided_regex="("),
-        with_picture(mode="no such"),
-        with_picture(table_format="markdown"),
+        chat(messages=user({"type": "image_url", "image_url": {"url": data_uri(IMAGE)[:-400] + "AAAA"}})),
+        with_image(noise_image(1000, 1000)),
+        with_image(guided_regex="("),
+        with_image(mode="no such"),
+        with_image(table_format="markdown"),
     ],
-    ids=["a damaged picture", "a prompt too long", "a bad structure", "a bad field", "fields that do not go together"],
+    ids=["a damaged image", "a prompt too long", "a bad structure", "a bad field", "fields that do not go together"],
 )
 def test_a_refused_request_leaves_nothing_behind(engine: Engine, body: dict[str, Any]) -> None:
     assert client_of(engine).post(CHAT, json=body).status_code == 400
@@ -544,10 +544,10 @@ def test_a_refused_request_leaves_nothing_behind(engine: Engine, body: dict[str,
 # --- the server ends --------------------------------------------------------------------------------------------------
 
 
-def test_a_request_whose_picture_is_still_fetched_at_the_end_of_the_grace_gets_503(checkpoint: Path) -> None:
+def test_a_request_whose_image_is_still_fetched_at_the_end_of_the_grace_gets_503(checkpoint: Path) -> None:
     """It was killed without a word: nothing of it was in the engine's hands yet."""
     with running_engine(checkpoint) as engine, SilentHost() as host, serving(engine) as url:
-        with send(url, host.picture()) as client, host.asked():
+        with send(url, host.image()) as client, host.asked():
             ending = threading.Thread(target=engine.shutdown, args=(0.1,))
             ending.start()
             ended = Received(client)
@@ -558,12 +558,12 @@ def test_a_request_whose_picture_is_still_fetched_at_the_end_of_the_grace_gets_5
         wait_until(lambda: nothing_is_left(engine), engine)
 
 
-def test_tokenizing_pictures_has_its_places_in_the_queue_too(checkpoint: Path) -> None:
+def test_tokenizing_images_has_its_places_in_the_queue_too(checkpoint: Path) -> None:
     with running_engine(checkpoint, slots=1, max_waiting=0) as engine:
         client: TestClient = client_of(engine, LIMITS)
         with braked(engine), served(engine) as url, send(url, chat()):
             wait_until(lambda: engine.stats().running == 1, engine)
-            assert client.post("/tokenize", json={"messages": user(picture_part(PICTURE))}).status_code == 429
+            assert client.post("/tokenize", json={"messages": user(image_part(IMAGE))}).status_code == 429
             assert client.post("/tokenize", json={"prompt": "words"}).status_code == 200
         wait_until(lambda: nothing_is_left(engine), engine)
-        assert client.post("/tokenize", json={"messages": user(picture_part(PICTURE))}).status_code == 200
+        assert client.post("/tokenize", json={"messages": user(image_part(IMAGE))}).status_code == 200

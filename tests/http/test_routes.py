@@ -7,9 +7,9 @@ from api import __version__
 from engine.config import EngineConfig
 from engine.engine import Engine
 from tests.conftest import running_engine
-from tests.http.conftest import MODEL, chat, client_of, picture_part
+from tests.http.conftest import MODEL, chat, client_of, image_part
 from tests.http.test_chat import user
-from tests.parity.conftest import picture
+from tests.parity.conftest import noise_image
 
 HEALTH_KEYS = [
     *("status", "reason", "model_loaded", "model", "device", "dtype", "memory_used_mb", "memory_planned_mb"),
@@ -132,7 +132,7 @@ def test_tokens_and_text_turn_into_each_other(client: TestClient) -> None:
 
 
 def test_the_tokens_of_messages_are_those_of_the_chat_route(client: TestClient) -> None:
-    asked = {"messages": user(picture_part(picture(56, 84))), "mm_processor_kwargs": {"min_pixels": 28 * 28 * 50}}
+    asked = {"messages": user(image_part(noise_image(56, 84))), "mm_processor_kwargs": {"min_pixels": 28 * 28 * 50}}
     count = client.post("/tokenize", json=asked).json()["count"]
     answer = client.post("/v1/chat/completions", json=chat(**asked))
     assert answer.json()["usage"]["prompt_tokens"] == count > 50

@@ -21,7 +21,7 @@ from models.paddleocr_vl.rope import Grid
 from models.paddleocr_vl.weights import load_model
 from tests.checkpoints import write_checkpoint
 
-SMALLEST = 784  # min_pixels: one cell, so that small pictures stay small
+SMALLEST = 784  # min_pixels: one cell, so that small images stay small
 NEAR_TIE = 1e-3  # two best logits closer than this may change places
 
 
@@ -52,9 +52,9 @@ def load_reference(folder: Path) -> Any:
 
 def load_reference_processor(folder: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    images = PaddleOCRVLImageProcessorPil.from_pretrained(folder)
+    image_processor = PaddleOCRVLImageProcessorPil.from_pretrained(folder)
     make: Any = PaddleOCRVLProcessor  # untyped in transformers
-    return make(images, tokenizer, chat_template=tokenizer.chat_template)
+    return make(image_processor, tokenizer, chat_template=tokenizer.chat_template)
 
 
 @pytest.fixture(scope="session")
@@ -66,14 +66,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 # --- inputs ---------------------------------------------------------------------------------------------------------
 
 
-def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def noise_image(width: int, height: int, seed: int = 0) -> Image.Image:
     """Noise: every patch differs from its neighbours."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def prompt(pictures: int, text: str = "OCR:") -> list[Message]:
-    """One user message with places for `pictures` pictures."""
-    return [{"role": "user", "content": [*[{"type": "image"}] * pictures, {"type": "text", "text": text}]}]
+def prompt(images: int, text: str = "OCR:") -> list[Message]:
+    """One user message with places for `images` images."""
+    return [{"role": "user", "content": [*[{"type": "image"}] * images, {"type": "text", "text": text}]}]
 
 
 def common_length(first: Sequence[int], second: Sequence[int]) -> int:
@@ -124,7 +124,7 @@ def reference_greedy(
     reference_model: Any, model_input: ModelInput, max_new_tokens: int
 ) -> tuple[list[int], list[float]]:
     """transformers' own greedy tokens, the end token included, and the gap of the two best logits at each step."""
-    reference_model.model.rope_deltas = None  # left from an earlier picture, it would shift a prompt without one
+    reference_model.model.rope_deltas = None  # left from an earlier image, it would shift a prompt without one
     tensors = tensors_of(model_input, reference_model.config.image_token_id)
     output = reference_model.generate(
         **tensors, max_new_tokens=max_new_tokens, do_sample=False, output_logits=True, return_dict_in_generate=True

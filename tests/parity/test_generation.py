@@ -21,41 +21,41 @@ from tests.parity.conftest import (
     assert_same_tokens,
     common_length,
     load_pair,
-    picture,
+    noise_image,
     prompt,
     reference_greedy,
 )
 
 pytestmark = pytest.mark.usefixtures("each_way")
 
-REQUESTS: dict[str, tuple[list[tuple[int, int]], int]] = {  # name -> picture sizes, tokens to generate
-    "small picture": ([(56, 28)], 30),
-    "wide picture": ([(420, 30)], 9),
-    "large picture": ([(240, 200)], 17),
-    "two pictures": ([(84, 56), (30, 90)], 24),
+REQUESTS: dict[str, tuple[list[tuple[int, int]], int]] = {  # name -> image sizes, tokens to generate
+    "small image": ([(56, 28)], 30),
+    "wide image": ([(420, 30)], 9),
+    "large image": ([(240, 200)], 17),
+    "two images": ([(84, 56), (30, 90)], 24),
     "text only": ([], 12),
-    "tall picture": ([(28, 300)], 21),
+    "tall image": ([(28, 300)], 21),
 }
 
 
 def inputs(name: str) -> tuple[list[dict[str, Any]], list[Image.Image], int]:
     sizes, tokens = REQUESTS[name]
-    pictures = [picture(*size, seed=seed) for seed, size in enumerate(sizes)]
-    return prompt(len(pictures)), pictures, tokens
+    images = [noise_image(*size, seed=seed) for seed, size in enumerate(sizes)]
+    return prompt(len(images)), images, tokens
 
 
 async def generated(engine: Engine, name: str) -> list[int]:
     """The tokens of one request."""
-    messages, pictures, tokens = inputs(name)
-    generation = await engine.submit(messages, pictures, SamplingParams(max_tokens=tokens))
+    messages, images, tokens = inputs(name)
+    generation = await engine.submit(messages, images, SamplingParams(max_tokens=tokens))
     async for _ in generation:
         pass
     return generation._sequence.tokens
 
 
 def assert_as_reference(pair: Pair, name: str, tokens: list[int]) -> None:
-    messages, pictures, count = inputs(name)
-    assert_same_tokens(tokens, *reference_greedy(pair.reference, pair.processor.prepare(messages, pictures), count))
+    messages, images, count = inputs(name)
+    assert_same_tokens(tokens, *reference_greedy(pair.reference, pair.processor.prepare(messages, images), count))
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -77,9 +77,9 @@ def test_in_a_batch_whose_members_start_and_end_at_different_steps(pair: Pair) -
 
 def test_beside_requests_that_are_aborted(pair: Pair) -> None:
     async def with_aborts(engine: Engine) -> list[int]:
-        messages, pictures, _ = inputs("large picture")
-        leaving = [await engine.submit(messages, pictures, SamplingParams(max_tokens=200)) for _ in range(2)]
-        staying = asyncio.create_task(generated(engine, "small picture"))
+        messages, images, _ = inputs("large image")
+        leaving = [await engine.submit(messages, images, SamplingParams(max_tokens=200)) for _ in range(2)]
+        staying = asyncio.create_task(generated(engine, "small image"))
         for generation in leaving:
             async for event in generation:
                 if event.completion_tokens == 3:
@@ -88,24 +88,24 @@ def test_beside_requests_that_are_aborted(pair: Pair) -> None:
         return await staying
 
     with running_engine(pair.folder, slots=3) as engine:
-        assert_as_reference(pair, "small picture", asyncio.run(with_aborts(engine)))
+        assert_as_reference(pair, "small image", asyncio.run(with_aborts(engine)))
 
 
 def test_with_a_tied_output_head(tmp_path: Path) -> None:
     pair = load_pair(write_checkpoint(tmp_path, tied=True, seed=3, min_pixels=784))
     with running_engine(pair.folder) as engine:
-        assert_as_reference(pair, "two pictures", asyncio.run(generated(engine, "two pictures")))
+        assert_as_reference(pair, "two images", asyncio.run(generated(engine, "two images")))
 
 
 # --- prompts whose beginning an earlier one has left in the slot ------------------------------------------------------
 
-TWO_PICTURES = [picture(120, 90, seed=8), picture(60, 140, seed=9)]
-BESIDE = ("tall picture", "small picture")  # other requests of the same batch
+TWO_IMAGES = [noise_image(120, 90, seed=8), noise_image(60, 140, seed=9)]
+BESIDE = ("tall image", "small image")  # other requests of the same batch
 FIRST, SECOND = prompt(2, "Table Recognition:"), prompt(2, "Which of them is wider?")
 
 
 async def asked(engine: Engine, messages: list[dict[str, Any]], **params: Any) -> list[TokenEvent]:
-    generation = await engine.submit(messages, TWO_PICTURES, SamplingParams(**params))
+    generation = await engine.submit(messages, TWO_IMAGES, SamplingParams(**params))
     return [event async for event in generation]
 
 
@@ -114,22 +114,22 @@ def tokens_of(events: Sequence[TokenEvent]) -> list[int]:
 
 
 def assert_answered_as_reference(pair: Pair, messages: list[dict[str, Any]], events: Sequence[TokenEvent]) -> None:
-    reference = reference_greedy(pair.reference, pair.processor.prepare(messages, TWO_PICTURES), len(events))
+    reference = reference_greedy(pair.reference, pair.processor.prepare(messages, TWO_IMAGES), len(events))
     assert_same_tokens(tokens_of(events), *reference)
 
 
 def shared_tokens(pair: Pair, *prompts: list[dict[str, Any]]) -> int:
-    return common_length(*(pair.processor.prepare(messages, TWO_PICTURES).input_ids for messages in prompts))
+    return common_length(*(pair.processor.prepare(messages, TWO_IMAGES).input_ids for messages in prompts))
 
 
-def test_a_second_question_about_the_same_pictures(pair: Pair) -> None:
+def test_a_second_question_about_the_same_images(pair: Pair) -> None:
     async def both(engine: Engine) -> list[TokenEvent]:
         await asked(engine, FIRST, max_tokens=10)
         return await asked(engine, SECOND, max_tokens=25)
 
     with running_engine(pair.folder, slots=1) as engine:
         events = asyncio.run(both(engine))
-    assert events[-1].cached_tokens == shared_tokens(pair, FIRST, SECOND) > 12 + 10  # the tokens of both pictures
+    assert events[-1].cached_tokens == shared_tokens(pair, FIRST, SECOND) > 12 + 10  # the tokens of both images
     assert_answered_as_reference(pair, SECOND, events)
 
 
@@ -161,7 +161,7 @@ def test_a_conversation_goes_on_behind_the_answer(pair: Pair) -> None:
 
     with running_engine(pair.folder, slots=1) as engine:
         messages, events = asyncio.run(two_turns(engine))
-    read = len(pair.processor.prepare(FIRST, TWO_PICTURES).input_ids) + len(tokens_of(said)) - 1
+    read = len(pair.processor.prepare(FIRST, TWO_IMAGES).input_ids) + len(tokens_of(said)) - 1
     assert len(set(tokens_of(said))) > 3
     assert events[-1].cached_tokens == read
     assert_answered_as_reference(pair, messages, events)

@@ -11,8 +11,8 @@ from tests.parity.conftest import (
     Pair,
     largest_difference,
     load_pair,
+    noise_image,
     our_logits,
-    picture,
     prompt,
     reference_logits,
 )
@@ -20,21 +20,21 @@ from tests.parity.conftest import (
 SIZES = [(28, 28), (84, 56), (56, 84), (400, 28), (28, 400), (320, 240)]
 
 
-def assert_same_logits(pair: Pair, pictures: list[Image.Image], text: str) -> None:
+def assert_same_logits(pair: Pair, images: list[Image.Image], text: str) -> None:
     """Of all tokens, and so of the last one too."""
-    model_input = pair.processor.prepare(prompt(len(pictures), text), pictures)
+    model_input = pair.processor.prepare(prompt(len(images), text), images)
     theirs = reference_logits(pair.reference, model_input)
     assert theirs.std() > 0.5  # logits all alike would prove nothing
     assert largest_difference(our_logits(pair.ours, model_input), theirs) < 1e-4
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_one_picture(pair: Pair, width: int, height: int) -> None:
-    assert_same_logits(pair, [picture(width, height)], "OCR:")
+def test_one_image(pair: Pair, width: int, height: int) -> None:
+    assert_same_logits(pair, [noise_image(width, height)], "OCR:")
 
 
-def test_two_pictures_in_one_prompt(pair: Pair) -> None:
-    assert_same_logits(pair, [picture(140, 56), picture(84, 112, seed=1)], "Which is the older one?")
+def test_two_images_in_one_prompt(pair: Pair) -> None:
+    assert_same_logits(pair, [noise_image(140, 56), noise_image(84, 112, seed=1)], "Which is the older one?")
 
 
 def test_text_only(pair: Pair) -> None:
@@ -43,10 +43,10 @@ def test_text_only(pair: Pair) -> None:
 
 def test_real_vocabulary_and_token_ids(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, real_tokenizer=True, min_pixels=SMALLEST)
-    assert_same_logits(load_pair(folder), [picture(84, 56)], "Table Recognition: 文字识别")
+    assert_same_logits(load_pair(folder), [noise_image(84, 56)], "Table Recognition: 文字识别")
 
 
-def test_a_picture_changes_the_answer(pair: Pair) -> None:
+def test_an_image_changes_the_answer(pair: Pair) -> None:
     """Guards the tests above: features that both sides drop would compare equal."""
-    one, other = (pair.processor.prepare(prompt(1), [picture(84, 56, seed=seed)]) for seed in (0, 1))
+    one, other = (pair.processor.prepare(prompt(1), [noise_image(84, 56, seed=seed)]) for seed in (0, 1))
     assert largest_difference(our_logits(pair.ours, one)[-1], our_logits(pair.ours, other)[-1]) > 0.01

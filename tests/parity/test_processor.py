@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from models.paddleocr_vl.pictures import PictureSettings
+from models.paddleocr_vl.images import ImageSettings
 from models.paddleocr_vl.processor import Message, ModelInput, Processor
-from models.paddleocr_vl.prompts import PixelBounds, PromptError
+from models.paddleocr_vl.prompts import InputError, PixelBounds
 from tests.checkpoints import write_settings
-from tests.parity.conftest import Pair, load_reference_processor, picture, prompt
+from tests.parity.conftest import Pair, load_reference_processor, noise_image, prompt
 
 CONVERSATION: list[Message] = [
     {"role": "system", "content": [{"type": "text", "text": "Read with care."}]},
@@ -22,8 +22,8 @@ CONVERSATION: list[Message] = [
     *prompt(2, "Compare the three.\nBriefly!"),
 ]
 CASES = {
-    "one picture": (prompt(1), [(200, 90)]),
-    "two pictures": (prompt(2, "Table Recognition:"), [(60, 300), (28, 28)]),
+    "one image": (prompt(1), [(200, 90)]),
+    "two images": (prompt(2, "Table Recognition:"), [(60, 300), (28, 28)]),
     "text only": (prompt(0, "Hello  you,\n\tthere"), []),
     "conversation": (CONVERSATION, [(56, 84), (140, 28), (30, 30)]),
 }
@@ -31,8 +31,8 @@ CASES = {
 
 def both(pair: Pair, messages: list[Message], sizes: list[tuple[int, int]]) -> tuple[ModelInput, Any]:
     """Our model input and the reference's for the same messages."""
-    pictures = [picture(*size, seed=seed) for seed, size in enumerate(sizes)]
-    left = iter(pictures)
+    images = [noise_image(*size, seed=seed) for seed, size in enumerate(sizes)]
+    left = iter(images)
     theirs = [
         message
         | {
@@ -45,7 +45,7 @@ def both(pair: Pair, messages: list[Message], sizes: list[tuple[int, int]]) -> t
     reference = pair.reference_processor.apply_chat_template(
         theirs, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
-    return pair.processor.prepare(messages, pictures), reference
+    return pair.processor.prepare(messages, images), reference
 
 
 @pytest.fixture(params=CASES)
@@ -80,8 +80,8 @@ def test_pixels_and_grids(case: tuple[ModelInput, Any]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
-def test_pixels_of_other_picture_modes(pair: Pair, mode: str) -> None:
-    image = picture(84, 56).convert("L" if mode == "I;16" else "RGB").convert(mode)
+def test_pixels_of_other_image_modes(pair: Pair, mode: str) -> None:
+    image = noise_image(84, 56).convert("L" if mode == "I;16" else "RGB").convert(mode)
     ours, _ = pair.processor.pixels([image])
     theirs = pair.reference_processor.image_processor(images=[image], return_tensors="np")["pixel_values"]
     np.testing.assert_array_equal(ours, theirs)
@@ -103,14 +103,14 @@ def test_grid_with_a_higher_minimum(pair: Pair) -> None:
 
 @pytest.mark.parametrize("size", [(5700, 28), (28, 5700)])
 def test_extreme_aspect_ratio_is_refused(pair: Pair, size: tuple[int, int]) -> None:
-    with pytest.raises(PromptError, match=f"{size[0]} x {size[1]}"):
+    with pytest.raises(InputError, match=f"{size[0]} x {size[1]}"):
         pair.processor.prepare(prompt(1), [Image.new("RGB", size)])
 
 
-@pytest.mark.parametrize(("places", "pictures"), [(0, 1), (1, 0), (2, 1), (1, 2)])
-def test_pictures_must_match_their_places(pair: Pair, places: int, pictures: int) -> None:
-    with pytest.raises(PromptError):
-        pair.processor.prepare(prompt(places), [picture(28, 28)] * pictures)
+@pytest.mark.parametrize(("places", "images"), [(0, 1), (1, 0), (2, 1), (1, 2)])
+def test_images_must_match_their_places(pair: Pair, places: int, images: int) -> None:
+    with pytest.raises(InputError):
+        pair.processor.prepare(prompt(places), [noise_image(28, 28)] * images)
 
 
 def test_settings_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
@@ -127,4 +127,4 @@ def test_bounds_stand_in_any_of_the_places_that_releases_use(tmp_path: Path) -> 
     settings = {key: value for key, value in json.loads(file.read_text()).items() if not key.endswith("_pixels")}
     for size in ({"shortest_edge": 784, "longest_edge": 78400}, {"min_pixels": 784, "max_pixels": 78400}):
         file.write_text(json.dumps(settings | {"size": size}))
-        assert PictureSettings.read(tmp_path).bounds == PixelBounds(784, 78400)
+        assert ImageSettings.read(tmp_path).bounds == PixelBounds(784, 78400)

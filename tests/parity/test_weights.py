@@ -18,8 +18,8 @@ from tests.parity.conftest import (
     Pair,
     largest_difference,
     load_pair,
+    noise_image,
     our_logits,
-    picture,
     prompt,
     reference_logits,
 )
@@ -33,7 +33,7 @@ def load(folder: Path) -> PaddleOCRVL:
 
 
 def assert_pair_agrees(pair: Pair) -> None:
-    model_input = pair.processor.prepare(prompt(1), [picture(84, 56)])
+    model_input = pair.processor.prepare(prompt(1), [noise_image(84, 56)])
     ours, theirs = our_logits(pair.ours, model_input), reference_logits(pair.reference, model_input)
     assert largest_difference(ours, theirs) < 1e-4
 

@@ -56,19 +56,19 @@ def test_a_client_that_has_nothing_inside_finds_room_in_a_queue_that_another_has
         door.admit(Job("yet another"), 1)
 
 
-def test_pictures_are_let_in_up_to_so_many_bytes_and_again_once_others_are_read() -> None:
+def test_images_are_let_in_up_to_so_many_bytes_and_again_once_others_are_read() -> None:
     door, first, second = admission(max_bytes=10 * MIB), Job(), Job()
     door.take(first, 8 * MIB)
-    with pytest.raises(QueueFull, match="pictures of 8 MiB are waiting already"):
+    with pytest.raises(QueueFull, match="images of 8 MiB are waiting already"):
         door.take(second, 3 * MIB)
     door.give_back(first, 8 * MIB)
     door.take(second, 3 * MIB)
     assert door.bytes == 3 * MIB
 
 
-def test_a_request_bigger_than_the_whole_bound_is_let_in_where_no_other_waits_with_a_picture() -> None:
+def test_a_request_bigger_than_the_whole_bound_is_let_in_where_no_other_waits_with_an_image() -> None:
     door, big = admission(max_bytes=10 * MIB), Job()
-    for _ in range(3):  # as its pictures come
+    for _ in range(3):  # as its images come
         door.take(big, 8 * MIB)
     with pytest.raises(QueueFull):
         door.take(Job(), 1)
@@ -78,7 +78,7 @@ def test_a_request_bigger_than_the_whole_bound_is_let_in_where_no_other_waits_wi
         door.take(big, 24 * MIB)
 
 
-def test_a_client_whose_pictures_fill_the_bound_leaves_room_for_anothers() -> None:
+def test_a_client_whose_images_fill_the_bound_leaves_room_for_anothers() -> None:
     door = admission(max_bytes=8 * MIB)
     door.take(Job("rush"), 8 * MIB)
     with pytest.raises(QueueFull):

@@ -35,7 +35,7 @@ def random(*shape: int, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("lengths", [[1], [7], [5, 5, 5], [4, 9, 9, 4, 1], [3, 2, 3]])
-def test_packed_attention_stays_inside_each_picture(lengths: list[int]) -> None:
+def test_packed_attention_stays_inside_each_image(lengths: list[int]) -> None:
     q, k, v = (random(sum(lengths), 3, 12, seed=seed) for seed in range(3))
     parts = zip(*(torch.split(x, lengths) for x in (q, k, v)), strict=True)
     expected = torch.cat([naive(*part, causal=False) for part in parts])

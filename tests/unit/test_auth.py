@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import MINUTE, MOST_CLIENTS, Keys, Rates, address_of, parse_keys
+from api.auth import MAX_CLIENTS, MINUTE, Keys, Rates, address_of, parse_keys
 
 ALICE, BOB = "alice-secret-0123456789", "bob-secret-0123456789"
 
@@ -78,9 +78,9 @@ def test_a_client_may_ask_at_once_as_often_as_in_a_minute_and_then_at_that_rate(
 def test_clients_without_number_take_no_memory_without_bound() -> None:
     clock = Clock()
     rates = Rates(1, clock)
-    for number in range(MOST_CLIENTS + 100):
+    for number in range(MAX_CLIENTS + 100):
         rates.take(str(number))
-    assert len(rates._buckets) == MOST_CLIENTS
+    assert len(rates._buckets) == MAX_CLIENTS
     clock.now += MINUTE
     rates.take("late")
     assert [*rates._buckets] == ["late"]

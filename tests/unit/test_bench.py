@@ -10,9 +10,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from scripts import bench
-from scripts.bench import plot
-from scripts.load import (
+from benchmarks import bench
+from benchmarks.bench import plot
+from benchmarks.load import (
     DIALECTS,
     ServerError,
     Timing,
@@ -63,13 +63,13 @@ def served(answer: Callable[[httpx.Request], httpx.Response]) -> httpx.AsyncClie
     return httpx.AsyncClient(base_url="http://server", transport=httpx.MockTransport(answer))
 
 
-def test_no_two_requests_have_the_same_picture_and_sizes_take_turns() -> None:
+def test_no_two_requests_have_the_same_image_and_sizes_take_turns() -> None:
     requests = Work("m", [(28, 28), (56, 28)], tokens=3).requests()
     bodies = [next(requests) for _ in range(4)]
-    pictures = [body["messages"][0]["content"][0]["image_url"]["url"] for body in bodies]
-    assert len(set(pictures)) == 4
-    assert pictures[0] == noise(28, 28, 0)
-    assert pictures[1] == noise(56, 28, 1)
+    images = [body["messages"][0]["content"][0]["image_url"]["url"] for body in bodies]
+    assert len(set(images)) == 4
+    assert images[0] == noise(28, 28, 0)
+    assert images[1] == noise(56, 28, 1)
 
 
 def test_a_request_fixes_the_length_of_its_answer() -> None:
@@ -175,12 +175,12 @@ def test_memory_on_gpus_is_that_of_the_servers_own_processes(told: str, size: fl
 def test_a_plot_is_a_png(tmp_path: Path) -> None:
     timings = [Timing(0.0, [1.0, 1.5], 1.5, tokens=2)]
     plot([{"at_once": at_once} | summary(timings, 2.0) for at_once in (1, 8)], tmp_path / "out.png")
-    with Image.open(tmp_path / "out.png") as picture:
-        assert (picture.format, picture.size) == ("PNG", (900, 400))
+    with Image.open(tmp_path / "out.png") as image:
+        assert (image.format, image.size) == ("PNG", (900, 400))
 
 
-def test_levels_of_load_share_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bug: the second level asked about the first one's pictures, which the server had kept."""
+def test_levels_of_load_share_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: the second level asked about the first one's images, which the server had kept."""
     seeds = []
 
     def measure(_arguments: argparse.Namespace, work: Work, at_once: int) -> dict[str, int]:
@@ -192,6 +192,6 @@ def test_levels_of_load_share_no_picture(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(bench, "measure", measure)
     monkeypatch.setattr(bench, "meet", meet)
-    asked = {"url": "", "model": "m", "pictures": [(28, 28)], "tokens": 4, "rate": None, "at_once": [1, 2, 4]}
+    asked = {"url": "", "model": "m", "images": [(28, 28)], "tokens": 4, "rate": None, "at_once": [1, 2, 4]}
     bench.serve(argparse.Namespace(**asked, plot=None))
     assert seeds == [0, 8, 24]

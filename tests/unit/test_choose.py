@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from modes.choose import MODES, OFFICIAL, Picture, Prompt, Task, Turn, choose
+from modes.choose import MODES, OFFICIAL, ImageSource, Prompt, Task, Turn, choose
 
-PICTURE, OTHER = Picture(lambda: Image.new("RGB", (8, 8))), Picture(lambda: Image.new("RGB", (9, 9)))
-FIRST_PAGE, SECOND_PAGE = (replace(picture, page=True) for picture in (PICTURE, OTHER))
+IMAGE, OTHER = ImageSource(lambda: Image.new("RGB", (8, 8))), ImageSource(lambda: Image.new("RGB", (9, 9)))
+FIRST_PAGE, SECOND_PAGE = (replace(image, page=True) for image in (IMAGE, OTHER))
 
 
 def only(task: Task) -> Prompt:
@@ -26,39 +26,39 @@ def prompt_of(task: Task) -> str:
 
 @pytest.mark.parametrize("official", OFFICIAL)
 def test_an_official_prompt_goes_to_the_model_as_it_is(official: str) -> None:
-    task = choose([Turn("user", official, [PICTURE])])
+    task = choose([Turn("user", official, [IMAGE])])
     assert (prompt_of(task), task.finished) == (official, False)
 
 
 @pytest.mark.parametrize("asked", ["Extract all text from this image as markdown", "", "ocr", "OCR: please"])
 def test_any_other_text_is_answered_with_ocr(asked: str) -> None:
-    assert prompt_of(choose([Turn("user", asked, [PICTURE])])) == "OCR:"
+    assert prompt_of(choose([Turn("user", asked, [IMAGE])])) == "OCR:"
 
 
 def test_space_around_an_official_prompt_does_not_matter() -> None:
-    assert prompt_of(choose([Turn("user", " Table Recognition:\n", [PICTURE])])) == "Table Recognition:"
+    assert prompt_of(choose([Turn("user", " Table Recognition:\n", [IMAGE])])) == "Table Recognition:"
 
 
 def test_text_alone_stays_the_conversation_it_is() -> None:
     task = choose([Turn("system", "Be brief."), Turn("user", "test")])
     assert [message["role"] for message in only(task).messages] == ["system", "user"]
-    assert only(task).pictures == []
+    assert only(task).images == []
 
 
-def test_the_newest_pictures_of_a_conversation_are_read() -> None:
-    task = choose([Turn("user", "read", [PICTURE]), Turn("assistant", "one"), Turn("user", "and this", [OTHER])])
-    assert only(task).pictures == [OTHER]
+def test_the_newest_images_of_a_conversation_are_read() -> None:
+    task = choose([Turn("user", "read", [IMAGE]), Turn("assistant", "one"), Turn("user", "and this", [OTHER])])
+    assert only(task).images == [OTHER]
 
 
-def test_a_second_question_without_a_picture_means_the_picture_before() -> None:
-    task = choose([Turn("user", "read", [PICTURE]), Turn("assistant", "one"), Turn("user", "Formula Recognition:")])
-    assert only(task).pictures == [PICTURE]
+def test_a_second_question_without_an_image_means_the_image_before() -> None:
+    task = choose([Turn("user", "read", [IMAGE]), Turn("assistant", "one"), Turn("user", "Formula Recognition:")])
+    assert only(task).images == [IMAGE]
     assert prompt_of(task) == "Formula Recognition:"
 
 
-def test_several_pictures_keep_their_order() -> None:
-    task = choose([Turn("user", "", [PICTURE, OTHER])])
-    assert only(task).pictures == [PICTURE, OTHER]
+def test_several_images_keep_their_order() -> None:
+    task = choose([Turn("user", "", [IMAGE, OTHER])])
+    assert only(task).images == [IMAGE, OTHER]
     assert [part["type"] for part in only(task).messages[0]["content"]] == ["image", "image", "text"]
 
 
@@ -82,7 +82,7 @@ def test_several_pictures_keep_their_order() -> None:
     ],
 )
 def test_the_words_decide_the_mode(asked: str, mode: str) -> None:
-    assert choose([Turn("user", asked, [PICTURE])]).mode == mode
+    assert choose([Turn("user", asked, [IMAGE])]).mode == mode
 
 
 @pytest.mark.parametrize(
@@ -97,41 +97,41 @@ def test_the_words_decide_the_mode(asked: str, mode: str) -> None:
     ],
 )
 def test_words_count_whole_and_a_form_of_something_is_no_form(asked: str) -> None:
-    assert choose([Turn("user", asked, [PICTURE])]).mode == "markdown"
+    assert choose([Turn("user", asked, [IMAGE])]).mode == "markdown"
 
 
 @pytest.mark.parametrize(
     "asked", ["Extract all text and tables", "everything, formulas in LaTeX", "all text of the forms"]
 )
 def test_parts_of_a_text_do_not_make_it_their_mode(asked: str) -> None:
-    assert choose([Turn("user", asked, [PICTURE])]).mode == "markdown"
+    assert choose([Turn("user", asked, [IMAGE])]).mode == "markdown"
 
 
 def test_of_two_modes_the_first_of_the_table_holds() -> None:
-    assert choose([Turn("user", "the table of this invoice, not a receipt", [PICTURE])]).mode == "receipt"
+    assert choose([Turn("user", "the table of this invoice, not a receipt", [IMAGE])]).mode == "receipt"
 
 
 def test_the_system_message_decides_where_the_user_says_nothing() -> None:
     system = Turn("system", "You turn receipts into JSON.")
-    assert choose([system, Turn("user", "", [PICTURE])]).mode == "receipt"
-    assert choose([system, Turn("user", "read it", [PICTURE])]).mode == "markdown"
+    assert choose([system, Turn("user", "", [IMAGE])]).mode == "receipt"
+    assert choose([system, Turn("user", "read it", [IMAGE])]).mode == "markdown"
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_mode_that_is_named_decides_outright(mode: str) -> None:
-    task = choose([Turn("user", "Spotting: a receipt, invoice, form", [PICTURE])], mode)
+    task = choose([Turn("user", "Spotting: a receipt, invoice, form", [IMAGE])], mode)
     assert (task.mode, prompt_of(task), task.finished) == (mode, MODES[mode].prompt, True)
 
 
 def test_spotting_looks_closer_unless_told_otherwise() -> None:
-    turn = Turn("user", "spotting", [PICTURE, replace(PICTURE, detail="low")])
-    assert [picture.detail for picture in only(choose([turn])).pictures] == ["high", "low"]
+    turn = Turn("user", "spotting", [IMAGE, replace(IMAGE, detail="low")])
+    assert [image.detail for image in only(choose([turn])).images] == ["high", "low"]
 
 
 def test_raw_sends_the_conversation_to_the_model_as_it_is() -> None:
-    task = choose([Turn("system", "S"), Turn("user", " My own prompt:\n", [PICTURE])], "raw")
+    task = choose([Turn("system", "S"), Turn("user", " My own prompt:\n", [IMAGE])], "raw")
     assert [message["content"][-1]["text"] for message in only(task).messages] == ["S", " My own prompt:\n"]
-    assert (task.mode, only(task).pictures, task.finished) == ("raw", [PICTURE], False)
+    assert (task.mode, only(task).images, task.finished) == ("raw", [IMAGE], False)
 
 
 def test_raw_asks_every_page_of_a_document_in_the_users_words() -> None:
@@ -139,8 +139,8 @@ def test_raw_asks_every_page_of_a_document_in_the_users_words() -> None:
     assert [words(prompt) for prompt in task.prompts] == ["My own prompt:"] * 2
 
 
-def test_a_mode_without_a_picture_is_refused() -> None:
-    with pytest.raises(ValueError, match="'table' reads a picture"):
+def test_a_mode_without_an_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="'table' reads an image"):
         choose([Turn("user", "read")], "table")
 
 
@@ -149,6 +149,6 @@ def test_text_alone_is_raw() -> None:
 
 
 def test_each_page_of_a_document_has_a_prompt_of_its_own() -> None:
-    task = choose([Turn("user", "Table Recognition:", [FIRST_PAGE, SECOND_PAGE, PICTURE])])
-    assert [prompt.pictures for prompt in task.prompts] == [[FIRST_PAGE], [SECOND_PAGE], [PICTURE]]
+    task = choose([Turn("user", "Table Recognition:", [FIRST_PAGE, SECOND_PAGE, IMAGE])])
+    assert [prompt.images for prompt in task.prompts] == [[FIRST_PAGE], [SECOND_PAGE], [IMAGE]]
     assert {words(prompt) for prompt in task.prompts} == {"Table Recognition:"}

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import PaddleOCRVLConfig
 
-from scripts.bench import named_url, positive
-from scripts.compare import WORK, Found, Generating, Ratio, absolute, checked, floor_seconds, middle, ratios, report
-from scripts.load import ServerError, Timing, server_processes
-from scripts.peers import Arrivals, ChildError, child, floor, product_rate, server, told, with_pictures
+from benchmarks.bench import named_url, positive
+from benchmarks.compare import WORK, Found, Generating, Ratio, absolute, checked, floor_seconds, middle, ratios, report
+from benchmarks.load import ServerError, Timing, server_processes
+from benchmarks.peers import Arrivals, ChildError, child, floor, product_rate, server, told, with_images
 
 KEYS = {
     "c1_e2e_time",
@@ -201,16 +201,16 @@ def test_what_generate_hands_over_first_is_the_prompt() -> None:
     assert arrivals.seconds[0] <= arrivals.seconds[1] <= arrivals.now()
 
 
-def test_messages_reach_transformers_with_their_pictures() -> None:
-    (message,) = with_pictures(next(WORK.requests())["messages"])
-    picture, text = message["content"]
-    assert picture["type"] == "image"
-    assert picture["url"].startswith("data:image/png;base64,")
+def test_messages_reach_transformers_with_their_images() -> None:
+    (message,) = with_images(next(WORK.requests())["messages"])
+    image, text = message["content"]
+    assert image["type"] == "image"
+    assert image["url"].startswith("data:image/png;base64,")
     assert text == {"type": "text", "text": "OCR:"}
 
 
 def test_the_floor_counts_the_decoders_layers_and_the_output_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.peers.FLOOR_BYTES", 2**20)
+    monkeypatch.setattr("benchmarks.peers.FLOOR_BYTES", 2**20)
     outcomes: list[Any] = []
     floor(outcomes.append, str(TINY), "cpu", "bfloat16")
     text: Any = PaddleOCRVLConfig.from_pretrained(TINY).text_config

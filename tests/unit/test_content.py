@@ -1,15 +1,15 @@
-"""Content ids of prompts: equal beginnings are equal input, pictures included."""
+"""Content ids of prompts: equal beginnings are equal input, images included."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.paddleocr_vl.processor import ModelInput, Processor, content_ids, picture_key
-from tests.parity.conftest import picture, prompt
+from models.paddleocr_vl.processor import ModelInput, Processor, content_ids, image_key
+from tests.parity.conftest import noise_image, prompt
 
 IMAGE = 9  # a token id
-A, B, SMALL = picture(120, 90, seed=1), picture(120, 90, seed=2), picture(56, 28, seed=3)
+A, B, SMALL = noise_image(120, 90, seed=1), noise_image(120, 90, seed=2), noise_image(56, 28, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def processor(checkpoint: Path) -> Processor:
 
 
 def cells_of(model_input: ModelInput, processor: Processor) -> list[list[int]]:
-    """Content ids of each picture's cells."""
+    """Content ids of each image's cells."""
     cells = model_input.content_ids[np.array(model_input.input_ids) == processor.image_token_id]
     return [part.tolist() for part in np.split(cells, np.cumsum(model_input.cells)[:-1])]
 
@@ -26,34 +26,34 @@ def cells_of(model_input: ModelInput, processor: Processor) -> list[list[int]]:
 def test_text_stands_for_itself(processor: Processor) -> None:
     model_input = processor.prepare(prompt(0, "Hello"), [])
     assert model_input.content_ids.tolist() == model_input.input_ids
-    assert (model_input.picture_keys, model_input.cells) == ([], [])
+    assert (model_input.image_keys, model_input.cells) == ([], [])
 
 
-def test_a_picture_is_the_same_wherever_it_stands(processor: Processor) -> None:
+def test_an_image_is_the_same_wherever_it_stands(processor: Processor) -> None:
     alone, second = processor.prepare(prompt(1), [A]), processor.prepare(prompt(2), [SMALL, A])
-    assert second.picture_keys[1] == alone.picture_keys[0]
+    assert second.image_keys[1] == alone.image_keys[0]
     assert cells_of(second, processor)[1] == cells_of(alone, processor)[0]
-    assert second.picture_keys[0] != alone.picture_keys[0]
+    assert second.image_keys[0] != alone.image_keys[0]
 
 
-def test_no_cell_is_taken_for_text_or_for_a_cell_of_another_picture(processor: Processor) -> None:
+def test_no_cell_is_taken_for_text_or_for_a_cell_of_another_image(processor: Processor) -> None:
     a, b = cells_of(processor.prepare(prompt(2), [A, B]), processor)
     assert len(a) == len(b) == 12
     assert len({*a, *b}) == 24
     assert max(*a, *b) < 0
 
 
-def test_one_pixel_makes_another_picture(processor: Processor) -> None:
+def test_one_pixel_makes_another_image(processor: Processor) -> None:
     touched = A.copy()
     touched.putpixel((119, 89), (0, 0, 0))
     a, b = (processor.prepare(prompt(1), [image]) for image in (A, touched))
-    assert a.picture_keys != b.picture_keys
+    assert a.image_keys != b.image_keys
     assert cells_of(a, processor)[0][0] != cells_of(b, processor)[0][0]
 
 
-def test_the_same_patches_in_another_shape_are_another_picture() -> None:
+def test_the_same_patches_in_another_shape_are_another_image() -> None:
     pixels = np.zeros((24, 3, 14, 14), dtype=np.float32)
-    assert picture_key(pixels, (4, 6)) != picture_key(pixels, (6, 4))
+    assert image_key(pixels, (4, 6)) != image_key(pixels, (6, 4))
 
 
 def test_the_whole_key_counts() -> None:
@@ -62,5 +62,5 @@ def test_the_whole_key_counts() -> None:
     assert np.flatnonzero(first != second).tolist() == [4]
 
 
-def test_a_picture_of_one_cell_has_one_number() -> None:
+def test_an_image_of_one_cell_has_one_number() -> None:
     assert content_ids([IMAGE], IMAGE, [b"\xff" * 32], [1]).tolist() == [-1]

@@ -1,4 +1,4 @@
-"""The sample pictures, within what the embedded checkpoint can read."""
+"""The sample images, within what the embedded checkpoint can read."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ every_sample = pytest.mark.parametrize("sample", SAMPLES)
 
 
 @every_sample
-def test_the_picture_is_no_wider_than_the_embedded_checkpoint_reads(sample: str) -> None:
+def test_the_image_is_no_wider_than_the_embedded_checkpoint_reads(sample: str) -> None:
     assert draw(sample).width <= 440
 
 
@@ -42,8 +42,8 @@ def test_nothing_is_cut_at_the_edges(sample: str) -> None:
 def test_texts_of_a_line_keep_their_distance(sample: str) -> None:
     """So far apart that a reader sees two: the widest gap of ink in the line of the first item."""
     row = next(i for i, row in enumerate(SAMPLES[sample]) if len(row) > 1)
-    picture = np.asarray(draw(sample).convert("L"))
-    line = picture[MARGIN + 28 * row : MARGIN + 28 * (row + 1)] < 128
+    image = np.asarray(draw(sample).convert("L"))
+    line = image[MARGIN + 28 * row : MARGIN + 28 * (row + 1)] < 128
     columns = np.flatnonzero(line.any(axis=0))
     assert np.diff(columns).max() >= 14
 
@@ -56,7 +56,7 @@ def test_the_stored_sample_is_what_the_script_draws(sample: str) -> None:
     assert stored.with_suffix(".txt").read_text() == text_of(sample)
 
 
-def test_the_picture_is_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_image_is_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "sample.png"
     assert main([str(out)]) == 0
     assert capsys.readouterr().out == f"{out}\n"

@@ -17,7 +17,7 @@ from engine.errors import GenerationFailed
 from engine.kv_cache import KVCache
 from engine.launches import Fetched
 from engine.request import SamplingParams, Structure, TokenEvent
-from engine.slots import LEAST_REUSE
+from engine.slots import MIN_REUSE
 from tests.conftest import running_engine
 from tests.parity.conftest import prompt
 from tests.recording import Recorder, Recordings
@@ -299,7 +299,7 @@ def test_where_graphs_do_not_work_decoding_goes_on_without(
 def test_where_a_graph_finds_no_room_the_others_go_on_and_it_is_tried_again_later(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    graphs = Recordings(graph_bytes=40, most_bytes=100)
+    graphs = Recordings(graph_bytes=40, max_bytes=100)
     record, tries = graphs._capture, 0
 
     def run(key: int) -> Tensor | None:
@@ -324,7 +324,7 @@ def test_where_a_graph_finds_no_room_the_others_go_on_and_it_is_tried_again_late
 
 
 def test_graphs_take_no_more_memory_than_they_may() -> None:
-    graphs = Recordings(graph_bytes=40, most_bytes=100)
+    graphs = Recordings(graph_bytes=40, max_bytes=100)
 
     def doubled(key: int) -> list[int]:
         outcome: Tensor = graphs.run(key, lambda place: place * 2, torch.tensor([key]), torch.tensor([0]))
@@ -348,7 +348,7 @@ def test_a_prompt_that_takes_over_a_slot_finds_what_had_to_move(checkpoint: Path
 
     with running_engine(checkpoint) as engine:
         for messages in (first, second):
-            assert asyncio.run(asked(engine, messages)).cached_tokens < LEAST_REUSE
+            assert asyncio.run(asked(engine, messages)).cached_tokens < MIN_REUSE
         for messages in (first, second):
             assert asyncio.run(asked(engine, messages)).cached_tokens > 40
     assert recordings.captured == 1  # all of them in slot 0

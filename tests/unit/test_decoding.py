@@ -1,4 +1,4 @@
-"""Decoding in processes apart: what a picture can do to one, and that it does it to no other."""
+"""Decoding in processes apart: what an image can do to one, and that it does it to no other."""
 
 import io
 import signal
@@ -14,11 +14,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from api import decoders, decoding
-from api.decoders import DecoderError, Decoders, EndedDecoderError
-from api.documents import LONGEST_SIDE, UndecodableError
 from api.errors import ApiError
-from api.image_loading import Limits, read_pictures
+from images import decoding, processes
+from images.loading import Limits, read_images
+from images.pdf import LONGEST_SIDE, UndecodableError
+from images.processes import DecoderError, Decoders, EndedDecoderError
 
 PIXELS = 50_000_000
 PAGES = 64
@@ -31,11 +31,11 @@ def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
 
 
 NOISE = Image.effect_noise((300, 200), 90).convert("RGB")
-PICTURE = encoded(NOISE, "PNG")
+IMAGE = encoded(NOISE, "PNG")
 SMALL = encoded(Image.new("RGB", (9, 9)), "PNG")
 
 
-def processes(pool: Decoders) -> list[psutil.Process]:
+def running(pool: Decoders) -> list[psutil.Process]:
     """Those that run. The pool keeps them to itself: only a test wants to hurt them."""
     return [psutil.Process(one._process.pid) for one in pool._all if one._process is not None]
 
@@ -58,7 +58,7 @@ def stopped(process: psutil.Process) -> psutil.Process:
 
 
 @pytest.mark.parametrize("format_", decoding.FORMATS)
-def test_a_picture_is_the_same_as_decoded_here(pool: Decoders, format_: str) -> None:
+def test_an_image_is_the_same_as_decoded_here(pool: Decoders, format_: str) -> None:
     data = encoded(NOISE, format_)
     here = decoding.open_file(data, PIXELS, PAGES)
     there = pool.open_file(data, PIXELS, PAGES)
@@ -68,47 +68,47 @@ def test_a_picture_is_the_same_as_decoded_here(pool: Decoders, format_: str) -> 
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 70_000), (70_000, 1), (257, 1023), (3000, 2000)])
-def test_a_picture_of_any_shape_comes_back_whole(pool: Decoders, size: tuple[int, int]) -> None:
+def test_an_image_of_any_shape_comes_back_whole(pool: Decoders, size: tuple[int, int]) -> None:
     """It is sent a few rows at a time."""
-    picture = Image.effect_noise(size, 90).convert("RGB")
-    found = pool.open_file(encoded(picture, "BMP"), PIXELS, PAGES)
+    image = Image.effect_noise(size, 90).convert("RGB")
+    found = pool.open_file(encoded(image, "BMP"), PIXELS, PAGES)
     assert isinstance(found, Image.Image)
-    assert found.tobytes() == picture.tobytes()
+    assert found.tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("format_", ["PDF", "TIFF"])
 def test_pages_are_decoded_one_by_one_when_they_are_opened(pool: Decoders, format_: str) -> None:
     data = encoded(NOISE, format_, save_all=True, append_images=[NOISE.rotate(180)])
-    pages = read_pictures(data, "param", Limits(), pool)
+    pages = read_images(data, "param", Limits(), pool)
     assert [page.page for page in pages] == [True, True]
     for number, page in enumerate(pages):
         assert page.open().tobytes() == decoding.open_page(data, number, PIXELS).tobytes()
 
 
 def test_what_cannot_be_read_is_refused_with_the_same_words(pool: Decoders) -> None:
-    for data in (b"hello", PICTURE[:2000], b"%PDF-1.7 x"):
+    for data in (b"hello", IMAGE[:2000], b"%PDF-1.7 x"):
         refusals = []
         for decoder in (decoding, pool):
             with pytest.raises(ApiError) as refusal:
-                read_pictures(data, "param", Limits(), decoder)
+                read_images(data, "param", Limits(), decoder)
             refusals.append((refusal.value.status, refusal.value.error))
         assert refusals[0] == refusals[1]
         assert refusals[0][0] == 400
 
 
-# What a picture can do to a decoder
+# What an image can do to a decoder
 
 
-def test_a_decoder_that_hangs_is_ended_in_time_and_the_next_picture_is_read() -> None:
+def test_a_decoder_that_hangs_is_ended_in_time_and_the_next_image_is_read() -> None:
     pool = Decoders(1, 0.5, PIXELS, 2**20)
     try:
-        assert pool.open_file(PICTURE, PIXELS, PAGES)
-        hanging = stopped(processes(pool)[0])
+        assert pool.open_file(IMAGE, PIXELS, PAGES)
+        hanging = stopped(running(pool)[0])
         with pytest.raises(ApiError, match=r"takes longer than 0\.5 seconds to decode") as refusal:
-            read_pictures(PICTURE, "messages.0.content.1.image_url.url", Limits(), pool)
+            read_images(IMAGE, "messages.0.content.1.image_url.url", Limits(), pool)
         assert (refusal.value.status, refusal.value.error["param"]) == (400, "messages.0.content.1.image_url.url")
         assert not hanging.is_running()
-        assert pool.open_file(PICTURE, PIXELS, PAGES)
+        assert pool.open_file(IMAGE, PIXELS, PAGES)
     finally:
         pool.close()
 
@@ -130,17 +130,17 @@ def test_memory_is_bounded_and_the_decoder_goes_on_without_what_takes_more() -> 
     """Pixels are bounded before; the bound on memory is for what a format takes beside them."""
     pool = Decoders(1, 20, 1000, 1000)
     try:
-        assert pool.open_file(PICTURE, PIXELS, PAGES)
-        before = processes(pool)
+        assert pool.open_file(IMAGE, PIXELS, PAGES)
+        before = running(pool)
         with pytest.raises(UndecodableError, match="more memory to decode than is allowed"):
             pool.open_file(bomb(10_000), 10**9, PAGES)
-        assert pool.open_file(PICTURE, PIXELS, PAGES)
-        assert processes(pool) == before
+        assert pool.open_file(IMAGE, PIXELS, PAGES)
+        assert running(pool) == before
     finally:
         pool.close()
 
 
-def test_the_largest_picture_allowed_is_decoded_within_the_bound_on_memory() -> None:
+def test_the_largest_image_allowed_is_decoded_within_the_bound_on_memory() -> None:
     """In the modes that take the most: alpha is put on white, 16 bits go through floats, and both are turned."""
     side = 3000
     pool = Decoders(1, 60, side * side, 20 * 2**20)
@@ -159,18 +159,18 @@ def test_the_largest_picture_allowed_is_decoded_within_the_bound_on_memory() -> 
         pool.close()
 
 
-def test_a_decoder_that_was_killed_is_replaced_and_the_picture_is_read_all_the_same(pool: Decoders) -> None:
-    assert pool.open_file(PICTURE, PIXELS, PAGES)
-    (killed,) = processes(pool)
+def test_a_decoder_that_was_killed_is_replaced_and_the_image_is_read_all_the_same(pool: Decoders) -> None:
+    assert pool.open_file(IMAGE, PIXELS, PAGES)
+    (killed,) = running(pool)
     killed.kill()
-    assert pool.open_file(PICTURE, PIXELS, PAGES)
-    assert processes(pool) != [killed]
+    assert pool.open_file(IMAGE, PIXELS, PAGES)
+    assert running(pool) != [killed]
 
 
 def killed_once_it_works(pool: Decoders, times: int) -> None:
     """Kills the decoder whenever it is at work on a file that takes it a second."""
     for _ in range(times):
-        while not (found := processes(pool)) or found[0].cpu_percent(0.02) < 1:
+        while not (found := running(pool)) or found[0].cpu_percent(0.02) < 1:
             pass
         found[0].kill()
         found[0].wait()
@@ -179,7 +179,7 @@ def killed_once_it_works(pool: Decoders, times: int) -> None:
 def test_a_decoder_killed_at_work_costs_the_request_nothing(pool: Decoders) -> None:
     """As the kernel does where memory runs out: it is tried once more."""
     large = bomb(6000)
-    pool.open_file(PICTURE, PIXELS, PAGES)
+    pool.open_file(IMAGE, PIXELS, PAGES)
     with ThreadPoolExecutor(1) as threads:
         killing = threads.submit(killed_once_it_works, pool, 1)
         found = pool.open_file(large, PIXELS, PAGES)
@@ -189,7 +189,7 @@ def test_a_decoder_killed_at_work_costs_the_request_nothing(pool: Decoders) -> N
 
 def impostor(monkeypatch: pytest.MonkeyPatch, answer: str) -> list[list[str]]:
     """Decoders that answer every file with a line of Python; the list is of those that were started."""
-    code = f"import os, socket; s = socket.socket(fileno=0); s.sendall({decoders.FRAME.pack(2, 0) + b'{}'!r})\n"
+    code = f"import os, socket; s = socket.socket(fileno=0); s.sendall({processes.FRAME.pack(2, 0) + b'{}'!r})\n"
     code += f"while s.recv(2**20): {answer}"
     start, started = subprocess.Popen, list[list[str]]()
 
@@ -201,16 +201,16 @@ def impostor(monkeypatch: pytest.MonkeyPatch, answer: str) -> list[list[str]]:
     return started
 
 
-def test_a_picture_that_crashes_decoders_is_tried_twice_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_crashes_decoders_is_tried_twice_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a library does that writes where it should not."""
     started = impostor(monkeypatch, "os.abort()")
     pool = Decoders(1, 5, PIXELS, 2**20)
     try:
         with pytest.raises(EndedDecoderError, match="the decoder crashed over it"):
-            pool.open_file(PICTURE, PIXELS, PAGES)
+            pool.open_file(IMAGE, PIXELS, PAGES)
         assert len(started) == 2
         monkeypatch.undo()
-        assert pool.open_file(PICTURE, PIXELS, PAGES)
+        assert pool.open_file(IMAGE, PIXELS, PAGES)
     finally:
         pool.close()
 
@@ -219,10 +219,10 @@ def test_many_threads_share_a_few_decoders() -> None:
     pool = Decoders(2, 20, PIXELS, 2**20)
     try:
         with ThreadPoolExecutor(8) as threads:
-            found = list(threads.map(lambda _: pool.open_file(PICTURE, PIXELS, PAGES), range(40)))
+            found = list(threads.map(lambda _: pool.open_file(IMAGE, PIXELS, PAGES), range(40)))
         assert len(found) == 40
         assert all(isinstance(one, Image.Image) and one.size == NOISE.size for one in found)
-        assert len(processes(pool)) <= 2
+        assert len(running(pool)) <= 2
     finally:
         pool.close()
 
@@ -233,13 +233,13 @@ def test_many_threads_share_a_few_decoders() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        b"\xff" * decoders.FRAME.size,
-        decoders.FRAME.pack(5, 0) + b"hello",
-        decoders.FRAME.pack(2, 2**50) + b"{}",
-        decoders.FRAME.pack(2, 0) + b"{}",
-        decoders.FRAME.pack(2, 0) + b"[]",
+        b"\xff" * processes.FRAME.size,
+        processes.FRAME.pack(5, 0) + b"hello",
+        processes.FRAME.pack(2, 2**50) + b"{}",
+        processes.FRAME.pack(2, 0) + b"{}",
+        processes.FRAME.pack(2, 0) + b"[]",
         *(
-            decoders.FRAME.pack(len(words), 0) + words
+            processes.FRAME.pack(len(words), 0) + words
             for words in (b'{"width": 99999999, "height": 99999999}', b'{"width": "x", "height": []}', b'{"pages": {}}')
         ),
     ],
@@ -250,7 +250,7 @@ def test_an_answer_that_makes_no_sense_ends_the_decoder(said: bytes, monkeypatch
     try:
         with pytest.raises(EndedDecoderError, match="crashed over it"):
             pool.open_file(b"x", PIXELS, PAGES)
-        assert not processes(pool)
+        assert not running(pool)
     finally:
         pool.close()
 
@@ -260,32 +260,32 @@ def test_an_answer_that_makes_no_sense_ends_the_decoder(said: bytes, monkeypatch
 
 def test_a_decoder_imports_neither_the_server_nor_the_model(pool: Decoders) -> None:
     """It is small, and starts fast."""
-    code = "import sys, api.decoders; print(*{name.split('.')[0] for name in sys.modules})"
+    code = "import sys, images.processes; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"PIL", "pypdfium2"} <= set(loaded)
     assert not {"torch", "transformers", "bentoml", "fastapi", "starlette", "pydantic", "numpy"} & set(loaded)
-    assert pool.open_file(PICTURE, PIXELS, PAGES)
-    assert processes(pool)[0].memory_info().rss < 60 * 2**20
+    assert pool.open_file(IMAGE, PIXELS, PAGES)
+    assert running(pool)[0].memory_info().rss < 60 * 2**20
 
 
 def test_a_decoder_steps_back_behind_the_model(pool: Decoders) -> None:
-    assert pool.open_file(PICTURE, PIXELS, PAGES)
-    assert processes(pool)[0].nice() >= decoders.NICE
+    assert pool.open_file(IMAGE, PIXELS, PAGES)
+    assert running(pool)[0].nice() >= processes.NICE
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_every_process_leaves_decoders_to_the_server(pool: Decoders, number: signal.Signals) -> None:
     """A terminal and a service manager send them while requests still run to their end."""
-    assert pool.open_file(PICTURE, PIXELS, PAGES)
-    before = processes(pool)
+    assert pool.open_file(IMAGE, PIXELS, PAGES)
+    before = running(pool)
     before[0].send_signal(number)
-    assert pool.open_file(PICTURE, PIXELS, PAGES)
-    assert processes(pool) == before
+    assert pool.open_file(IMAGE, PIXELS, PAGES)
+    assert running(pool) == before
 
 
 def test_a_decoder_ends_with_the_process_that_started_it() -> None:
     code = (
-        "import os, sys; from api.decoders import Decoders\n"
+        "import os, sys; from images.processes import Decoders\n"
         f"pool = Decoders(2, 20, 10**6, 10**6); pool.start(); pool.open_file({SMALL!r}, 10**6, 1)\n"
         "print(*(one._process.pid for one in pool._all), flush=True); sys.stdin.read()"
     )
@@ -299,22 +299,22 @@ def test_a_decoder_ends_with_the_process_that_started_it() -> None:
 
 
 def test_closing_ends_what_a_decoder_does_and_starts_no_other(pool: Decoders) -> None:
-    assert pool.open_file(PICTURE, PIXELS, PAGES)
-    (process,) = processes(pool)
+    assert pool.open_file(IMAGE, PIXELS, PAGES)
+    (process,) = running(pool)
     stopped(process)
     with ThreadPoolExecutor(1) as threads:
-        asked = threads.submit(pool.open_file, PICTURE, PIXELS, PAGES)
+        asked = threads.submit(pool.open_file, IMAGE, PIXELS, PAGES)
         pool.close()
         with pytest.raises(DecoderError, match="shutting down"):
             asked.result()
     assert not process.is_running()
-    assert not processes(pool)
+    assert not running(pool)
 
 
-def test_a_decoder_that_cannot_be_started_is_no_fault_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_cannot_be_started_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(ApiError) as refusal:
-        read_pictures(PICTURE, "param", Limits(), Decoders(1, 5, PIXELS, 2**20))
+        read_images(IMAGE, "param", Limits(), Decoders(1, 5, PIXELS, 2**20))
     assert refusal.value.status == 503
 
 
@@ -360,7 +360,7 @@ def test_a_png_with_an_empty_colour_profile_is_damaged() -> None:
     """Pillow's IndexError was an unexpected error, 500."""
     profile = struct.pack("!I", 0) + b"iCCP" + struct.pack("!I", zlib.crc32(b"iCCP"))
     with pytest.raises(UndecodableError, match="damaged"):
-        decoding.open_file(PICTURE[:-12] + profile + PICTURE[-12:], PIXELS, PAGES)  # behind the pixels
+        decoding.open_file(IMAGE[:-12] + profile + IMAGE[-12:], PIXELS, PAGES)  # behind the pixels
 
 
 def page_of(width: str, height: str) -> bytes:

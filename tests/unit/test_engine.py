@@ -23,11 +23,11 @@ from engine.request import SamplingParams, TokenEvent
 from engine.request import Sequence as EngineSequence
 from models.paddleocr_vl.linear import int8_works
 from tests.conftest import running_engine
-from tests.parity.conftest import picture, prompt
+from tests.parity.conftest import noise_image, prompt
 
 
-async def submit(engine: Engine, pictures: Sequence[Image.Image] = (), **params: Any) -> Generation:
-    return await engine.submit(prompt(len(pictures)), list(pictures), SamplingParams(**params))
+async def submit(engine: Engine, images: Sequence[Image.Image] = (), **params: Any) -> Generation:
+    return await engine.submit(prompt(len(images)), list(images), SamplingParams(**params))
 
 
 async def collect(generation: Generation) -> list[TokenEvent]:
@@ -66,7 +66,7 @@ def test_max_tokens_is_clamped_to_the_context(checkpoint: Path) -> None:
 def test_a_prompt_that_does_not_fit_is_refused_with_its_numbers(checkpoint: Path) -> None:
     refusal = pytest.raises(InvalidRequest, match=r"has \d{3} tokens.* context is 64 tokens")
     with running_engine(checkpoint, max_model_len=64) as engine, refusal:
-        asyncio.run(submit(engine, [picture(560, 560)]))
+        asyncio.run(submit(engine, [noise_image(560, 560)]))
 
 
 def test_a_stop_string_ends_an_answer(engine: Engine) -> None:
@@ -136,8 +136,8 @@ def test_an_abort_after_the_end_is_harmless(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("each_way")
-def test_running_streams_go_on_while_a_picture_is_read(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bug: a prompt was read whole in one step, and a big picture paused everybody for as long as that took."""
+def test_running_streams_go_on_while_an_image_is_read(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: a prompt was read whole in one step, and a big image paused everybody for as long as that took."""
     monkeypatch.setattr(Pace, "reading_seconds", lambda *_, **__: 0.0)  # a slice a step
     with running_engine(checkpoint, max_model_len=4096) as engine:
 
@@ -145,7 +145,7 @@ def test_running_streams_go_on_while_a_picture_is_read(checkpoint: Path, monkeyp
             stream = await submit(engine, max_tokens=2000)
             events = aiter(stream)
             await anext(events)
-            other = await submit(engine, [picture(300, 300)], max_tokens=1)
+            other = await submit(engine, [noise_image(300, 300)], max_tokens=1)
             before = (await anext(events)).completion_tokens
             reading = asyncio.create_task(collect(other))
             while not reading.done():
@@ -200,7 +200,7 @@ def test_a_refused_prompt_leaves_its_place_in_the_queue(checkpoint: Path) -> Non
     with running_engine(checkpoint, slots=1, max_waiting=0, max_model_len=64) as engine:
         for _ in range(3):
             with pytest.raises(InvalidRequest):
-                asyncio.run(submit(engine, [picture(560, 560)]))
+                asyncio.run(submit(engine, [noise_image(560, 560)]))
         assert answer(engine, max_tokens=2)
 
 

@@ -1,4 +1,4 @@
-from scripts.engine_bench import Ceilings, Part
+from benchmarks.engine_bench import Ceilings, Part
 
 CEILINGS = Ceilings(copy=1e9, operations=1e12, weights=1e9)
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from scripts.create_test_image import SAMPLES
-from scripts.eval_modes import (
+from training.eval_modes import (
     CHECKPOINT,
     Document,
     Outcome,
@@ -21,7 +21,7 @@ from scripts.eval_modes import (
     report,
     ungrounded,
 )
-from scripts.evaluate import start
+from training.evaluate import start
 
 DATA = Path(__file__).parents[1] / "data"
 PIXEL = Image.new("RGB", (1, 1))
@@ -54,7 +54,7 @@ def test_what_is_no_object_counts_as_invalid_and_not_at_all_as_read() -> None:
     assert (found["invalid_json"], found["f1_end_to_end"], found["documents"]) == (1, 0, 1)
 
 
-def test_a_folder_of_pictures_with_their_truth_is_read_and_judged(tmp_path: Path) -> None:
+def test_a_folder_of_images_with_their_truth_is_read_and_judged(tmp_path: Path) -> None:
     for name in ("receipt", "table"):
         copy(DATA / f"test_{name}.png", tmp_path)
     receipt = {"mode": "receipt", "total": 13.75, "tax": 1.25, "merchant": "Corner Bakery"}
@@ -71,9 +71,9 @@ def test_a_folder_of_pictures_with_their_truth_is_read_and_judged(tmp_path: Path
 
 
 @pytest.mark.parametrize("content", ["{}", '{"mode": "letter"}', '{"mode": "receipt"}'])
-def test_a_truth_without_a_mode_or_a_picture_is_named(tmp_path: Path, content: str) -> None:
+def test_a_truth_without_a_mode_or_an_image_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "one.json").write_text(content)
-    with pytest.raises(SystemExit, match=r"one\.json: needs a picture"):
+    with pytest.raises(SystemExit, match=r"one\.json: needs an image"):
         in_folder(tmp_path)
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import httpcore
 import pytest
 
-from api import fetching
 from api.errors import ApiError
-from api.fetching import FetchLimits, fetch
+from images import fetching
+from images.fetching import FetchLimits, fetch
 
-PICTURE = bytes(range(256)) * 300
+IMAGE = bytes(range(256)) * 300
 PUBLIC = "93.184.215.14"
 
 # For pictures.example, signed by itself, from 2020 to 2120.
@@ -76,7 +76,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: dict[str, Answer] = {"/page.png": lambda handler: handler.answer(body=PICTURE)}
+        self.answers: dict[str, Answer] = {"/page.png": lambda handler: handler.answer(body=IMAGE)}
         self.asked: list[tuple[str, Message]] = []
         self.over = Event()
 
@@ -122,7 +122,7 @@ class Names:
 
 
 def named(monkeypatch: pytest.MonkeyPatch, **answers: list[list[str]]) -> Names:
-    """`pictures=[["1.2.3.4"]]`: pictures.example has one address."""
+    """`images=[["1.2.3.4"]]`: pictures.example has one address."""
     names = Names({f"{name}.example": turns for name, turns in answers.items()})
     monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
     return names
@@ -158,8 +158,8 @@ def refused(url: str, **limits: Any) -> str:
 # What is reached
 
 
-def test_a_picture_is_fetched(server: Server) -> None:
-    assert get(server.url()) == PICTURE
+def test_an_image_is_fetched(server: Server) -> None:
+    assert get(server.url()) == IMAGE
 
 
 def test_the_request_says_who_asks_and_wants_no_compression(server: Server) -> None:
@@ -199,21 +199,21 @@ def test_a_chunked_answer_is_put_together(server: Server) -> None:
 def test_a_proxy_in_the_environment_is_not_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert get(server.url()) == PICTURE
+    assert get(server.url()) == IMAGE
 
 
 @pytest.mark.parametrize("address", [PUBLIC, "2606:4700:4700::1111", f"::ffff:{PUBLIC}", "64:ff9b::5db8:d70e"])
 def test_a_public_address_needs_no_permission(
     server: Server, monkeypatch: pytest.MonkeyPatch, connected: list[str], address: str
 ) -> None:
-    named(monkeypatch, pictures=[[address]])
-    assert get(server.url(host="pictures.example"), allowed_hosts=()) == PICTURE
+    named(monkeypatch, images=[[address]])
+    assert get(server.url(host="pictures.example"), allowed_hosts=()) == IMAGE
     assert [ip_address(one) for one in connected] == [ip_address(address)]
 
 
 def test_the_next_address_is_tried_when_one_does_not_answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    named(monkeypatch, pictures=[["::1", "127.0.0.1"]])
-    assert get(server.url(host="pictures.example"), allowed_hosts=("pictures.example",)) == PICTURE
+    named(monkeypatch, images=[["::1", "127.0.0.1"]])
+    assert get(server.url(host="pictures.example"), allowed_hosts=("pictures.example",)) == IMAGE
 
 
 # What is not public
@@ -238,7 +238,7 @@ def test_an_address_that_is_not_public_is_refused(connected: list[str], host: st
 
 def test_a_scoped_address_is_refused(monkeypatch: pytest.MonkeyPatch, connected: list[str]) -> None:
     assert "no valid host" in refused("http://[2606:4700::1%25eth0]/page.png")
-    named(monkeypatch, pictures=[["2606:4700::1%eth0"]])
+    named(monkeypatch, images=[["2606:4700::1%eth0"]])
     assert "not a public address" in refused("http://pictures.example/page.png")
     assert not connected
 
@@ -246,7 +246,7 @@ def test_a_scoped_address_is_refused(monkeypatch: pytest.MonkeyPatch, connected:
 def test_a_name_with_one_private_address_is_refused_and_the_address_not_told(
     monkeypatch: pytest.MonkeyPatch, connected: list[str]
 ) -> None:
-    named(monkeypatch, pictures=[[PUBLIC, "10.1.2.3"]])
+    named(monkeypatch, images=[[PUBLIC, "10.1.2.3"]])
     message = refused("http://pictures.example/page.png")
     assert "not a public address" in message
     assert "10.1.2.3" not in message
@@ -257,8 +257,8 @@ def test_the_connection_goes_to_the_address_that_was_checked(
     server: Server, monkeypatch: pytest.MonkeyPatch, connected: list[str]
 ) -> None:
     """The name server says public when asked first and private when asked again; it must not be asked again."""
-    names = named(monkeypatch, pictures=[[PUBLIC], ["127.0.0.1"]])
-    assert get(server.url(host="pictures.example"), allowed_hosts=()) == PICTURE
+    names = named(monkeypatch, images=[[PUBLIC], ["127.0.0.1"]])
+    assert get(server.url(host="pictures.example"), allowed_hosts=()) == IMAGE
     assert names.asked == ["pictures.example"]
     assert connected == [PUBLIC]
     assert server.asked[0][1]["Host"] == f"pictures.example:{server.server_port}"
@@ -285,12 +285,12 @@ def test_an_allowed_host_may_be_private(
     names = named(monkeypatch)
     for name in ("localhost", "127.0.0.1", "one.corp.example", "a.one.corp.example", "xn--bcher-kva.example"):
         names.answers[name] = [["127.0.0.1"]]
-    assert get(server.url(host=host), allowed_hosts=("other.example", allowed)) == PICTURE
+    assert get(server.url(host=host), allowed_hosts=("other.example", allowed)) == IMAGE
 
 
 @pytest.mark.parametrize("allowed", ["::1", "[::1]", "[0:0:0:0:0:0:0:1]"])
 def test_an_allowed_address_is_the_same_in_every_form(server: Server, connected: list[str], allowed: str) -> None:
-    assert get(server.url(host="[0::0:1]"), allowed_hosts=(allowed,)) == PICTURE
+    assert get(server.url(host="[0::0:1]"), allowed_hosts=(allowed,)) == IMAGE
     assert connected == ["::1"]
     assert server.asked[0][1]["Host"] == f"[::1]:{server.server_port}"
 
@@ -318,13 +318,13 @@ def test_a_host_that_only_resembles_an_allowed_one_is_refused(
 
 @pytest.mark.parametrize("status", fetching.REDIRECTS)
 def test_a_redirect_is_followed(server: Server, status: int) -> None:
-    assert get(server.redirect("/old/page.png", "../page.png", status)) == PICTURE
+    assert get(server.redirect("/old/page.png", "../page.png", status)) == IMAGE
 
 
 def test_a_redirect_to_another_host_is_followed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     named(monkeypatch, one=[["127.0.0.1"]], two=[["127.0.0.1"]])
     server.redirect("/old", server.url(host="two.example"))
-    assert get(server.url("/old", host="one.example"), allowed_hosts=("one.example", "two.example")) == PICTURE
+    assert get(server.url("/old", host="one.example"), allowed_hosts=("one.example", "two.example")) == IMAGE
     assert [headers["Host"].partition(":")[0] for _, headers in server.asked] == ["one.example", "two.example"]
 
 
@@ -343,7 +343,7 @@ def test_a_public_server_leads_to_no_private_one(
     server: Server, monkeypatch: pytest.MonkeyPatch, connected: list[str], secret: str
 ) -> None:
     """Nor to another port of this machine."""
-    names = named(monkeypatch, pictures=[[PUBLIC]], metadata=[["169.254.169.254"]])
+    names = named(monkeypatch, images=[[PUBLIC]], metadata=[["169.254.169.254"]])
     for host, address in {"169.254.169.254": "169.254.169.254", "::1": "::1", "10.0.0.1": "10.0.0.1"}.items():
         names.answers[host] = [[address]]
     names.answers["0x7f.1"] = [["127.0.0.1"]]
@@ -356,7 +356,7 @@ def test_a_public_server_leads_to_no_private_one(
 def test_a_redirect_to_the_same_host_is_looked_up_and_checked_again(
     server: Server, monkeypatch: pytest.MonkeyPatch, connected: list[str]
 ) -> None:
-    named(monkeypatch, pictures=[[PUBLIC], ["127.0.0.1"]])
+    named(monkeypatch, images=[[PUBLIC], ["127.0.0.1"]])
     server.redirect("/old", "/page.png")
     assert "not a public address" in refused(server.url("/old", host="pictures.example"))
     assert connected == [PUBLIC]
@@ -382,7 +382,7 @@ def test_a_loop_of_redirects_ends(server: Server) -> None:
 def test_as_many_redirects_as_allowed_are_followed(server: Server) -> None:
     server.redirect("/1", "/2")
     server.redirect("/2", "/page.png")
-    assert get(server.url("/1"), max_redirects=2) == PICTURE
+    assert get(server.url("/1"), max_redirects=2) == IMAGE
     assert "redirects more than 1 times" in refused(server.url("/1"), max_redirects=1)
 
 
@@ -394,9 +394,9 @@ def test_a_redirect_to_nowhere_is_an_error(server: Server) -> None:
 # What comes back
 
 
-def test_a_picture_may_be_as_big_as_the_limit(server: Server) -> None:
-    assert get(server.url(), max_bytes=len(PICTURE)) == PICTURE
-    assert "more than 76799 bytes" in refused(server.url(), max_bytes=len(PICTURE) - 1)
+def test_an_image_may_be_as_big_as_the_limit(server: Server) -> None:
+    assert get(server.url(), max_bytes=len(IMAGE)) == IMAGE
+    assert "more than 76799 bytes" in refused(server.url(), max_bytes=len(IMAGE) - 1)
 
 
 def test_what_is_announced_too_big_is_not_read(server: Server) -> None:
@@ -424,8 +424,8 @@ def test_what_grows_too_big_is_cut_off(server: Server) -> None:
 
 
 def test_what_comes_beyond_the_announced_length_is_not_read(server: Server) -> None:
-    server.answers["/page.png"] = lambda handler: handler.answer(body=PICTURE + b"more", Content_Length=len(PICTURE))
-    assert get(server.url()) == PICTURE
+    server.answers["/page.png"] = lambda handler: handler.answer(body=IMAGE + b"more", Content_Length=len(IMAGE))
+    assert get(server.url()) == IMAGE
 
 
 def test_a_body_of_one_byte_chunks_is_cut_off_too(server: Server) -> None:
@@ -450,7 +450,7 @@ def test_another_status_is_told_and_the_body_is_not(server: Server, status: int)
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "x-unknown"])
 def test_a_compressed_answer_is_refused(server: Server, encoding: str) -> None:
-    body = gzip.compress(PICTURE)
+    body = gzip.compress(IMAGE)
     server.answers["/page.png"] = lambda handler: handler.answer(body=body, Content_Encoding=encoding)
     assert "compressed" in refused(server.url())
 
@@ -553,7 +553,7 @@ def test_a_name_server_that_says_nothing_is_given_up() -> None:
 
 @pytest.mark.usefixtures("silent_names")
 def test_a_name_server_that_says_nothing_holds_up_nobody_else(folder: Path) -> None:
-    """Look-ups, which nothing can interrupt, sat in the few threads that pictures are decoded in."""
+    """Look-ups, which nothing can interrupt, sat in the few threads that images are decoded in."""
 
     async def one_thread_for_the_rest() -> bytes:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
@@ -561,7 +561,7 @@ def test_a_name_server_that_says_nothing_holds_up_nobody_else(folder: Path) -> N
             await fetch("http://pictures.example/", "param", FetchLimits(seconds=0.1))
         return await fetch(f"file://{folder}/page%201.png", "param", FetchLimits(media_folder=folder))
 
-    assert asyncio.run(one_thread_for_the_rest()) == PICTURE
+    assert asyncio.run(one_thread_for_the_rest()) == IMAGE
 
 
 def test_a_caller_that_leaves_ends_the_fetch(server: Server) -> None:
@@ -595,7 +595,7 @@ def trusted(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     context.sni_callback = lambda _socket, name, _context: asked.append(name)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    named(monkeypatch, pictures=[["127.0.0.1"]], other=[["127.0.0.1"]])
+    named(monkeypatch, images=[["127.0.0.1"]], other=[["127.0.0.1"]])
     fetching._tls.cache_clear()
     yield asked
     fetching._tls.cache_clear()
@@ -603,7 +603,7 @@ def trusted(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_tls_is_for_the_name_and_not_for_the_address(server: Server, trusted: list[str]) -> None:
     url = server.url(host="pictures.example", scheme="https")
-    assert get(url, allowed_hosts=("pictures.example",)) == PICTURE
+    assert get(url, allowed_hosts=("pictures.example",)) == IMAGE
     assert trusted == ["pictures.example"]
     assert server.asked[0][1]["Host"] == f"pictures.example:{server.server_port}"
 
@@ -700,39 +700,39 @@ def test_a_url_that_makes_no_sense_is_refused(connected: list[str], monkeypatch:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """media/ with a picture in it, beside a file that is not to be read."""
+    """media/ with an image in it, beside a file that is not to be read."""
     (tmp_path / "secret.png").write_bytes(b"secret")
     media = tmp_path / "media"
     (media / "inner").mkdir(parents=True)
-    (media / "page 1.png").write_bytes(PICTURE)
+    (media / "page 1.png").write_bytes(IMAGE)
     return media
 
 
 @pytest.mark.parametrize("host", ["", "localhost", "LOCALHOST"])
 def test_a_file_of_the_media_folder_is_read(folder: Path, host: str) -> None:
-    assert get(f"file://{host}{folder}/page%201.png", media_folder=folder) == PICTURE
+    assert get(f"file://{host}{folder}/page%201.png", media_folder=folder) == IMAGE
 
 
 def test_a_path_that_comes_back_into_the_folder_is_read(folder: Path) -> None:
-    assert get(f"file://{folder}/inner/../page 1.png", media_folder=folder) == PICTURE
+    assert get(f"file://{folder}/inner/../page 1.png", media_folder=folder) == IMAGE
 
 
 def test_a_link_within_the_folder_is_followed(folder: Path) -> None:
     (folder / "inner" / "link.png").symlink_to(folder / "page 1.png")
-    assert get(f"file://{folder}/inner/link.png", media_folder=folder) == PICTURE
+    assert get(f"file://{folder}/inner/link.png", media_folder=folder) == IMAGE
 
 
 def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
-    assert get(f"file://{tmp_path}/link/page%201.png", media_folder=tmp_path / "link") == PICTURE
+    assert get(f"file://{tmp_path}/link/page%201.png", media_folder=tmp_path / "link") == IMAGE
 
 
 def test_a_name_that_is_not_utf_8_is_read(folder: Path) -> None:
     try:
-        (folder / os.fsdecode(b"\xff?.png")).write_bytes(PICTURE)
+        (folder / os.fsdecode(b"\xff?.png")).write_bytes(IMAGE)
     except OSError:
         pytest.skip("this file system has only names in UTF-8")
-    assert get(f"file://{folder}/%FF%3F.png", media_folder=folder) == PICTURE
+    assert get(f"file://{folder}/%FF%3F.png", media_folder=folder) == IMAGE
 
 
 def test_no_file_is_read_unless_a_folder_is_allowed(folder: Path) -> None:
@@ -768,7 +768,7 @@ def test_a_folder_that_is_gone_has_no_files(tmp_path: Path) -> None:
 
 def test_a_file_over_the_limit_is_refused(folder: Path) -> None:
     url = f"file://{folder}/page%201.png"
-    assert get(url, media_folder=folder, max_bytes=len(PICTURE)) == PICTURE
+    assert get(url, media_folder=folder, max_bytes=len(IMAGE)) == IMAGE
     assert "more than 1000 bytes" in refused(url, media_folder=folder, max_bytes=1000)
 
 

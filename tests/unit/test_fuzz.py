@@ -1,11 +1,11 @@
-"""A short run of scripts/fuzz.py; the long one is for whoever changes what reads strangers' input."""
+"""A short run of benchmarks/fuzz.py; the long one is for whoever changes what reads strangers' input."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from scripts import fuzz
+from benchmarks import fuzz
 
 
 def test_damaged_input_is_taken_or_refused_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from api.decoding import FORMATS
 from api.errors import ApiError
-from api.image_loading import Limits, load_pictures
+from images.decoding import FORMATS
+from images.loading import Limits, load_images
 from tests.http.conftest import data_uri
 
 RED = (200, 30, 30)
 
 
 def load(url: str, limits: Limits | None = None) -> Image.Image:
-    (picture,) = asyncio.run(load_pictures(url, "param", limits or Limits()))
-    return picture.open()
+    (image,) = asyncio.run(load_images(url, "param", limits or Limits()))
+    return image.open()
 
 
 def refused(url: str, limits: Limits | None = None) -> str:
@@ -67,11 +67,11 @@ def test_percent_encoding_is_refused() -> None:
     assert "must be base64" in refused("data:image/svg+xml,%3Csvg%3E")
 
 
-def test_other_data_is_no_picture() -> None:
-    assert "no picture" in refused("data:image/png;base64," + base64.b64encode(b"hello").decode())
+def test_other_data_is_no_image() -> None:
+    assert "no image" in refused("data:image/png;base64," + base64.b64encode(b"hello").decode())
 
 
-def test_a_cut_picture_is_damaged() -> None:
+def test_a_cut_image_is_damaged() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "PNG")
@@ -94,7 +94,7 @@ def encoded(image: Image.Image, format_: str, **options: Any) -> str:
 
 def test_every_page_of_a_tiff_is_a_page() -> None:
     first, second = Image.new("RGB", (20, 10), RED), Image.new("L", (9, 9))
-    pages = asyncio.run(load_pictures(encoded(first, "TIFF", save_all=True, append_images=[second]), "p", Limits()))
+    pages = asyncio.run(load_images(encoded(first, "TIFF", save_all=True, append_images=[second]), "p", Limits()))
     assert [(page.page, page.open().size, page.open().mode) for page in pages] == [
         (True, (20, 10), "RGB"),
         (True, (9, 9), "RGB"),
@@ -109,7 +109,7 @@ def test_a_gif_is_its_first_frame() -> None:
 def test_every_page_of_a_pdf_is_a_page() -> None:
     a4 = Image.new("RGB", (1190, 1684), "white")
     uri = encoded(a4, "PDF", resolution=144, save_all=True, append_images=[Image.new("RGB", (300, 300), RED)])
-    first, second = asyncio.run(load_pictures(uri, "p", Limits()))
+    first, second = asyncio.run(load_images(uri, "p", Limits()))
     assert first.page
     assert 1_900_000 < np.prod(first.open().size) <= 2_010_000
     assert second.open().getpixel((50, 50)) == pytest.approx(RED, abs=6)
@@ -130,7 +130,7 @@ def test_a_pdf_that_cannot_be_read_is_refused() -> None:
 
 def test_a_huge_page_is_drawn_small() -> None:
     huge = encoded(Image.new("1", (3000, 3000)), "PDF", resolution=10)  # 300 inches a side
-    (page,) = asyncio.run(load_pictures(huge, "p", Limits()))
+    (page,) = asyncio.run(load_images(huge, "p", Limits()))
     assert np.prod(page.open().size) <= 2_010_000
 
 

@@ -20,7 +20,7 @@ from engine.scheduler import Step
 from engine.totals import Totals
 from models.paddleocr_vl.slices import Sliced
 from tests.conftest import running_engine
-from tests.parity.conftest import picture
+from tests.parity.conftest import noise_image
 from tests.unit.test_engine import answer, collect, submit
 
 SECONDS = 10  # for what takes milliseconds
@@ -95,7 +95,7 @@ def test_what_waits_for_a_slot_says_how_long(observed: Observed, monkeypatch: py
     assert max(report.stats.cache_usage for report in observed.reports) == 1
 
 
-def test_a_request_whose_pictures_are_being_prepared_waits(one_slot: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_whose_images_are_being_prepared_waits(one_slot: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert one_slot.processor is not None
     prepare, may_end = one_slot.processor.prepare, threading.Event()
 
@@ -158,10 +158,12 @@ def test_an_observer_that_fails_ends_no_request(one_slot: Engine) -> None:
     assert one_slot.observer is None
 
 
-def test_a_picture_is_a_hit_whether_its_features_or_its_place_in_a_slot_are_kept(observed: Observed) -> None:
+def test_an_image_is_a_hit_whether_its_features_or_its_place_in_a_slot_are_kept(observed: Observed) -> None:
     def ask(*seeds: int) -> Totals:
         async def run() -> None:
-            await collect(await submit(observed.engine, [picture(112, 84, seed=seed) for seed in seeds], max_tokens=1))
+            await collect(
+                await submit(observed.engine, [noise_image(112, 84, seed=seed) for seed in seeds], max_tokens=1)
+            )
 
         asyncio.run(run())
         return observed.engine.stats().totals
@@ -170,9 +172,9 @@ def test_a_picture_is_a_hit_whether_its_features_or_its_place_in_a_slot_are_kept
     in_the_slot = ask(1)
     ask(2)  # takes the slot
     by_features = ask(1)
-    assert (in_the_slot.pictures - before.pictures, in_the_slot.picture_hits - before.picture_hits) == (1, 1)
-    assert (by_features.pictures - before.pictures, by_features.picture_hits - before.picture_hits) == (3, 2)
-    assert by_features.picture_pixels - before.picture_pixels == 112 * 84  # the other picture's
+    assert (in_the_slot.images - before.images, in_the_slot.image_hits - before.image_hits) == (1, 1)
+    assert (by_features.images - before.images, by_features.image_hits - before.image_hits) == (3, 2)
+    assert by_features.image_pixels - before.image_pixels == 112 * 84  # the other image's
 
 
 def test_time_between_the_slices_of_the_vision_tower_is_not_its_own(

@@ -1,4 +1,4 @@
-"""What is kept between requests: features of pictures by content, and beginnings of prompts in the slots."""
+"""What is kept between requests: features of images by content, and beginnings of prompts in the slots."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.engine import Engine
 from engine.errors import GenerationFailed
-from engine.prefix_cache import PictureCache
+from engine.image_cache import ImageCache
 from engine.request import SamplingParams, TokenEvent
 from engine.request import Sequence as EngineSequence
 from models.paddleocr_vl.processor import ModelInput
@@ -21,16 +21,16 @@ from models.paddleocr_vl.prompts import OCR
 from models.paddleocr_vl.rope import Grid
 from models.paddleocr_vl.slices import Sliced, run
 from tests.conftest import running_engine
-from tests.parity.conftest import common_length, picture, prompt
+from tests.parity.conftest import common_length, noise_image, prompt
 from tests.unit.test_scheduler import END, NoText, ignore
 
-A, B = picture(120, 90, seed=1), picture(120, 90, seed=2)
-SMALL = picture(56, 28, seed=3)
+A, B = noise_image(120, 90, seed=1), noise_image(120, 90, seed=2)
+SMALL = noise_image(56, 28, seed=3)
 TEXT_BEFORE = "Read what is on the next page."
 
 
 class Watched:
-    """An engine, and which pictures its vision tower has run on."""
+    """An engine, and which images its vision tower has run on."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -43,25 +43,25 @@ class Watched:
         self.encoded.append(list(grids))
         return self._encode(pixels, grids, rows)
 
-    def input(self, *pictures: Image.Image, text: str = "OCR:", before: str = "") -> ModelInput:
+    def input(self, *images: Image.Image, text: str = "OCR:", before: str = "") -> ModelInput:
         assert self.engine.processor is not None
-        return self.engine.processor.prepare(messages(len(pictures), text, before), pictures)
+        return self.engine.processor.prepare(messages(len(images), text, before), images)
 
-    def events(self, *pictures: Image.Image, text: str = "OCR:", before: str = "", tokens: int = 4) -> list[TokenEvent]:
+    def events(self, *images: Image.Image, text: str = "OCR:", before: str = "", tokens: int = 4) -> list[TokenEvent]:
         async def run() -> list[TokenEvent]:
             params = SamplingParams(max_tokens=tokens, ignore_eos=True)
-            generation = await self.engine.submit(messages(len(pictures), text, before), pictures, params)
+            generation = await self.engine.submit(messages(len(images), text, before), images, params)
             return [event async for event in generation]
 
         return asyncio.run(run())
 
-    def cached(self, *pictures: Image.Image, **question: Any) -> int:
-        return self.events(*pictures, **question)[-1].cached_tokens
+    def cached(self, *images: Image.Image, **question: Any) -> int:
+        return self.events(*images, **question)[-1].cached_tokens
 
 
-def messages(pictures: int, text: str, before: str) -> list[dict[str, Any]]:
+def messages(images: int, text: str, before: str) -> list[dict[str, Any]]:
     system: list[dict[str, Any]] = [{"role": "system", "content": [{"type": "text", "text": before}]}] if before else []
-    return system + prompt(pictures, text)
+    return system + prompt(images, text)
 
 
 def ids_of(events: list[TokenEvent]) -> list[int]:
@@ -77,11 +77,11 @@ def watched_engine(checkpoint: Path, **config: Any) -> Iterator[Watched]:
 # --- prompts in the slots -------------------------------------------------------------------------------------------
 
 
-def test_a_second_question_about_a_picture_reads_only_its_own_words(checkpoint: Path) -> None:
+def test_a_second_question_about_an_image_reads_only_its_own_words(checkpoint: Path) -> None:
     with watched_engine(checkpoint, slots=2) as watched:
         watched.events(A, text="OCR:")
         shared = common_length(*(watched.input(A, text=text).input_ids for text in ("OCR:", "What is it?")))
-        assert shared > 12  # the picture's tokens
+        assert shared > 12  # the image's tokens
         assert watched.cached(A, text="What is it?") == shared
         assert len(watched.encoded) == 1
 
@@ -94,7 +94,7 @@ def test_the_same_question_again_reads_only_its_last_token(checkpoint: Path) -> 
         assert ids_of(again) == ids_of(first)
 
 
-def test_another_picture_of_the_same_size_shares_the_text_before_it_only(checkpoint: Path) -> None:
+def test_another_image_of_the_same_size_shares_the_text_before_it_only(checkpoint: Path) -> None:
     with watched_engine(checkpoint) as watched:
         watched.events(A, before=TEXT_BEFORE)
         assert watched.engine.processor is not None
@@ -157,7 +157,7 @@ def test_the_warm_up_leaves_nothing(checkpoint: Path) -> None:
         assert len(watched.encoded) == 1
 
 
-def test_several_answers_to_one_prompt_share_the_picture_and_a_free_slot(checkpoint: Path) -> None:
+def test_several_answers_to_one_prompt_share_the_image_and_a_free_slot(checkpoint: Path) -> None:
     with watched_engine(checkpoint, slots=2) as watched:
 
         async def run() -> list[list[TokenEvent]]:
@@ -174,7 +174,7 @@ def test_several_answers_to_one_prompt_share_the_picture_and_a_free_slot(checkpo
 
 @pytest.mark.parametrize("reused", [1, 9, 14, 20, 21, 23, 35], ids=lambda tokens: f"{tokens} tokens")
 def test_a_prompt_may_be_continued_anywhere(checkpoint: Path, reused: int) -> None:
-    """Before, inside and between the pictures, and behind them."""
+    """Before, inside and between the images, and behind them."""
     with watched_engine(checkpoint, slots=1) as watched:
         runner = watched.engine.runner
         assert runner is not None
@@ -185,10 +185,10 @@ def test_a_prompt_may_be_continued_anywhere(checkpoint: Path, reused: int) -> No
         torch.testing.assert_close(run(runner.prefill.read([whole])), expected, atol=1e-4, rtol=1e-4)
 
 
-# --- features of pictures -------------------------------------------------------------------------------------------
+# --- features of images -------------------------------------------------------------------------------------------
 
 
-def test_a_known_picture_is_not_encoded_again_although_its_slot_is_gone(checkpoint: Path) -> None:
+def test_a_known_image_is_not_encoded_again_although_its_slot_is_gone(checkpoint: Path) -> None:
     with watched_engine(checkpoint, slots=1) as watched:
         first = watched.events(A)
         watched.events(text="Something else altogether")
@@ -198,7 +198,7 @@ def test_a_known_picture_is_not_encoded_again_although_its_slot_is_gone(checkpoi
         assert ids_of(again) == ids_of(first)
 
 
-def test_of_several_pictures_only_the_unknown_are_encoded(checkpoint: Path) -> None:
+def test_of_several_images_only_the_unknown_are_encoded(checkpoint: Path) -> None:
     with watched_engine(checkpoint) as watched:
         watched.events(A)
         watched.events(SMALL, A, B)
@@ -206,14 +206,14 @@ def test_of_several_pictures_only_the_unknown_are_encoded(checkpoint: Path) -> N
         assert watched.encoded == [[a], [small, b]]
 
 
-def test_a_picture_that_comes_twice_is_encoded_once(checkpoint: Path) -> None:
+def test_an_image_that_comes_twice_is_encoded_once(checkpoint: Path) -> None:
     with watched_engine(checkpoint) as watched:
         watched.events(A, SMALL, A)
         assert watched.encoded == [watched.input(A, SMALL).grids]
 
 
-def test_a_budget_of_nothing_keeps_no_picture(checkpoint: Path) -> None:
-    with watched_engine(checkpoint, slots=1, picture_cache_bytes=0) as watched:
+def test_a_budget_of_nothing_keeps_no_image(checkpoint: Path) -> None:
+    with watched_engine(checkpoint, slots=1, image_cache_bytes=0) as watched:
         for _ in range(2):
             watched.events(A)
             watched.events(text="Something else altogether")
@@ -227,13 +227,13 @@ def encoded(cells: int) -> Tensor:
     return torch.zeros(cells, CELL // 4)
 
 
-def kept(cache: PictureCache, keys: bytes) -> str:
-    """Which of these pictures, named by one letter each, are kept."""
+def kept(cache: ImageCache, keys: bytes) -> str:
+    """Which of these images, named by one letter each, are kept."""
     return "".join(chr(key) for key in keys if cache.find(bytes([key])) is not None)
 
 
-def test_the_least_recently_used_picture_makes_room() -> None:
-    cache = PictureCache(budget=2 * 3 * CELL)
+def test_the_least_recently_used_image_makes_room() -> None:
+    cache = ImageCache(budget=2 * 3 * CELL)
     cache.keep(b"a", encoded(3))
     cache.keep(b"b", encoded(3))
     assert cache.find(b"a") is not None
@@ -242,8 +242,8 @@ def test_the_least_recently_used_picture_makes_room() -> None:
 
 
 def test_no_more_is_held_than_is_counted() -> None:
-    """A view would keep the features of all pictures that were encoded with it."""
-    cache = PictureCache(budget=4 * 3 * CELL)
+    """A view would keep the features of all images that were encoded with it."""
+    cache = ImageCache(budget=4 * 3 * CELL)
     for key, features in zip((b"a", b"b", b"c"), encoded(9).split(3), strict=True):
         cache.keep(key, features)
     assert cache.used == 3 * 3 * CELL
@@ -252,15 +252,15 @@ def test_no_more_is_held_than_is_counted() -> None:
     assert found.untyped_storage().nbytes() == found.nbytes == 3 * CELL
 
 
-def test_a_picture_larger_than_the_budget_drives_no_other_out() -> None:
-    cache = PictureCache(budget=3 * CELL)
+def test_an_image_larger_than_the_budget_drives_no_other_out() -> None:
+    cache = ImageCache(budget=3 * CELL)
     cache.keep(b"a", encoded(3))
     cache.keep(b"l", encoded(4))
     assert kept(cache, b"al") == "a"
 
 
-def test_more_pictures_than_the_budget_holds_are_all_read(checkpoint: Path) -> None:
-    with watched_engine(checkpoint, picture_cache_bytes=1) as watched:
+def test_more_images_than_the_budget_holds_are_all_read(checkpoint: Path) -> None:
+    with watched_engine(checkpoint, image_cache_bytes=1) as watched:
         whole = ids_of(watched.events(A, SMALL, A))
         assert watched.encoded == [watched.input(A, SMALL).grids]
     with watched_engine(checkpoint) as watched:
@@ -268,7 +268,7 @@ def test_more_pictures_than_the_budget_holds_are_all_read(checkpoint: Path) -> N
 
 
 def test_a_cleared_cache_is_empty() -> None:
-    cache = PictureCache(budget=100 * CELL)
+    cache = ImageCache(budget=100 * CELL)
     cache.keep(b"a", encoded(3))
     cache.clear()
     assert cache.used == 0

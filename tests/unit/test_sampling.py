@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from api.sampling import bounds, sampling
-from api.schema import ChatRequest, PictureOptions
+from api.schema import ChatRequest, ImageOptions
 from engine.request import SamplingParams
 from models.paddleocr_vl.prompts import PixelBounds
 from modes.choose import Detail, Task
@@ -23,17 +23,17 @@ def taken(mode: str = "ocr", defaults: SamplingParams | None = None, **fields: A
     [("auto", OWN), ("low", (112_896, 512 * 512)), ("high", (112_896, 1_605_632))],
 )
 def test_detail_sets_the_most_pixels(detail: Detail, expected: tuple[int, int]) -> None:
-    assert bounds(PictureOptions(), detail, OWN) == expected
+    assert bounds(ImageOptions(), detail, OWN) == expected
 
 
 def test_pixels_of_the_request_go_before_its_detail() -> None:
-    assert bounds(PictureOptions(min_pixels=200_000, max_pixels=300_000), "low", OWN) == (200_000, 300_000)
-    assert bounds(PictureOptions(max_pixels=50_000), "auto", OWN) == (50_000, 50_000)
-    assert bounds(PictureOptions(min_pixels=2_000_000), "auto", OWN) == (2_000_000, 2_000_000)
+    assert bounds(ImageOptions(min_pixels=200_000, max_pixels=300_000), "low", OWN) == (200_000, 300_000)
+    assert bounds(ImageOptions(max_pixels=50_000), "auto", OWN) == (50_000, 50_000)
+    assert bounds(ImageOptions(min_pixels=2_000_000), "auto", OWN) == (2_000_000, 2_000_000)
 
 
 def test_the_most_pixels_of_a_request_hold_against_its_least_as_paddleocrs_client_needs_it() -> None:
-    assert bounds(PictureOptions(min_pixels=112_896, max_pixels=50_000), "auto", OWN) == (50_000, 50_000)
+    assert bounds(ImageOptions(min_pixels=112_896, max_pixels=50_000), "auto", OWN) == (50_000, 50_000)
 
 
 def test_what_is_left_out_is_the_checkpoints_default() -> None:

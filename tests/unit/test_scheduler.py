@@ -71,7 +71,7 @@ def test_a_request_runs_once_its_prompt_has_been_read() -> None:
 
 
 def test_short_prompts_are_read_together_and_a_long_one_alone() -> None:
-    scheduler = Scheduler(Slots(8), most_tokens=8)
+    scheduler = Scheduler(Slots(8), max_prefill_tokens=8)
     short, other, third, long = (sequence(range(length)) for length in (3, 4, 2, 50))
     for one in (short, other, third, long):
         scheduler.add(one)
@@ -157,7 +157,7 @@ def test_a_request_waits_until_a_slot_is_free() -> None:
 
 def test_a_slot_is_given_to_nobody_while_the_group_of_its_last_owner_is_read() -> None:
     """The vision tower and the decoder go on for the others, and may write into it."""
-    scheduler = Scheduler(Slots(2), most_tokens=8)
+    scheduler = Scheduler(Slots(2), max_prefill_tokens=8)
     leaving, staying, newcomer = (sequence() for _ in range(3))
     for one in (leaving, staying, newcomer):
         scheduler.add(one)

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from engine.slots import LEAST_REUSE, NOTHING, Exchange, Slots
+from engine.slots import MIN_REUSE, NOTHING, Exchange, Slots
 
 
 def ids(*tokens: int) -> np.ndarray:
     return np.array(tokens, dtype=np.int64)
 
 
-def text(start: int, length: int = 3 * LEAST_REUSE) -> np.ndarray:
+def text(start: int, length: int = 3 * MIN_REUSE) -> np.ndarray:
     """Content of which no two starts have a token in common."""
     return np.arange(start, start + length, dtype=np.int64)
 
@@ -54,9 +54,9 @@ def test_the_last_token_of_a_prompt_is_always_left_to_read() -> None:
 
 def test_too_short_a_common_beginning_is_not_used() -> None:
     prompt = text(0)
-    slots = slots_with(text(1000), prompt[: LEAST_REUSE - 1])
+    slots = slots_with(text(1000), prompt[: MIN_REUSE - 1])
     assert slots.allocate(prompt) == (0, 0)
-    assert slots_with(text(1000), prompt[:LEAST_REUSE]).allocate(prompt) == (1, LEAST_REUSE)
+    assert slots_with(text(1000), prompt[:MIN_REUSE]).allocate(prompt) == (1, MIN_REUSE)
 
 
 def test_a_small_part_of_a_prompt_does_not_take_a_slot_out_of_turn() -> None:

@@ -6,7 +6,7 @@ import pytest
 from modes.spotting import SpottingFinisher
 
 CORNERS = (100, 200, 300, 200, 300, 250, 100, 250)
-POINTS = [[200, 100], [600, 100], [600, 125], [200, 125]]  # of CORNERS in a picture of 2000 x 500
+POINTS = [[200, 100], [600, 100], [600, 125], [200, 125]]  # of CORNERS in an image of 2000 x 500
 
 
 def places(*thousandths: int) -> str:
@@ -32,7 +32,7 @@ def test_a_line_in_a_frame_is_the_same_line() -> None:
     assert spotted(raw * 2) == [("one", POINTS), ("one", POINTS)]
 
 
-def test_pixels_are_rounded_and_stay_in_the_picture() -> None:
+def test_pixels_are_rounded_and_stay_in_the_image() -> None:
     raw = "a" + places(0, 0, 999, 1, 1000, 1000, 1001, 9999)
     assert spotted(raw, width=333, height=777) == [("a", [[0, 0], [333, 1], [333, 777], [333, 777]])]
 

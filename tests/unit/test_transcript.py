@@ -3,7 +3,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from modes.transcript import Part, Transcript
+from answers.transcript import Part, Transcript
 
 
 def transcript(*tokens: tuple[str, float | None]) -> Transcript:

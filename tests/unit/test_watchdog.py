@@ -14,7 +14,7 @@ SECONDS = 10  # for what takes a hundredth of one
 
 @pytest.fixture
 def dog(monkeypatch: pytest.MonkeyPatch) -> Watchdog:
-    monkeypatch.setattr(watchdog, "LEAST_PLANNED_SECONDS", 0.01)
+    monkeypatch.setattr(watchdog, "MIN_PLANNED_SECONDS", 0.01)
     monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.01)
     return Watchdog()
 

@@ -1,4 +1,4 @@
-"""PICTURE URL: has LangChain's ChatOpenAI read the picture, whole and streamed; prints JSON."""
+"""IMAGE URL: has LangChain's ChatOpenAI read the image, whole and streamed; prints JSON."""
 
 import base64
 import json
@@ -9,10 +9,10 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
 
-def main(picture: str, url: str) -> None:
+def main(image: str, url: str) -> None:
     # With a base_url of another, ChatOpenAI asks for a stream's usage only when told to.
     model = ChatOpenAI(base_url=url, api_key="none", model="PaddlePaddle/PaddleOCR-VL", stream_usage=True)
-    uri = f"data:image/png;base64,{base64.b64encode(Path(picture).read_bytes()).decode()}"
+    uri = f"data:image/png;base64,{base64.b64encode(Path(image).read_bytes()).decode()}"
     parts = [{"type": "text", "text": "OCR:"}, {"type": "image_url", "image_url": {"url": uri}}]
     question = [HumanMessage(parts)]
     whole = model.invoke(question)

@@ -1,4 +1,4 @@
-"""PICTURE URL: has LiteLLM read the picture, whole and streamed; prints JSON."""
+"""IMAGE URL: has LiteLLM read the image, whole and streamed; prints JSON."""
 
 import base64
 import json
@@ -9,8 +9,8 @@ from typing import Any
 import litellm
 
 
-def main(picture: str, url: str) -> None:
-    uri = f"data:image/png;base64,{base64.b64encode(Path(picture).read_bytes()).decode()}"
+def main(image: str, url: str) -> None:
+    uri = f"data:image/png;base64,{base64.b64encode(Path(image).read_bytes()).decode()}"
     parts = [{"type": "text", "text": "OCR:"}, {"type": "image_url", "image_url": {"url": uri}}]
     call: dict[str, Any] = {
         "model": "openai/PaddleOCR-VL-0.9B",

@@ -1,4 +1,4 @@
-"""PICTURE URL: has PaddleOCR's own client read the picture with every prompt label that it has; prints JSON."""
+"""IMAGE URL: has PaddleOCR's own client read the image with every prompt label that it has; prints JSON."""
 
 import json
 import logging
@@ -22,20 +22,20 @@ class Requests(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def read(pipeline: Any, picture: str, label: str, requests: Requests) -> dict[str, Any]:
+def read(pipeline: Any, image: str, label: str, requests: Requests) -> dict[str, Any]:
     requests.lines.clear()
-    (result,) = pipeline.predict(picture, prompt_label=label, max_new_tokens=MAX_NEW_TOKENS)
+    (result,) = pipeline.predict(image, prompt_label=label, max_new_tokens=MAX_NEW_TOKENS)
     (block,) = result.json["res"]["parsing_res_list"]
     return {"label": block["block_label"], "text": block["block_content"], "requests": requests.lines.copy()}
 
 
-def main(picture: str, url: str) -> None:
+def main(image: str, url: str) -> None:
     requests = Requests()
     for name in ("httpx", "httpx2"):
         logging.getLogger(name).addHandler(requests)
         logging.getLogger(name).setLevel(logging.INFO)
     pipeline = PaddleOCRVL(use_layout_detection=False, vl_rec_backend="vllm-server", vl_rec_server_url=url)
-    answers = {label: read(pipeline, picture, label, requests) for label in LABELS}
+    answers = {label: read(pipeline, image, label, requests) for label in LABELS}
     pipeline.close()
     sys.stdout.write(json.dumps(answers))
 

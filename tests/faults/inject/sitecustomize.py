@@ -86,18 +86,18 @@ def break_vision(module: Any) -> None:
     module.PaddleOCRVL.encode_sliced = faulty_encode
 
 
-def break_pictures(module: Any) -> None:
-    find = module.PictureCache.find
+def break_images(module: Any) -> None:
+    find = module.ImageCache.find
 
     def faulty_find(cache: Any, key: bytes) -> Any:
-        if asked("spoilt-pictures") is not None and cache._kept:
-            (FAULTS / "spoilt-pictures").unlink()
+        if asked("spoilt-images") is not None and cache._kept:
+            (FAULTS / "spoilt-images").unlink()
             for features in cache._kept.values():
                 features[-1, -1] = float("nan")
-            struck("spoilt-pictures")
+            struck("spoilt-images")
         return find(cache, key)
 
-    module.PictureCache.find = faulty_find
+    module.ImageCache.find = faulty_find
 
 
 def break_clock() -> None:
@@ -134,7 +134,7 @@ sys.meta_path.insert(
             "engine.core": break_steps,
             "engine.decode": break_decoding,
             "models.paddleocr_vl.model": break_vision,
-            "engine.prefix_cache": break_pictures,
+            "engine.image_cache": break_images,
         }
     ),
 )

@@ -1,4 +1,4 @@
-"""The bytes of a picture or document -> pixels. Runs in processes apart (decoders.py): light, and knows no requests."""
+"""The bytes of an image or document -> pixels. Runs in processes apart (decoders.py): light, and knows no requests."""
 
 import io
 import warnings
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from api.documents import UndecodableError, count_pages, draw_page, is_pdf
+from images.pdf import UndecodableError, count_pages, draw_page, is_pdf
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 def open_file(data: bytes, max_pixels: int, max_pages: int) -> Image.Image | int:
-    """The picture, upright RGB on white; of a PDF or TIFF, its pages, for `open_page`. Raises UndecodableError."""
+    """The image, upright RGB on white; of a PDF or TIFF, its pages, for `open_page`. Raises UndecodableError."""
     if is_pdf(data):
         return count_pages(data, max_pages)
     with _opened(data) as image:
@@ -45,7 +45,7 @@ def _frames(image: Image.Image, most: int) -> int:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    """The file, of which only the header has been read. What goes wrong inside is the picture's fault."""
+    """The file, of which only the header has been read. What goes wrong inside is the image's fault."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, and of sizes that our own limit is for
@@ -54,18 +54,18 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError:
         known = ", ".join((*FORMATS, "PDF"))
-        raise UndecodableError(f"the data is no picture that can be read; {known} can") from None
+        raise UndecodableError(f"the data is no image that can be read; {known} can") from None
     except MemoryError:
-        raise UndecodableError("the picture takes more memory to decode than is allowed") from None
+        raise UndecodableError("the image takes more memory to decode than is allowed") from None
     except Exception as error:  # Pillow's readers raise most kinds: TypeError and IndexError were seen
-        raise UndecodableError(f"the picture is damaged: {error}") from error
+        raise UndecodableError(f"the image is damaged: {error}") from error
 
 
 def _upright(image: Image.Image, max_pixels: int) -> Image.Image:
     """The frame that the file stands at, decoded."""
     width, height = image.size
     if width * height > max_pixels:
-        raise UndecodableError(f"a picture of {width} x {height} is over {max_pixels} pixels")
+        raise UndecodableError(f"an image of {width} x {height} is over {max_pixels} pixels")
     image.load()
     return _as_rgb(ImageOps.exif_transpose(image))
 

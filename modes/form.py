@@ -21,8 +21,8 @@ SHAPES = {"date": "date", "due_date": "date", "invoice_number": "code"} | dict.f
 NEEDS_COLON = {"to", "from", "net", "due"}  # words too common to be labels of texts by themselves
 NULL = "null"
 OWN = "own "  # before the words of a property that no known field is
-MOST_ROWS = 32  # of a list that the model writes
-MOST_LINE = 200  # characters of a line that a field tells of
+MAX_ROWS = 32  # of a list that the model writes
+MAX_LINE = 200  # characters of a line that a field tells of
 CHUNK = re.compile(r"\s+|\w+(?:[^\w\s]+\w+)*|[^\w\s]+")
 """Blanks, words with the marks inside them (`O'Brien`, `12.50`), other marks: the model takes them whole or not."""
 
@@ -286,7 +286,7 @@ class Form:
         text = self.page.text
         start, end = text.rfind("\n", 0, span[0]) + 1, text.find("\n", span[1])
         end = end if end >= 0 else len(text)
-        return text[max(start, span[0] - MOST_LINE) : min(end, span[1] + MOST_LINE)]
+        return text[max(start, span[0] - MAX_LINE) : min(end, span[1] + MAX_LINE)]
 
     def checks(self) -> list[Check]:
         """The sums that the filled fields should make, where all their values are there."""
@@ -331,7 +331,7 @@ class _Rules:
             inside = f" {_lark(',')} ".join(parts)
             return self._rule(f'"{{" {inside} "}}"')
         if isinstance(node, ArrayNode):
-            one, most = self._node(node.items), min(MOST_ROWS if node.most is None else node.most, MOST_ROWS)
+            one, most = self._node(node.items), min(MAX_ROWS if node.most is None else node.most, MAX_ROWS)
             return self._rule(f'"[" "]" | "[" {one} ("," {one}){{0,{most - 1}}} "]"' if most else '"[" "]"')
         if node.choices is not None:
             return self._rule(" | ".join(_lark(Value(choice).literal) for choice in node.choices))

@@ -11,11 +11,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Turns(Generic[T]):
+class FairQueue(Generic[T]):
     """Those who wait: clients one after another, of each who came first."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, Line[T]] = {}  # client -> who waits; in the order of their turns
+        self._lines: dict[str, ClientQueue[T]] = {}  # client -> who waits; in the order of their turns
         self._served: str | None = None  # had its turn last, and goes behind all that are there at the next one
 
     def __bool__(self) -> bool:
@@ -26,7 +26,7 @@ class Turns(Generic[T]):
 
     def add(self, one: T, client: str, *, follows: bool = False) -> None:
         """`follows`: it goes before those of its client that do not, as part of an answer that has begun."""
-        line = self._lines.setdefault(client, Line())
+        line = self._lines.setdefault(client, ClientQueue())
         (line.following if follows else line.new).append(one)
 
     def first(self) -> T:
@@ -46,13 +46,13 @@ class Turns(Generic[T]):
 
     def remove(self, one: T, client: str) -> None:
         """Raises ValueError if it does not wait."""
-        line = self._lines.get(client, Line[T]())
+        line = self._lines.get(client, ClientQueue[T]())
         (line.following if one in line.following else line.new).remove(one)
         if not line.following and not line.new:
             del self._lines[client]
 
 
-class Line(Generic[T]):
+class ClientQueue(Generic[T]):
     def __init__(self) -> None:
         self.following: deque[T] = deque()
         self.new: deque[T] = deque()
@@ -61,12 +61,12 @@ class Line(Generic[T]):
         return chain(self.following, self.new)
 
 
-class Turnstile:
+class FairSemaphore:
     """Lets so many work at once. From any event loop."""
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._waiting: Turns[asyncio.Future[None]] = Turns()
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
         self._lock = threading.Lock()
 
     @asynccontextmanager

@@ -1,16 +1,16 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """Measures servers: a running one, or this one beside others.
 
-    scripts/bench.py serve                                    448x448 pictures, 64 tokens, 1 and 8 requests at once
-    scripts/bench.py serve --url http://host:8000 --model M   another server
-    scripts/bench.py serve --rate 2 --requests 100            arrivals at random, two a second
-    scripts/bench.py serve --at-once 1 2 4 8 --plot out.png   throughput and latency as a picture
-    scripts/bench.py compare                                  this server, `transformers serve` and plain `generate`,
+    benchmarks/bench.py serve                                    448x448 images, 64 tokens, 1 and 8 requests at once
+    benchmarks/bench.py serve --url http://host:8000 --model M   another server
+    benchmarks/bench.py serve --rate 2 --requests 100            arrivals at random, two a second
+    benchmarks/bench.py serve --at-once 1 2 4 8 --plot out.png   throughput and latency as an image
+    benchmarks/bench.py compare                                  this server, `transformers serve` and plain `generate`,
                                                               on random weights of the real size
-    scripts/bench.py compare --model DIR --also vLLM=http://localhost:8000
-    scripts/bench.py engine --weights int8                    the engine's parts alone, beside the machine's limits
+    benchmarks/bench.py compare --model DIR --also vLLM=http://localhost:8000
+    benchmarks/bench.py engine --weights int8                    the engine's parts alone, beside the machine's limits
 
-Every request has a picture of its own, so nothing is answered from a cache; answers have a fixed length where the
+Every request has an image of its own, so nothing is answered from a cache; answers have a fixed length where the
 server can be told to go on. The last line is JSON.
 """
 
@@ -26,8 +26,8 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
-from scripts.compare import checkpoint, compare
-from scripts.load import (
+from benchmarks.compare import checkpoint, compare
+from benchmarks.load import (
     Memory,
     ServerError,
     Work,
@@ -92,14 +92,14 @@ async def meet(url: str, work: Work) -> Work:
 
 def serve(arguments: argparse.Namespace) -> None:
     model = arguments.model or httpx.get(f"{arguments.url}/v1/models").json()["data"][0]["id"]
-    work = Work(model, arguments.pictures, arguments.tokens)
+    work = Work(model, arguments.images, arguments.tokens)
     try:
         work = replace(work, fields=asyncio.run(meet(arguments.url, replace(work, tokens=4, seed=2**30))).fields)
     except ServerError as error:
         raise SystemExit(str(error)) from error
     levels: list[dict[str, Any]] = []
     for at_once in [0] if arguments.rate else arguments.at_once:
-        asked = sum(level["requests"] for level in levels)  # no picture comes back in another level
+        asked = sum(level["requests"] for level in levels)  # no image comes back in another level
         level = measure(arguments, replace(work, seed=asked), at_once)
         levels.append(level)
         print(json.dumps(level))
@@ -109,7 +109,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 def engine(arguments: argparse.Namespace) -> None:
-    from scripts.engine_bench import report  # brings torch: seconds
+    from benchmarks.engine_bench import report  # brings torch: seconds
 
     report(checkpoint(arguments), arguments.dtype, arguments.weights)
 
@@ -134,7 +134,7 @@ def main() -> None:
     load.set_defaults(run=serve)
     load.add_argument("--url", default="http://127.0.0.1:8001", help="default: %(default)s")
     load.add_argument("--model", help="default: the first that the server lists")
-    load.add_argument("--pictures", type=size, nargs="+", default=[(448, 448)], metavar="WxH", help="default: 448x448")
+    load.add_argument("--images", type=size, nargs="+", default=[(448, 448)], metavar="WxH", help="default: 448x448")
     load.add_argument("--tokens", type=int, default=64, help="of every answer; default: %(default)s")
     load.add_argument("--requests", type=int, help="of each level; default: 4 for each at once, at least 8")
     load.add_argument("--at-once", type=int, nargs="+", default=[1, 8], metavar="N", help="default: 1 8")

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from benchmarks.peers import FLOOR_BYTES, product_rate, seconds
 from engine.config import EngineConfig
 from engine.memory import weight_bytes
 from engine.model_runner import ModelRunner
@@ -27,7 +28,6 @@ from engine.request import Sequence as Request
 from models.paddleocr_vl.linear import pack
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.slices import run
-from scripts.peers import FLOOR_BYTES, product_rate, seconds
 
 SIZES = {"448": (448, 448), "1mp": (1008, 1008)}
 AT_ONCE = (1, 2, 4, 8)
@@ -35,7 +35,7 @@ ANSWERED = 32  # tokens of each answer by the time that decoding is measured
 REPETITIONS = 5
 ENOUGH_SECONDS = 10
 COPIED = 2**28  # bytes
-ROWS = 1024  # of the product whose rate is the ceiling: a picture of 448x448
+ROWS = 1024  # of the product whose rate is the ceiling: an image of 448x448
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Parts:
         self._seeds = count()
 
     def request(self, size: tuple[int, int], slot: int) -> Request:
-        """A picture that no cache has, in a slot of its own."""
+        """An image that no cache has, in a slot of its own."""
         pixels = np.random.default_rng(next(self._seeds)).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
         content = [{"type": "image"}, {"type": "text", "text": "OCR:"}]
         prompt = self.processor.prepare([{"role": "user", "content": content}], [Image.fromarray(pixels)])
@@ -127,7 +127,7 @@ class Parts:
         return Part(f"encode {name}", took, scores + products + projector, weights)
 
     def prefill(self, name: str, size: tuple[int, int]) -> Part:
-        """Of a prompt whose picture has been encoded."""
+        """Of a prompt whose image has been encoded."""
         request = self.request(size, 0)
         run(self.runner.prefill.read([request]))
         took = median(lambda: run(self.runner.prefill.read([request])), self.runner.device)
@@ -136,7 +136,7 @@ class Parts:
         return Part(f"prefill {name}", took, 2 * tokens * parameters(decoder), weight_bytes(decoder))
 
     def decode(self, at_once: int) -> Part:
-        """One step of so many answers, each behind a picture of 448x448."""
+        """One step of so many answers, each behind an image of 448x448."""
         requests = [self.request(SIZES["448"], slot) for slot in range(at_once)]
         for request in requests:
             run(self.runner.prefill.read([request]))

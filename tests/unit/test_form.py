@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
-from modes.extraction import Form
+from modes.form import Form
 from modes.schemas import SCHEMAS, parse
 from modes.values import decimal_mark, numbers
 

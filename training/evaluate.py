@@ -1,4 +1,4 @@
-"""Character error rates of a checkpoint, read through the engine that serves it: greedy, many pictures at once."""
+"""Character error rates of a checkpoint, read through the engine that serves it: greedy, many images at once."""
 
 import asyncio
 import random
@@ -14,10 +14,10 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.request import SamplingParams
 from models.paddleocr_vl.prompts import OCR, PixelBounds
-from scripts.render_text import HELD_OUT_FONTS, TRAINING_FONTS, choose_layout, draw_page
+from training.render_text import HELD_OUT_FONTS, TRAINING_FONTS, choose_layout, draw_page
 
 ENLARGED = 112_896  # the min_pixels that PaddleOCR's client sends
-PICTURES = {"train": 200, "held": 200, "enlarged": 120}
+IMAGES = {"train": 200, "held": 200, "enlarged": 120}
 MAX_TOKENS = 600  # far more than a page of the evaluation has
 Sample = tuple[Image.Image, str]
 
@@ -33,26 +33,26 @@ class Reading:
 
 
 def cer(readings: Sequence[Reading]) -> float:
-    """Edit distance over characters, of all pictures together."""
+    """Edit distance over characters, of all images together."""
     return round(sum(reading.errors for reading in readings) / sum(len(reading.text) for reading in readings), 4)
 
 
 def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
-    """Error rates on fresh pictures: held-out words everywhere, training and held-out fonts, and enlarged."""
+    """Error rates on fresh images: held-out words everywhere, training and held-out fonts, and enlarged."""
     kinds = {"train": TRAINING_FONTS, "held": HELD_OUT_FONTS, "enlarged": TRAINING_FONTS}
     result: dict[str, float | int] = {}
     engine = start(checkpoint, weights)
     for seed, (kind, fonts) in enumerate(kinds.items()):
         rng = random.Random(1000 + seed)
         samples = []
-        for _ in range(PICTURES[kind]):
+        for _ in range(IMAGES[kind]):
             page = draw_page(rng, choose_layout(rng), fonts, held_out=True)
             samples.append((page.image, page.text))
         assert engine.processor is not None
         bounds = [PixelBounds(ENLARGED, engine.bounds.max_pixels)] if kind == "enlarged" else None
         result[f"cer_{kind}"] = report(kind, read(engine, samples, bounds))
     assert engine.runner is not None
-    result["pictures"] = sum(PICTURES.values())
+    result["images"] = sum(IMAGES.values())
     result["parameters"] = sum(parameter.numel() for parameter in engine.runner.model.parameters())
     engine.shutdown(grace=10)
     return result
@@ -65,7 +65,7 @@ def evaluate_folder(checkpoint: Path, folder: Path, weights: str) -> dict[str, f
     if not samples:
         raise SystemExit(f"{folder} holds no NAME.png with a NAME.txt")
     engine = start(checkpoint, weights)
-    result = {"cer": report(folder.name, read(engine, samples, None)), "pictures": len(samples)}
+    result = {"cer": report(folder.name, read(engine, samples, None)), "images": len(samples)}
     engine.shutdown(grace=10)
     return result
 
@@ -87,7 +87,7 @@ def report(name: str, readings: Sequence[Reading]) -> float:
         print(f"  {reading.errors:4} errors: {reading.text!r}\n     read as: {reading.read!r}")
     for lines in sorted({reading.text.count("\n") + 1 for reading in readings}):
         some = [reading for reading in readings if reading.text.count("\n") + 1 == lines]
-        print(f"  {name}, {lines} lines: {cer(some):.4f} on {len(some)} pictures")
+        print(f"  {name}, {lines} lines: {cer(some):.4f} on {len(some)} images")
     return cer(readings)
 
 
@@ -101,7 +101,7 @@ def read(engine: Engine, samples: Sequence[Sample], bounds: list[PixelBounds] | 
         return Reading(text, read.strip())
 
     async def everything() -> list[Reading]:
-        with tqdm(total=len(samples), unit="picture", mininterval=2) as bar:
+        with tqdm(total=len(samples), unit="image", mininterval=2) as bar:
             return await asyncio.gather(*(one(image, text, bar) for image, text in samples))
 
     return asyncio.run(everything())

@@ -1,10 +1,10 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """Mixed traffic on a server for a time: does it answer everybody, leak slots or memory, and stay within its caches?
 
-    scripts/soak.py --minutes 30                    a server of its own, with the embedded checkpoint
-    scripts/soak.py --url http://127.0.0.1:8001     a running one on this machine
+    benchmarks/soak.py --minutes 30                    a server of its own, with the embedded checkpoint
+    benchmarks/soak.py --url http://127.0.0.1:8001     a running one on this machine
 
-All modes and official prompts, streamed and whole, pictures of many sizes and formats, documents, second questions,
+All modes and official prompts, streamed and whole, images of many sizes and formats, documents, second questions,
 structures, several answers, log probabilities, clients that leave at any moment, and input that is broken, too large
 or nonsense. Ends with 1 where something was wrong. The last line is JSON: `requests`, `status_5xx`, `unanswered`
 (neither answered in full nor given up by this client), `slots_leaked` (prompts that the server still has when all
@@ -36,9 +36,9 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from tqdm import tqdm
 
+from benchmarks.load import server_processes
+from benchmarks.peers import ROOT, server
 from modes.choose import OFFICIAL
-from scripts.load import server_processes
-from scripts.peers import ROOT, server
 
 CHAT = "/v1/chat/completions"
 SAMPLES = [ROOT / "tests" / "data" / f"test_{name}.png" for name in ("document", "form", "invoice", "receipt", "table")]
@@ -58,10 +58,10 @@ STRUCTURES: Sequence[dict[str, Any]] = (
     {"guided_regex": "[A-Z]{3,8}", "mode": "raw"},
     {"structured_outputs": {"choice": ["yes", "no"]}, "mode": "raw"},
 )
-SEEN = 8  # pictures that second questions may be about
-MOST_PIXELS = 900_000  # of a picture
+SEEN = 8  # images that second questions may be about
+MAX_PIXELS = 900_000  # of an image
 BODY_BYTES = 2 * 2**20  # that our own server takes
-CACHE_BYTES = 16 * 2**20  # of its picture cache: small, so that it is full soon
+CACHE_BYTES = 16 * 2**20  # of its image cache: small, so that it is full soon
 PAUSE_SECONDS = 30.0  # from one pause of all clients to the next
 REST_SECONDS = 2.5  # of a pause, for the server to hand back what it has freed
 DRAIN_SECONDS = 60  # for the server to notice that its clients have left
@@ -114,18 +114,18 @@ class Traffic:
         weights, kinds = zip(*self._kinds, strict=True)
         return self._rng.choices(kinds, weights)[0]()
 
-    def _picture(self) -> Image.Image:
+    def _image(self) -> Image.Image:
         """A piece of a sample in any size, mostly small; hardly ever the same twice."""
         page = self._rng.choice(self._pages)
         scale = self._rng.uniform(0.1, 1.6) ** 2
         left, top = self._rng.randrange(page.width // 2), self._rng.randrange(page.height // 2)
         piece = page.crop((left, top, page.width, page.height))
-        scale = min(scale, (MOST_PIXELS / (piece.width * piece.height)) ** 0.5)
+        scale = min(scale, (MAX_PIXELS / (piece.width * piece.height)) ** 0.5)
         return piece.resize((max(3, round(piece.width * scale)), max(3, round(piece.height * scale))))
 
-    def _part(self, picture: Image.Image) -> dict[str, Any]:
+    def _part(self, image: Image.Image) -> dict[str, Any]:
         kind = self._rng.choice(FORMATS)
-        address = uri(encoded(picture, kind), f"image/{kind.lower()}")
+        address = uri(encoded(image, kind), f"image/{kind.lower()}")
         self._seen.append(address)
         return {"type": "image_url", "image_url": {"url": address}}
 
@@ -143,7 +143,7 @@ class Traffic:
         return self._rng.choice([*OFFICIAL, *WORDS])
 
     def _reading(self) -> Request:
-        return self._chat("reading", self._prompt(), self._part(self._picture()))
+        return self._chat("reading", self._prompt(), self._part(self._image()))
 
     def _second_question(self) -> Request:
         if not self._seen:
@@ -153,7 +153,7 @@ class Traffic:
 
     def _document(self) -> Request:
         kind = self._rng.choice(("PDF", "TIFF"))
-        first, *others = (self._picture() for _ in range(self._rng.randint(1, 2)))
+        first, *others = (self._image() for _ in range(self._rng.randint(1, 2)))
         data = encoded(first, kind, save_all=True, append_images=others)
         if kind == "TIFF":
             part = {"type": "image_url", "image_url": {"url": uri(data, "image/tiff")}}
@@ -163,11 +163,11 @@ class Traffic:
 
     def _structured(self) -> Request:
         structure = self._rng.choice(STRUCTURES)
-        return self._chat("structured", "Read this", self._part(self._picture()), **structure)
+        return self._chat("structured", "Read this", self._part(self._image()), **structure)
 
     def _several(self) -> Request:
         fields = {"n": 2, "temperature": 0.8, "logprobs": True, "top_logprobs": 3, "ocr": {"words": True}}
-        return self._chat("several", "OCR:", self._part(self._picture()), seed=self._rng.randrange(100), **fields)
+        return self._chat("several", "OCR:", self._part(self._image()), seed=self._rng.randrange(100), **fields)
 
     def _text(self) -> Request:
         return self._chat("text", "on and on " * self._rng.randint(1, 300), mode="raw")
@@ -178,14 +178,14 @@ class Traffic:
         return request
 
     def _bad(self) -> Request:
-        picture = encoded(self._picture(), "PNG")
-        cut = uri(picture[: self._rng.randrange(len(picture) // 2)], "image/png")
+        image = encoded(self._image(), "PNG")
+        cut = uri(image[: self._rng.randrange(len(image) // 2)], "image/png")
         fine = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2, "mode": "raw"}
         broken = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": cut}}]}]}
         kind, content, expected = self._rng.choice(
             (
                 ("invalid JSON", json.dumps(fine).encode()[: self._rng.randint(1, 40)], (400,)),
-                ("broken picture", json.dumps(broken).encode(), (400,)),
+                ("broken image", json.dumps(broken).encode(), (400,)),
                 ("too large", b"[" + b" " * (BODY_BYTES + 2**20), (413, 400)),
                 ("unknown field", json.dumps(fine | {f"unknown_{self._rng.randrange(10**9)}": 1}).encode(), (200,)),
                 ("wrong type", json.dumps(fine | {"temperature": "warm"}).encode(), (400,)),
@@ -207,9 +207,9 @@ class Traffic:
         )
 
 
-def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -335,10 +335,10 @@ def main() -> None:
         kept = gauge(url, "paddleocr_vl:picture_cache_bytes")
     for error, count in seen.errors.most_common(20):
         print(f"  {count} x {error}")
-    print("  statuses:", dict(sorted(seen.statuses.items())), "picture cache:", round(kept / 2**20, 1), "MiB")
+    print("  statuses:", dict(sorted(seen.statuses.items())), "image cache:", round(kept / 2**20, 1), "MiB")
     over = arguments.url is None and kept > CACHE_BYTES
     if over:
-        print(f"  the picture cache holds {kept:.0f} bytes; {CACHE_BYTES} are its budget")
+        print(f"  the image cache holds {kept:.0f} bytes; {CACHE_BYTES} are its budget")
     failed = sum(count for status, count in seen.statuses.items() if status >= 500)
     result = {
         "requests": seen.done,

@@ -1,4 +1,4 @@
-"""Pictures as the vision tower takes them: scaled, normalised, cut into patches, with Pillow and numpy.
+"""Images as the vision tower takes them: scaled, normalised, cut into patches, with Pillow and numpy.
 
 The same as transformers' `PaddleOCRVLImageProcessorPil` to the last bit, whose import brings PyTorch's compiler and
 sympy with it.
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.paddleocr_vl.prompts import PixelBounds, PromptError
+from models.paddleocr_vl.prompts import InputError, PixelBounds
 from models.paddleocr_vl.rope import Grid
 
-MOST_ASPECT = 200  # longer side over shorter
+MAX_ASPECT = 200  # longer side over shorter
 FIXED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "temporal_patch_size": 1}
 
 
 @dataclass(frozen=True)
-class PictureSettings:
+class ImageSettings:
     """What preprocessor_config.json says."""
 
     bounds: PixelBounds
@@ -34,7 +34,7 @@ class PictureSettings:
     std: Sequence[float] = (0.5, 0.5, 0.5)
 
     @classmethod
-    def read(cls, folder: Path) -> "PictureSettings":
+    def read(cls, folder: Path) -> "ImageSettings":
         """Raises ValueError where the file asks for what this module does not do."""
         file = folder / "preprocessor_config.json"
         said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -49,9 +49,9 @@ class PictureSettings:
         return cls(PixelBounds(least, most), **{ours: said[key] for ours, key in names.items() if key in said})
 
     def grid(self, width: int, height: int, bounds: PixelBounds) -> Grid:
-        """Patches (rows, columns) that a picture of `width` x `height` pixels becomes. Raises PromptError.
+        """Patches (rows, columns) that an image of `width` x `height` pixels becomes. Raises InputError.
 
-        Sides are multiples of `patch * merge` close to the picture's own, their product within `bounds`; as
+        Sides are multiples of `patch * merge` close to the image's own, their product within `bounds`; as
         `smart_resize` in transformers' `image_processing_pil_paddleocr_vl.py`.
         """
         factor = self.patch * self.merge
@@ -60,9 +60,9 @@ class PictureSettings:
             wide, high = round(wide * factor / high), factor
         if wide < factor:
             wide, high = factor, round(high * factor / wide)
-        if max(wide, high) / min(wide, high) > MOST_ASPECT:
-            raise PromptError(
-                f"a picture of {width} x {height} pixels cannot be read: its longer side is more than {MOST_ASPECT} "
+        if max(wide, high) / min(wide, high) > MAX_ASPECT:
+            raise InputError(
+                f"an image of {width} x {height} pixels cannot be read: its longer side is more than {MAX_ASPECT} "
                 "times the shorter; cut it into pieces"
             )
         rows, columns = round(high / factor), round(wide / factor)
@@ -75,10 +75,10 @@ class PictureSettings:
             rows, columns = math.ceil(high * grow / factor), math.ceil(wide * grow / factor)
         return rows * self.merge, columns * self.merge
 
-    def patches(self, picture: Image.Image, grid: Grid) -> np.ndarray:
+    def patches(self, image: Image.Image, grid: Grid) -> np.ndarray:
         """(rows * columns, 3, patch, patch) fp32, in raster order."""
         rows, columns = grid
-        scaled = picture.convert("RGB").resize((columns * self.patch, rows * self.patch), self.resample)
+        scaled = image.convert("RGB").resize((columns * self.patch, rows * self.patch), self.resample)
         cells = np.asarray(scaled).reshape(rows, self.patch, columns, self.patch, 3).transpose(0, 2, 4, 1, 3)
         levels = (np.arange(256) * self.rescale).astype(np.float32)  # 256 values, each normalised once
         out = np.empty(cells.shape, dtype=np.float32)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from scripts.render_sheets import Line, Run, Sheet, Style, fitted, set_lines, some, title
-from scripts.render_tables import table
-from scripts.render_text import BUILT_IN, STREETS, Writer
+from training.render_sheets import Line, Run, Sheet, Style, fitted, set_lines, some, title
+from training.render_tables import table
+from training.render_text import BUILT_IN, STREETS, Writer
 
 KINDS = ("receipt", "invoice", "form", "table")
 

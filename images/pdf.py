@@ -8,7 +8,7 @@ from PIL import Image
 
 PAGE_PIXELS = 2_000_000  # twice what the model looks at; A4 at 144 dpi
 LONGEST_SIDE = 20_000  # pixels: a page may be a line of any length
-MOST_SCALE = 4.0  # pixels a point (288 dpi), for small pages
+MAX_SCALE = 4.0  # pixels a point (288 dpi), for small pages
 PDFIUM = threading.Lock()  # it takes one thread at a time
 
 
@@ -37,7 +37,7 @@ def draw_page(data: bytes, number: int) -> Image.Image:
             page = document[number]
             width, height = page.get_size()  # points
             scale = min(
-                MOST_SCALE,
+                MAX_SCALE,
                 math.sqrt(PAGE_PIXELS / max(1.0, width * height)),
                 LONGEST_SIDE / max(1.0, width, height),
             )

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scripts.render_sheets import MARGIN, Rule, Sheet, Style, TooWideError, some, title
-from scripts.render_text import Writer, edges, load_font
+from training.render_sheets import MARGIN, Rule, Sheet, Style, TooWideError, some, title
+from training.render_text import Writer, edges, load_font
 
 Owner = list[list[tuple[int, int]]]
 """The row and column of the cell that each place belongs to."""

@@ -1,7 +1,7 @@
 """`bench.py compare`: our server beside others, on one checkpoint and in one run, told as ratios.
 
 Peers take turns, round by round, so that a noisy machine hits all alike; who waits costs nothing. In a round all get
-the same requests, and no picture comes back in another round.
+the same requests, and no image comes back in another round.
 """
 
 import argparse
@@ -28,8 +28,18 @@ import psutil
 from tqdm import tqdm
 
 from api import __version__
-from scripts.load import Memory, ServerError, Timing, Work, closed_loop, connect, server_processes, summary, understood
-from scripts.peers import (
+from benchmarks.load import (
+    Memory,
+    ServerError,
+    Timing,
+    Work,
+    closed_loop,
+    connect,
+    server_processes,
+    summary,
+    understood,
+)
+from benchmarks.peers import (
     ROOT,
     ChildError,
     child,
@@ -44,9 +54,9 @@ from scripts.peers import (
 
 WORK = Work(model="", sizes=[(448, 448)], tokens=64)
 REQUESTS = {1: 3, 8: 16}  # at once -> of each peer in each round
-QUESTIONS = 3  # pictures of which a second question is asked, in each round
+QUESTIONS = 3  # images of which a second question is asked, in each round
 QUESTION_TOKENS = 4
-SEEDS = 1000  # pictures that a round may take
+SEEDS = 1000  # images that a round may take
 REFERENCE = "transformers serve"
 # What is told of every peer: at once, and where its summary has it.
 AGAINST: Mapping[str, tuple[Any, ...]] = {
@@ -84,7 +94,7 @@ class Peer(Protocol):
     def name(self) -> str: ...
 
     @property
-    def most_at_once(self) -> int: ...
+    def max_at_once(self) -> int: ...
 
     def run(self, work: Work, count: int, at_once: int, done: Callable[[], object]) -> list[Timing]:
         """`count` requests of `work`. Raises ChildError."""
@@ -101,7 +111,7 @@ class Served:
     url: str
     model: str
     fields: Mapping[str, Any]
-    most_at_once: int = max(REQUESTS)
+    max_at_once: int = max(REQUESTS)
 
     def run(self, work: Work, count: int, at_once: int, done: Callable[[], object]) -> list[Timing]:
         spoken = replace(work, model=self.model, fields=self.fields)
@@ -118,7 +128,7 @@ class Generating:
     process: subprocess.Popen[str]
     log: Path
     name: str = "generate"
-    most_at_once: int = 1
+    max_at_once: int = 1
 
     def run(self, work: Work, count: int, at_once: int, done: Callable[[], object]) -> list[Timing]:  # noqa: ARG002
         assert self.process.stdin is not None
@@ -221,7 +231,7 @@ def measure(folder: Path, also: Sequence[tuple[str, str]], rounds: int, scratch:
         checked(generating.name, generating.run(WORK, 1, 1, lambda: None), WORK)
         peers += [generating, *(meet(name, url) for name, url in also)]
         arguments = (folder, found.device, found.dtype)
-        a_round = sum(count for peer in peers for at_once, count in REQUESTS.items() if at_once <= peer.most_at_once)
+        a_round = sum(count for peer in peers for at_once, count in REQUESTS.items() if at_once <= peer.max_at_once)
         with tqdm(total=rounds * a_round, unit="request") as bar:
             for turn in range(rounds):
                 one_round(found, turn, peers, bar)
@@ -238,7 +248,7 @@ def one_round(found: Found, turn: int, peers: Sequence[Peer], bar: Any) -> None:
         work = replace(WORK, seed=seed)
         seed += count
         for peer in [*peers[start:], *peers[:start]]:
-            if at_once > peer.most_at_once:
+            if at_once > peer.max_at_once:
                 continue
             bar.set_description(f"round {turn + 1}, {at_once} at once, {peer.name}")
             with Memory(peer.processes()) as memory:
@@ -253,7 +263,7 @@ def one_round(found: Found, turn: int, peers: Sequence[Peer], bar: Any) -> None:
 
 
 def second_questions(peer: Peer, seed: int) -> tuple[float, float]:
-    """Seconds to the first token of a first and a second question about one picture; medians over QUESTIONS."""
+    """Seconds to the first token of a first and a second question about one image; medians over QUESTIONS."""
     waits: dict[str, list[float]] = {"OCR:": [], "Table Recognition:": []}
     for number in range(QUESTIONS):
         for prompt, seen in waits.items():
@@ -376,7 +386,7 @@ def machine(device: str) -> str:
 def checkpoint(arguments: argparse.Namespace) -> Path:
     if arguments.model is not None:
         return Path(arguments.model).resolve()
-    from scripts.random_checkpoint import SIZES, random_checkpoint  # brings torch: seconds
+    from benchmarks.random_checkpoint import SIZES, random_checkpoint  # brings torch: seconds
 
     if arguments.random not in SIZES:
         raise SystemExit(f"--random is {arguments.random!r}. Not one of {', '.join(SIZES)}.")

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
-from api.image_loading import decoded_bytes
+from answers.transcript import Transcript
 from engine.engine import Engine
 from engine.handles import Generation, Hold
 from engine.request import SamplingParams, Times, TokenEvent
+from images.loading import decoded_bytes
 from models.paddleocr_vl.prompts import PixelBounds
 from modes.choose import Prompt
-from modes.transcript import Transcript
 
 PAGE_SEPARATOR = "\n\n---\n\n"  # Markdown's thematic break
 PAGES_AHEAD = 2  # submitted beyond the one that is read out
@@ -20,12 +20,12 @@ PAGES_AHEAD = 2  # submitted beyond the one that is read out
 
 @dataclass
 class Page:
-    """A prompt whose pictures are opened when it is submitted."""
+    """A prompt whose images are opened when it is submitted."""
 
     prompt: Prompt
-    bounds: list[PixelBounds]  # of each picture
-    again: bool = False  # it is submitted more than once, and its pictures are kept in memory meanwhile
-    sizes: list[tuple[int, int]] = field(default_factory=list)  # of each picture, once opened: width, height
+    bounds: list[PixelBounds]  # of each image
+    again: bool = False  # it is submitted more than once, and its images are kept in memory meanwhile
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # of each image, once opened: width, height
 
     def followed_by(self, *turns: tuple[str, str]) -> "Page":
         """The same with more turns of role and text."""
@@ -35,22 +35,22 @@ class Page:
     async def submit(self, engine: Engine, params: Sequence[SamplingParams], hold: Hold) -> list[Generation]:
         """Raises ApiError, EngineError."""
         async with hold.turn():
-            pictures = await self._pictures()
-        drawn = [picture for picture, source in zip(pictures, self.prompt.pictures, strict=True) if source.page]
+            images = await self._images()
+        drawn = [image for image, source in zip(images, self.prompt.images, strict=True) if source.page]
         hold.take(sum(map(decoded_bytes, drawn)))  # others are counted since they were decoded
-        generations = await engine.submit_all(self.prompt.messages, pictures, params, self.bounds, hold)
+        generations = await engine.submit_all(self.prompt.messages, images, params, self.bounds, hold)
         if not self.again:
-            self.prompt = replace(self.prompt, pictures=[])
+            self.prompt = replace(self.prompt, images=[])
         return generations
 
     async def tokens(self, engine: Engine) -> list[int]:
-        """Of the prompt, placeholders of pictures included. Raises ApiError, EngineError."""
-        return await engine.tokenize(self.prompt.messages, await self._pictures(), self.bounds)
+        """Of the prompt, placeholders of images included. Raises ApiError, EngineError."""
+        return await engine.tokenize(self.prompt.messages, await self._images(), self.bounds)
 
-    async def _pictures(self) -> list[Image.Image]:
-        pictures = [await asyncio.to_thread(picture.open) for picture in self.prompt.pictures]
-        self.sizes = [picture.size for picture in pictures]
-        return pictures
+    async def _images(self) -> list[Image.Image]:
+        images = [await asyncio.to_thread(image.open) for image in self.prompt.images]
+        self.sizes = [image.size for image in images]
+        return images
 
 
 class Reading:

@@ -1,4 +1,4 @@
-"""Load on an OpenAI-compatible server: streamed requests with fresh pictures, each one timed, and memory watched."""
+"""Load on an OpenAI-compatible server: streamed requests with fresh images, each one timed, and memory watched."""
 
 import asyncio
 import base64
@@ -43,22 +43,22 @@ class Work:
     """What each request asks."""
 
     model: str
-    sizes: Sequence[tuple[int, int]]  # width, height of pictures, taken in turn
+    sizes: Sequence[tuple[int, int]]  # width, height of images, taken in turn
     tokens: int  # of every answer: the end token does not end it
     prompt: str = "OCR:"
     seed: int = 0
     fields: Mapping[str, Any] = field(default_factory=lambda: OURS)  # one of DIALECTS
 
     def requests(self) -> Iterator[dict[str, Any]]:
-        """Bodies without end, no picture twice: no server can answer from what it kept."""
+        """Bodies without end, no image twice: no server can answer from what it kept."""
         for number in range(self.seed, self.seed + 2**31):
             yield self.body(self.sizes[number % len(self.sizes)], number)
 
     def body(self, size: tuple[int, int], seed: int) -> dict[str, Any]:
-        picture = {"type": "image_url", "image_url": {"url": noise(*size, seed)}}
+        image = {"type": "image_url", "image_url": {"url": noise(*size, seed)}}
         return {
             "model": self.model,
-            "messages": [{"role": "user", "content": [picture, {"type": "text", "text": self.prompt}]}],
+            "messages": [{"role": "user", "content": [image, {"type": "text", "text": self.prompt}]}],
             "max_tokens": self.tokens,
             "temperature": 0,
             "stream": True,
@@ -90,7 +90,7 @@ class Timing:
 
 
 def noise(width: int, height: int, seed: int) -> str:
-    """A picture that nothing can compress or cache, as a data URI."""
+    """An image that nothing can compress or cache, as a data URI."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST).save(buffer, "PNG")

@@ -1,4 +1,4 @@
-"""Features of pictures, kept by content for the next question about them, within a budget of bytes.
+"""Features of images, kept by content for the next question about them, within a budget of bytes.
 
 The other half of what is kept between requests, the KV cache of prompts, stays in the slots; `slots` knows of it.
 """
@@ -8,7 +8,7 @@ from collections import OrderedDict
 from torch import Tensor
 
 
-class PictureCache:
+class ImageCache:
     """Belongs to the engine's thread. What was used least recently leaves first."""
 
     def __init__(self, budget: int) -> None:
@@ -18,7 +18,7 @@ class PictureCache:
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()  # the least recently used first
 
     def find(self, key: bytes) -> Tensor | None:
-        """The features of a picture, if they are kept. Such as are not finite would spoil every further question."""
+        """The features of an image, if they are kept. Such as are not finite would spoil every further question."""
         features = self._kept.get(key)
         if features is None:
             return None
@@ -29,7 +29,7 @@ class PictureCache:
         return features
 
     def keep(self, key: bytes, features: Tensor) -> None:
-        """Keep the features of a picture that is not kept yet, unless the budget is too small for them."""
+        """Keep the features of an image that is not kept yet, unless the budget is too small for them."""
         if features.nbytes > self.budget:
             return
         while self.used + features.nbytes > self.budget:

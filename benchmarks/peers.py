@@ -108,7 +108,7 @@ def tail(log: Path) -> str:
 
 
 def task(name: str, *arguments: object) -> list[str]:
-    return ["-m", "scripts.peers", name, *map(str, arguments)]
+    return ["-m", "benchmarks.peers", name, *map(str, arguments)]
 
 
 def outcome(log: Path, name: str, *arguments: object) -> Any:
@@ -213,7 +213,7 @@ def generate(tell: Callable[[Any], None], folder: str, device: str) -> None:
         body = json.loads(line)
         arrivals = Arrivals()
         inputs = processor.apply_chat_template(
-            with_pictures(body["messages"]),
+            with_images(body["messages"]),
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
@@ -224,7 +224,7 @@ def generate(tell: Callable[[Any], None], folder: str, device: str) -> None:
         tell({"arrivals": arrivals.seconds, "ended": arrivals.now()})
 
 
-def with_pictures(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def with_images(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """OpenAI's messages as transformers' processors take them."""
     return [
         {
@@ -312,7 +312,7 @@ def product_rate(shape: tuple[int, int], dtype: Any, device: Any, least: int) ->
 
 
 def vision(tell: Callable[[Any], None], folder: str, device: str, dtype: str, rounds: str) -> None:
-    """Pictures a second of our vision tower with projector and of transformers', by turns, for each of GRIDS."""
+    """Images a second of our vision tower with projector and of transformers', by turns, for each of GRIDS."""
     import torch
     from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
 

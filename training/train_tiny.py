@@ -1,15 +1,15 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """Trains and measures the embedded checkpoint, `models/tiny/`: a small PaddleOCR-VL that reads clean printed English.
 
-    scripts/train_tiny.py --minutes 180           train: on from the last save in build/tiny, else from the weights in
+    training/train_tiny.py --minutes 180           train: on from the last save in build/tiny, else from the weights in
                                                   models/tiny, else from nothing
-    scripts/train_tiny.py --eval                  character error rates of models/tiny on fresh pictures
-    scripts/train_tiny.py --eval --pictures DIR   the same on any folder of NAME.png with NAME.txt
+    training/train_tiny.py --eval                  character error rates of models/tiny on fresh images
+    training/train_tiny.py --eval --images DIR   the same on any folder of NAME.png with NAME.txt
 
-Next-token loss alone does not find the alignment of text and picture in an hour on two cores. Two auxiliary losses,
+Next-token loss alone does not find the alignment of text and image in an hour on two cores. Two auxiliary losses,
 whose parts are thrown away afterwards, found it in half of one; the renderer knows where every character stands:
 
-- detection: every picture token tells which characters have their centre in each of its 16 bins;
+- detection: every image token tells which characters have their centre in each of its 16 bins;
 - guided attention (Tachibana et al. 2017, arXiv:1710.08969): one head looks at the cell of the character just read,
   one head a layer later at the cell of the next one.
 """
@@ -38,10 +38,10 @@ from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.prompts import OCR, PixelBounds
 from models.paddleocr_vl.rope import Grid, prompt_positions
 from models.paddleocr_vl.weights import fill, save_model
-from scripts.evaluate import ENLARGED, evaluate, evaluate_folder
-from scripts.render_documents import KINDS, choose_style, make_sheet
-from scripts.render_sheets import TooWideError, draw_sheet
-from scripts.render_text import (
+from training.evaluate import ENLARGED, evaluate, evaluate_folder
+from training.render_documents import KINDS, choose_style, make_sheet
+from training.render_sheets import TooWideError, draw_sheet
+from training.render_text import (
     ANSWER_CHARACTERS,
     TRAINING_FONTS,
     Layout,
@@ -54,13 +54,13 @@ from scripts.render_text import (
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "models" / "tiny"
 STATE = ROOT / "build" / "tiny" / "state.pt"
-CELL = 28  # pixels of one picture token
+CELL = 28  # pixels of one image token
 BINS = (8, 2)  # columns and rows of detection bins in a cell
 BLANK = 0  # detection class of an empty bin; character i of ANSWER_CHARACTERS is class i + 1
 TOKENS_PER_BATCH = 1800  # decoder tokens; on two cores, two such batches took 0.8 of the time of one of 3600
 BATCHES_PER_STEP = 2
 DETECTION_SHARE = 0.15  # of the training time goes to the vision tower alone
-GROWN = 0.48  # of it is over when pictures have grown to their full size
+GROWN = 0.48  # of it is over when images have grown to their full size
 PEAK_RATES = {"muon": 0.02, "adam": 2e-3}
 CONTINUED = 0.7  # of it is over where training goes on from finished weights: a higher rate would undo them first
 WARMUP_STEPS = 100
@@ -72,7 +72,7 @@ DOCUMENTS = {"receipt": 0.12, "invoice": 0.14, "form": 0.02, "table": 0.5}  # sh
 
 @dataclass
 class Batch:
-    """Pictures of one size with their labels; T tokens of answer, C cells a picture."""
+    """Images of one size with their labels; T tokens of answer, C cells an image."""
 
     prompt: str
     grid: Grid
@@ -82,11 +82,11 @@ class Batch:
     bins: np.ndarray  # (B, C, bins) int64: detection classes
 
 
-# --- pictures -------------------------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------------------------
 
 
 def make_batch(rng: random.Random, processor: Processor, progress: float) -> Batch:
-    """Pictures of one size: of text or, once that has grown to its full size, also of documents."""
+    """Images of one size: of text or, once that has grown to its full size, also of documents."""
     min_pixels, max_pixels = processor.bounds
     if rng.random() < 0.09:
         min_pixels = ENLARGED  # as PaddleOCR's client asks for
@@ -112,11 +112,11 @@ def make_batch(rng: random.Random, processor: Processor, progress: float) -> Bat
 
 
 def text_layout(rng: random.Random, progress: float) -> Layout:
-    """While the text is learned, pictures grow from short single lines to whole blocks."""
+    """While the text is learned, images grow from short single lines to whole blocks."""
     if progress < DETECTION_SHARE:
         return choose_layout(rng, lines=rng.randint(1, 4))
     ripe = min(1.0, (progress - DETECTION_SHARE) / (GROWN - DETECTION_SHARE))
-    return choose_layout(rng, lines=rng.randint(1, 1 + round(5 * ripe)), most_width=int(160 + 290 * min(1.0, 2 * ripe)))
+    return choose_layout(rng, lines=rng.randint(1, 1 + round(5 * ripe)), max_width=int(160 + 290 * min(1.0, 2 * ripe)))
 
 
 def batch_size(grid: Grid, answer: int) -> int:
@@ -190,7 +190,7 @@ class Trainer:
         }
         # Products in bf16 made a step a fifth shorter on a CPU with bf16 units; without them they are slower.
         self.halved = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        self.step = self.pictures = 0
+        self.step = self.images = 0
         self.elapsed = 0.0
 
     @property
@@ -211,7 +211,7 @@ class Trainer:
             (torch.stack([weights[name] * loss for name, loss in losses.items()]).sum() / len(batches)).backward()
             for name, loss in losses.items():
                 seen[name] = seen.get(name, 0.0) + loss.item() / len(batches)
-            self.pictures += len(batch.pixels)
+            self.images += len(batch.pixels)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
@@ -268,7 +268,7 @@ class Trainer:
     def save(self) -> None:
         STATE.parent.mkdir(parents=True, exist_ok=True)
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"step": self.step, "pictures": self.pictures, "elapsed": self.elapsed}
+        state |= {"step": self.step, "images": self.images, "elapsed": self.elapsed}
         torch.save(state, STATE.with_suffix(".new"))
         STATE.with_suffix(".new").replace(STATE)
 
@@ -276,7 +276,7 @@ class Trainer:
         state = torch.load(STATE, map_location=self.device, weights_only=True)
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
-        self.step, self.pictures, self.elapsed = state["step"], state["pictures"], state["elapsed"]
+        self.step, self.images, self.elapsed = state["step"], state["images"], state["elapsed"]
 
 
 class Muon(torch.optim.Optimizer):
@@ -317,9 +317,9 @@ class TrainingAttention:
 
     GUIDED_HEAD: ClassVar = {1: 0, 2: 2}  # layer -> query head
 
-    def __init__(self, count: int, first_row: int, picture: range) -> None:
-        self.count, self.first_row, self.picture = count, first_row, picture
-        self.seen: dict[int, Tensor] = {}  # layer -> (B, T, C) probabilities of the answer rows on the picture
+    def __init__(self, count: int, first_row: int, image: range) -> None:
+        self.count, self.first_row, self.image = count, first_row, image
+        self.seen: dict[int, Tensor] = {}  # layer -> (B, T, C) probabilities of the answer rows on the image
 
     def __call__(self, layer: int, q: Tensor, kv: Tensor) -> Tensor:
         q, k, v = (x.unflatten(0, (self.count, -1)).transpose(1, 2) for x in (q, *kv.chunk(2, dim=1)))
@@ -333,7 +333,7 @@ class TrainingAttention:
                 self.first_row, k.shape[2], device=q.device
             ).unsqueeze(1)
             scores = scores.masked_fill(future, float("-inf")).log_softmax(-1)
-            self.seen[layer] = scores[:, :, self.picture.start : self.picture.stop]
+            self.seen[layer] = scores[:, :, self.image.start : self.image.stop]
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(0, 1)
 
     def guidance(self, layer: int, cells: Tensor) -> Tensor:
@@ -381,7 +381,7 @@ def train(minutes: float) -> None:
             try:
                 chosen = [batches.get(timeout=60) for _ in range(BATCHES_PER_STEP)]
             except queue.Empty:
-                raise SystemExit("The rendering process makes no pictures; its error stands above.") from None
+                raise SystemExit("The rendering process makes no images; its error stands above.") from None
             for name, loss in trainer.train_step(chosen, progress.value).items():
                 smooth[name] = 0.98 * smooth.get(name, loss) + 0.02 * loss
             now = time.monotonic()
@@ -389,7 +389,7 @@ def train(minutes: float) -> None:
             progress.value = trainer.elapsed / 60 / minutes
             bar.n = min(100.0, 100 * progress.value)
             losses = " ".join(f"{name} {loss:.3f}" for name, loss in smooth.items())
-            bar.set_postfix_str(f"step {trainer.step} pictures {trainer.pictures} {losses}")
+            bar.set_postfix_str(f"step {trainer.step} images {trainer.images} {losses}")
             if now - saved > SAVE_SECONDS:
                 trainer.save()
                 saved = now
@@ -403,13 +403,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=120, help="training time in all, earlier runs included")
     parser.add_argument("--eval", action="store_true", help="measure models/tiny instead of training it")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="with --eval: a folder of NAME.png and NAME.txt")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="with --eval: a folder of NAME.png and NAME.txt")
     parser.add_argument("--weights", default="native", choices=["native", "int8"], help="with --eval: as WEIGHTS")
     arguments = parser.parse_args()
-    if (arguments.pictures or arguments.weights != "native") and not arguments.eval:
-        parser.error("--pictures and --weights go with --eval")
-    if arguments.pictures:
-        print(json.dumps(evaluate_folder(CHECKPOINT, arguments.pictures, arguments.weights)))
+    if (arguments.images or arguments.weights != "native") and not arguments.eval:
+        parser.error("--images and --weights go with --eval")
+    if arguments.images:
+        print(json.dumps(evaluate_folder(CHECKPOINT, arguments.images, arguments.weights)))
         return
     require_packages()
     if arguments.eval:

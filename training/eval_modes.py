@@ -1,11 +1,11 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """Measures the modes on fresh rendered receipts, invoices, forms and tables, in held-out words, fonts and layouts.
 
-    scripts/eval_modes.py                      500 documents, the embedded checkpoint
-    scripts/eval_modes.py --documents DIR      every NAME.png of a folder, with its truth in NAME.json:
+    training/eval_modes.py                      500 documents, the embedded checkpoint
+    training/eval_modes.py --documents DIR      every NAME.png of a folder, with its truth in NAME.json:
                                                {"mode": "receipt" | "invoice" | "form", ...the object} or
                                                {"mode": "table", "cells": [[...], ...]}
-    scripts/eval_modes.py --model FOLDER       another checkpoint
+    training/eval_modes.py --model FOLDER       another checkpoint
 
 Everything is asked through the API, in this process. Fields count as right when path and value are exactly those of the
 truth (numbers as numbers). Perfect transcripts take the reader's place once, so that extractor and reader are judged
@@ -30,22 +30,22 @@ from PIL import Image
 from tqdm import tqdm
 
 from api.app import create_app
-from api.image_loading import Limits
 from api.serving import Serving
 from engine.engine import Engine
-from modes.extraction import Form
+from images.loading import Limits
+from modes.form import Form
 from modes.schemas import SCHEMAS, parse
 from modes.tables import parse as parse_table
 from modes.values import decimal_mark, numbers
-from scripts.evaluate import start
-from scripts.render_documents import choose_style, make_sheet
-from scripts.render_sheets import TooWideError, draw_sheet
-from scripts.render_text import HELD_OUT_FONTS, require_packages
+from training.evaluate import start
+from training.render_documents import choose_style, make_sheet
+from training.render_sheets import TooWideError, draw_sheet
+from training.render_text import HELD_OUT_FONTS, require_packages
 
 CHECKPOINT = Path(__file__).resolve().parent.parent / "models" / "tiny"
 SEED = 4000
 COUNTS = {"receipt": 170, "invoice": 160, "form": 40, "table": 130}
-MOST_TOKENS = 900  # far more than a document of the evaluation has
+MAX_TOKENS = 900  # far more than a document of the evaluation has
 AT_ONCE = 16
 MAX_REQUEST_BYTES = 2**27
 WORST = 3  # documents shown of each mode
@@ -95,7 +95,7 @@ def in_folder(folder: Path) -> list[Document]:
         known = json.loads(truth.read_text())
         mode = known.pop("mode", None)
         if mode not in COUNTS or not truth.with_suffix(".png").exists():
-            raise SystemExit(f"{truth}: needs a picture of the same name and a mode of {', '.join(COUNTS)}")
+            raise SystemExit(f"{truth}: needs an image of the same name and a mode of {', '.join(COUNTS)}")
         image = Image.open(truth.with_suffix(".png")).convert("RGB")
         documents.append(Document(mode, image, known["cells"] if mode == "table" else known, None))
     if not documents:
@@ -126,11 +126,11 @@ async def ask_all(engine: Engine, documents: Sequence[Document]) -> list[Outcome
 async def ask(client: httpx.AsyncClient, document: Document) -> Outcome:
     buffer = io.BytesIO()
     document.image.save(buffer, "PNG")
-    picture = {"url": f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"}
+    image = {"url": f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"}
     body = {
-        "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": picture}]}],
+        "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": image}]}],
         "mode": document.mode,
-        "max_tokens": MOST_TOKENS,
+        "max_tokens": MAX_TOKENS,
         "ocr": {"words": True},
     }
     if document.mode == "table":
@@ -253,7 +253,7 @@ def show_worst(outcomes: Sequence[Outcome]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--documents", type=Path, metavar="DIR", help="pictures with their truth, in place of rendered ones"
+        "--documents", type=Path, metavar="DIR", help="images with their truth, in place of rendered ones"
     )
     parser.add_argument("--model", type=Path, default=CHECKPOINT, help="a checkpoint folder")
     arguments = parser.parse_args()

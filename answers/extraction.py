@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 
+from answers.reading import Reading
+from answers.transcript import Transcript
 from api.errors import invalid
-from api.reading import Reading
 from api.sampling import ANY_OBJECT
 from api.schema import ChatRequest, OcrCheck, OcrField
 from engine.engine import Engine
@@ -16,13 +17,12 @@ from engine.errors import GenerationFailed, InvalidRequest
 from engine.handles import Generation
 from engine.request import SamplingParams, Structure, Times, TokenEvent
 from modes.choose import Task
-from modes.extraction import Field, Form
+from modes.form import Field, Form
 from modes.schemas import SCHEMAS, Node, Schema, SchemaError, parse, shape_in
-from modes.transcript import Transcript
 
 logger = logging.getLogger(__name__)
 
-MOST_CHOICE_TOKENS = 2048  # of the model's answer to a form's open places
+MAX_CHOICE_TOKENS = 2048  # of the model's answer to a form's open places
 
 
 def node_to_fill(body: ChatRequest, task: Task, structure: Structure | None) -> Node | None:
@@ -42,7 +42,7 @@ def node_to_fill(body: ChatRequest, task: Task, structure: Structure | None) -> 
     if schema is None:
         raise invalid("grounded needs a schema to fill: send one as response_format", "grounded")
     if not task.reads_text:
-        raise invalid(f"grounded reads a picture's text; mode {task.mode!r} does not", "grounded")
+        raise invalid(f"grounded reads an image's text; mode {task.mode!r} does not", "grounded")
     try:
         return parse(schema)
     except SchemaError as error:
@@ -117,7 +117,7 @@ class Extraction:
         page = reading.pages[0].followed_by(("assistant", form.page.text), ("user", form.question()))
         grammar = Structure("grammar", await asyncio.to_thread(form.grammar), "grounded")
         try:
-            params = SamplingParams(max_tokens=MOST_CHOICE_TOKENS, structure=grammar)
+            params = SamplingParams(max_tokens=MAX_CHOICE_TOKENS, structure=grammar)
             (self._asked,) = await page.submit(self._engine, [params], reading.hold)
             reading.prompt_tokens += self._asked.prompt_tokens
             before = reading.completion_tokens

@@ -1,8 +1,8 @@
-"""Processes apart that decode pictures and documents, each bounded in time and memory.
+"""Processes apart that decode images and documents, each bounded in time and memory.
 
 What decodes a stranger's bytes may hang, take all memory or crash; here that ends a process which does nothing else.
-Both ends of the conversation are in this file: `Decoders` in the server, and `python -m api.decoders`, which imports
-Pillow and PDFium only. Each process has a socket of its own, so that one that dies harms no other (a
+Both ends of the conversation are in this file: `Decoders` in the server, and `python -m images.processes`, which
+imports Pillow and PDFium only. Each process has a socket of its own, so that one that dies harms no other (a
 ProcessPoolExecutor breaks as a whole, Pebble's workers share one pipe), and it is answered in JSON and raw pixels,
 never in pickles, so that a decoder that was taken over cannot run code in the server. It ends when its socket does.
 """
@@ -25,23 +25,23 @@ from typing import Any
 
 from PIL import Image
 
-from api import decoding
-from api.documents import PAGE_PIXELS, UndecodableError
+from images import decoding
+from images.pdf import PAGE_PIXELS, UndecodableError
 
 logger = logging.getLogger(__name__)
 
 FRAME = struct.Struct("!IQ")  # bytes of what is said in JSON, bytes of what comes with it
-MOST_SAID = 2**16  # bytes of JSON
+MAX_SAID = 2**16  # bytes of JSON
 SECONDS_TO_START = 60.0  # imports, on a machine that is loading a model
 SECONDS_TO_NOTICE = 2  # after the limit, for the server to end it; then the kernel does
 NICE = 10  # the model's threads come first
 MEMORY = 256 * 2**20  # bytes for a process with its libraries, the file's own and a PDF's page
 BAND_PIXELS = 2**16  # what fits into a processor's cache
-BYTES_A_PIXEL = 32  # while a picture is decoded, turned and put on white
+BYTES_A_PIXEL = 32  # while an image is decoded, turned and put on white
 
 
 class DecoderError(Exception):
-    """A decoder cannot be started, which is no picture's fault."""
+    """A decoder cannot be started, which is no image's fault."""
 
 
 class EndedDecoderError(UndecodableError):
@@ -52,10 +52,10 @@ class Decoders:
     """A few processes, each for one file at a time. For many threads."""
 
     def __init__(self, count: int, seconds: float, max_pixels: int, max_bytes: int) -> None:
-        """`seconds`: for one picture or page; `max_pixels`, `max_bytes`: the most that will be asked, for memory."""
+        """`seconds`: for one image or page; `max_pixels`, `max_bytes`: the most that will be asked, for memory."""
         memory = MEMORY + BYTES_A_PIXEL * max_pixels + 4 * max_bytes
-        most_pixels = max(max_pixels, 2 * PAGE_PIXELS)
-        self._all = [_Process(seconds, memory, most_pixels) for _ in range(count)]
+        max_pixels = max(max_pixels, 2 * PAGE_PIXELS)
+        self._all = [_Process(seconds, memory, max_pixels) for _ in range(count)]
         self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
         for process in self._all:
             self._idle.put(process)
@@ -91,9 +91,9 @@ class Decoders:
 class _Process:
     """One decoder, started again when it has ended."""
 
-    def __init__(self, seconds: float, memory: int, most_pixels: int) -> None:
-        """`memory`: bytes that it may take; `most_pixels`: that it may answer with."""
-        self._seconds, self._memory, self._most_pixels = seconds, memory, most_pixels
+    def __init__(self, seconds: float, memory: int, max_pixels: int) -> None:
+        """`memory`: bytes that it may take; `max_pixels`: that it may answer with."""
+        self._seconds, self._memory, self._max_pixels = seconds, memory, max_pixels
         self._closed = False
         self._lock = threading.Lock()  # of starting and ending
         self._process: subprocess.Popen[bytes] | None = None
@@ -151,13 +151,13 @@ class _Process:
         if "pages" in said:
             return int(said["pages"])
         width, height = int(said["width"]), int(said["height"])
-        if width * height > self._most_pixels:
+        if width * height > self._max_pixels:
             raise ValueError
-        picture = Image.new("RGB", (width, height))
+        image = Image.new("RGB", (width, height))
         for top, rows in _bands(width, height):
             pixels = _read(connection, 3 * width * rows, deadline)
-            picture.paste(Image.frombytes("RGB", (width, rows), pixels), (0, top))
-        return picture
+            image.paste(Image.frombytes("RGB", (width, rows), pixels), (0, top))
+        return image
 
     def _ready_socket(self) -> socket.socket:
         if self._process is None or self._process.poll() is not None:
@@ -202,14 +202,14 @@ def _receive(
 ) -> tuple[dict[str, Any], bytearray]:
     """`most`: bytes beside the words. Raises EOFError, TimeoutError, OSError, ValueError."""
     length, size = FRAME.unpack(_read(connection, FRAME.size, deadline))
-    if length > MOST_SAID or (most is not None and size > most):
+    if length > MAX_SAID or (most is not None and size > most):
         raise ValueError
     said = json.loads(_read(connection, length, deadline))
     return said, _read(connection, size, deadline)
 
 
 def _bands(width: int, height: int) -> Iterator[tuple[int, int]]:
-    """A picture's rows, a few at a time, as (first, count): what fits into a processor's cache is copied fast."""
+    """An image's rows, a few at a time, as (first, count): what fits into a processor's cache is copied fast."""
     rows = max(1, BAND_PIXELS // width)
     for top in range(0, height, rows):
         yield top, min(rows, height - top)

@@ -1,4 +1,4 @@
-"""Pictures of printed English with known text: what the embedded checkpoint is trained and measured on.
+"""Images of printed English with known text: what the embedded checkpoint is trained and measured on.
 
 Words and fonts come from the system (Debian packages below). Words are split by hash, so that training and evaluation
 share none; whole font families are held out of training.
@@ -65,7 +65,7 @@ ANSWER_CHARACTERS = "".join(map(chr, range(32, 127))) + "£€"
 
 @dataclass(frozen=True)
 class Layout:
-    """The frame that all pictures of one batch share."""
+    """The frame that all images of one batch share."""
 
     width: int  # pixels
     height: int  # pixels
@@ -237,16 +237,16 @@ class Writer:
         return text[:fitting].strip()
 
 
-def choose_layout(rng: random.Random, *, lines: int | None = None, most_width: int = 450) -> Layout:
+def choose_layout(rng: random.Random, *, lines: int | None = None, max_width: int = 450) -> Layout:
     lines = lines or rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 5, 6))
     type_size = rng.uniform(14, 26)
-    width = rng.randint(60, most_width) if lines == 1 else rng.randint(min(140, most_width), most_width)
+    width = rng.randint(60, max_width) if lines == 1 else rng.randint(min(140, max_width), max_width)
     spacing = rng.uniform(1.2, 1.6)
     return Layout(width, int(lines * type_size * spacing + rng.uniform(4, 24)), lines, type_size)
 
 
 def draw_page(rng: random.Random, layout: Layout, fonts: list[str], *, held_out: bool) -> Page:
-    """One picture of the layout's size; its number of lines is met unless the font is too tall for it."""
+    """One image of the layout's size; its number of lines is met unless the font is too tall for it."""
     size = round(min(26, max(14, layout.type_size + rng.uniform(-1, 1))))
     name = rng.choice(fonts)
     font = load_font(name, size)

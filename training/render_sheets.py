@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from models.paddleocr_vl import prompts
-from scripts.render_text import Page, Writer, edges, load_font, paint
+from training.render_text import Page, Writer, edges, load_font, paint
 
 MARGIN = 8  # pixels around the print
 GAP = 10  # pixels at least between two texts of a line
@@ -18,7 +18,7 @@ TRIES = 30  # to make contents that fit
 
 @dataclass(frozen=True)
 class Style:
-    """How a document is set; shared by all pictures of one batch, which so come out about equally large."""
+    """How a document is set; shared by all images of one batch, which so come out about equally large."""
 
     font: str
     size: int  # pixels per em

@@ -1,9 +1,9 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Throws damaged pictures, documents, addresses, requests and schemas at what reads them.
+"""Throws damaged images, documents, addresses, requests and schemas at what reads them.
 
-    scripts/fuzz.py                          100,000 inputs, in a quarter of an hour
-    scripts/fuzz.py --inputs 2000 --seed 7   fewer, and others
-    scripts/fuzz.py --replay FILE            one that an earlier run has saved
+    benchmarks/fuzz.py                          100,000 inputs, in a quarter of an hour
+    benchmarks/fuzz.py --inputs 2000 --seed 7   fewer, and others
+    benchmarks/fuzz.py --replay FILE            one that an earlier run has saved
 
 Good inputs are made from the sample documents, then bits are flipped, pieces cut, doubled and spliced, lengths and
 numbers set to what programmers forget, PNG's checksums mended, and JSON edited as a tree. Each input may be taken or
@@ -39,13 +39,10 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
-from api import fetching
+from answers.extraction import node_to_fill, structure_to_hold
 from api.app import create_app
 from api.chat import task_of
-from api.decoders import Decoders, EndedDecoderError
 from api.errors import ApiError
-from api.extracting import node_to_fill, structure_to_hold
-from api.image_loading import Limits, load_pictures, read_pictures
 from api.sampling import sampling, structure_of
 from api.schema import ChatRequest, TextPart
 from api.serving import Serving
@@ -54,7 +51,10 @@ from engine.engine import Engine
 from engine.errors import EngineError
 from engine.request import SamplingParams, Structure
 from engine.structured import Structures
-from modes.choose import Picture, Turn
+from images import fetching
+from images.loading import Limits, load_images, read_images
+from images.processes import Decoders, EndedDecoderError
+from modes.choose import ImageSource, Turn
 from modes.schemas import SCHEMAS, SchemaError, parse, shape_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +93,7 @@ FILES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
-def pictures() -> list[bytes]:
+def images() -> list[bytes]:
     made = []
     for name in ("document", "table", "receipt"):
         source = Image.open(ROOT / "tests" / "data" / f"test_{name}.png").convert("RGB")
@@ -126,8 +126,8 @@ def encoded(image: Image.Image, format_: str, options: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def requests(picture: bytes) -> list[Any]:
-    url = f"data:image/png;base64,{base64.b64encode(picture[:300]).decode()}"
+def requests(image: bytes) -> list[Any]:
+    url = f"data:image/png;base64,{base64.b64encode(image[:300]).decode()}"
     part = {"type": "image_url", "image_url": {"url": url, "detail": "high"}}
     words = {"type": "text", "text": "Extract the receipt as JSON"}
     shape = {"name": "receipt", "schema": SCHEMAS["receipt"], "strict": True}
@@ -150,7 +150,7 @@ def requests(picture: bytes) -> list[Any]:
 
 
 URLS = (
-    "http://127.0.0.1:8080/page.png?x=1#y", "https://user@pictures.example/a b/%20?q=ü", "http://[::1]:80/",
+    "http://127.0.0.1:8080/page.png?x=1#y", "https://user@images.example/a b/%20?q=ü", "http://[::1]:80/",
     "file:///srv/media/page.png", "https://bücher.example./..//x?y[]=z", "http://0x7f.1/", "data:image/png;base64,AAAA",
 )  # fmt: skip
 GRAMMARS = (
@@ -194,7 +194,7 @@ def damaged(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
     return bytes(result)
 
 
-def damaged_picture(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
+def damaged_image(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
     if rng.random() < 0.7 and data.startswith(b"\x89PNG"):
         return damaged_png(data, rng)
     return damaged(data, others, rng)
@@ -327,8 +327,8 @@ class Targets:
 
     def file(self, data: bytes) -> None:
         try:
-            for picture in read_pictures(data, "param", LIMITS, self.decoders):
-                picture.open()
+            for image in read_images(data, "param", LIMITS, self.decoders):
+                image.open()
         except ApiError as error:
             if isinstance(error.__cause__, EndedDecoderError) or error.status != 400:
                 raise Finding(str(error)) from error
@@ -338,7 +338,7 @@ class Targets:
         url = data.decode(errors="surrogateescape")  # bytes that are no UTF-8 become halves of surrogate pairs
         try:
             if url.startswith("data:"):
-                self.loop.run_until_complete(load_pictures(url, "param", LIMITS, self.decoders))
+                self.loop.run_until_complete(load_images(url, "param", LIMITS, self.decoders))
             else:
                 fetching._http_url(fetching._split(url))
         except (ApiError, fetching._FetchError) as error:
@@ -353,7 +353,7 @@ class Targets:
                 raise Finding(f"{answer.status_code}: {answer.text[:300]}")
             raise Refusal
         body = ChatRequest.model_validate(json.loads(data))
-        shown = [Picture(lambda: Image.new("RGB", (8, 8)))]
+        shown = [ImageSource(lambda: Image.new("RGB", (8, 8)))]
         turns = [
             Turn(message.role, " ".join(part.text for part in message.content if isinstance(part, TextPart)), shown)
             for message in body.messages
@@ -413,7 +413,7 @@ class Kind:
 
 
 def kinds(targets: Targets) -> dict[str, Kind]:
-    files, papers = pictures(), documents()
+    files, papers = images(), documents()
     bodies, schemas = (
         requests(files[0]),
         [
@@ -427,7 +427,7 @@ def kinds(targets: Targets) -> dict[str, Kind]:
     ]
     grammars = [f"{kind}|{definition}".encode() for kind, definition in GRAMMARS]
     return {
-        "picture": Kind(lambda rng: damaged_picture(rng.choice(files), files, rng), targets.file, 40),
+        "image": Kind(lambda rng: damaged_image(rng.choice(files), files, rng), targets.file, 40),
         "document": Kind(lambda rng: damaged_document(rng.choice(papers), papers, rng), targets.file, 15),
         "address": Kind(lambda rng: damaged(rng.choice(urls), urls, rng), targets.address, 10),
         "request": Kind(lambda rng: written(edited(rng.choice(bodies), bodies, rng), rng), targets.request, 15),

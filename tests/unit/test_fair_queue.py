@@ -3,10 +3,10 @@
 import asyncio
 from contextlib import suppress
 
-from engine.turns import Turnstile
+from engine.fair_queue import FairSemaphore
 
 
-async def pass_through(gate: Turnstile, client: str, passed: list[str], leave: asyncio.Event) -> None:
+async def pass_through(gate: FairSemaphore, client: str, passed: list[str], leave: asyncio.Event) -> None:
     async with gate.turn(client):
         passed.append(client)
         await leave.wait()
@@ -20,7 +20,7 @@ async def settle() -> None:
 
 def test_so_many_work_at_once_and_clients_take_turns() -> None:
     async def run() -> None:
-        gate, leave = Turnstile(2), asyncio.Event()
+        gate, leave = FairSemaphore(2), asyncio.Event()
         passed: list[str] = []
         tasks = [asyncio.create_task(pass_through(gate, client, passed, leave)) for client in "aaaab"]
         await settle()
@@ -34,7 +34,7 @@ def test_so_many_work_at_once_and_clients_take_turns() -> None:
 
 def test_who_gives_up_at_any_moment_takes_no_ones_turn() -> None:
     async def run() -> None:
-        gate, leave = Turnstile(1), asyncio.Event()
+        gate, leave = FairSemaphore(1), asyncio.Event()
         passed: list[str] = []
         inside, waiting, let_in, last = (
             asyncio.create_task(pass_through(gate, client, passed, leave)) for client in ("in", "waits", "next", "last")

@@ -1,4 +1,4 @@
-"""What a message points to -> pictures, within limits. Every fault is a 400 that names the part."""
+"""What a message points to -> images, within limits. Every fault is a 400 that names the part."""
 
 import asyncio
 import base64
@@ -11,12 +11,12 @@ from typing import Protocol, TypeVar
 
 from PIL import Image
 
-from api import decoding
-from api.decoders import DecoderError, EndedDecoderError
-from api.documents import UndecodableError
 from api.errors import DECODER_ENDED, ApiError, invalid
-from api.fetching import FetchLimits, fetch
-from modes.choose import Picture
+from images import decoding
+from images.fetching import FetchLimits, fetch
+from images.pdf import UndecodableError
+from images.processes import DecoderError, EndedDecoderError
+from modes.choose import ImageSource
 
 T = TypeVar("T")
 
@@ -31,21 +31,21 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    max_image_bytes: int = 20 * 2**20  # of one encoded picture or document
-    max_image_pixels: int = 50_000_000  # of one decoded picture
-    max_images: int = 16  # parts with pictures or documents in one request
+    max_image_bytes: int = 20 * 2**20  # of one encoded image or document
+    max_image_pixels: int = 50_000_000  # of one decoded image
+    max_images: int = 16  # parts with images or documents in one request
     max_pages: int = 64  # of one document
     fetching: FetchLimits = field(default_factory=FetchLimits)
 
 
-async def load_pictures(
+async def load_images(
     reference: str,
     param: str,
     limits: Limits,
     decoder: Decoder = decoding,
     turn: AbstractAsyncContextManager[None] | None = None,
-) -> list[Picture]:
-    """The picture, or the pages of the document, that a data URI or address stands for. Raises ApiError.
+) -> list[ImageSource]:
+    """The image, or the pages of the document, that a data URI or address stands for. Raises ApiError.
 
     `turn`: within which it is decoded, once its bytes are there: nobody waits for another's slow host.
     """
@@ -54,22 +54,22 @@ async def load_pictures(
     else:
         data = await fetch(reference, param, limits.fetching)
     async with turn or nullcontext():
-        return await asyncio.to_thread(read_pictures, data, param, limits, decoder)
+        return await asyncio.to_thread(read_images, data, param, limits, decoder)
 
 
-def read_pictures(data: bytes, param: str, limits: Limits, decoder: Decoder = decoding) -> list[Picture]:
-    """A picture, decoded; or every page of a PDF or TIFF, which is decoded when it is opened. Raises ApiError."""
+def read_images(data: bytes, param: str, limits: Limits, decoder: Decoder = decoding) -> list[ImageSource]:
+    """An image, decoded; or every page of a PDF or TIFF, which is decoded when it is opened. Raises ApiError."""
     found = _of(param, decoder.open_file, data, limits.max_image_pixels, limits.max_pages)
     if isinstance(found, Image.Image):
-        return [Picture(lambda: found, bytes=decoded_bytes(found))]
+        return [ImageSource(lambda: found, bytes=decoded_bytes(found))]
     opened = partial(_of, param, decoder.open_page, data)
     pages = [partial(opened, number, limits.max_image_pixels) for number in range(found)]
-    return [Picture(page, page=True, bytes=len(data)) for page in pages]
+    return [ImageSource(page, page=True, bytes=len(data)) for page in pages]
 
 
-def decoded_bytes(picture: Image.Image) -> int:
+def decoded_bytes(image: Image.Image) -> int:
     """The memory that it takes."""
-    return picture.width * picture.height * len(picture.getbands())
+    return image.width * image.height * len(image.getbands())
 
 
 def _of(param: str, decode: Callable[..., T], *arguments: object) -> T:
