@@ -11,7 +11,7 @@ from engine.engine import Engine
 from engine.handles import Generation, Hold
 from engine.request import SamplingParams, Times, TokenEvent
 from images.loading import decoded_bytes
-from models.paddleocr_vl.prompts import PixelBounds
+from models.protocol import PixelBounds
 from modes.choose import Prompt
 
 PAGE_SEPARATOR = "\n\n---\n\n"  # Markdown's thematic break

@@ -7,7 +7,7 @@ from api.errors import invalid
 from api.schema import ChatRequest, ImageOptions, JsonObjectFormat, JsonSchemaFormat
 from engine.repetition import RepetitionLimits
 from engine.request import SamplingParams, Structure
-from models.paddleocr_vl.prompts import PixelBounds
+from models.protocol import PixelBounds
 from modes.choose import Detail, Task
 from modes.repetition import usual_count
 

@@ -29,7 +29,7 @@ from engine.request import Deadline, Job, SamplingParams, Sequence, TokenEvent
 from engine.threads import background_pool
 from engine.totals import Totals
 from engine.watchdog import Watchdog
-from models.paddleocr_vl.prompts import PixelBounds
+from models.protocol import PixelBounds
 
 if TYPE_CHECKING:
     from engine.model_runner import ModelRunner

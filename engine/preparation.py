@@ -12,7 +12,7 @@ from PIL import Image
 from engine.detokenizer import Detokenizer, token_bytes
 from engine.errors import InvalidRequest
 from engine.request import Grammar, Job, Prompt, SamplingParams, Sequence, TokenEvent
-from models.paddleocr_vl.prompts import InputError, PixelBounds
+from models.protocol import InputError, PixelBounds
 
 if TYPE_CHECKING:
     from engine.structured import Structures

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.request import SamplingParams
-from models.paddleocr_vl.prompts import OCR, PixelBounds
+from models.paddleocr_vl.prompts import OCR
+from models.protocol import PixelBounds
 from training.render_text import HELD_OUT_FONTS, TRAINING_FONTS, choose_layout, draw_page
 
 ENLARGED = 112_896  # the min_pixels that PaddleOCR's client sends

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.paddleocr_vl.prompts import InputError, PixelBounds
 from models.paddleocr_vl.rope import Grid
+from models.protocol import InputError, PixelBounds
 
 MAX_ASPECT = 200  # longer side over shorter
 FIXED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "temporal_patch_size": 1}

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, PaddleOCRVLConfig
 
 from models.paddleocr_vl.images import ImageSettings
-from models.paddleocr_vl.prompts import InputError, PixelBounds
 from models.paddleocr_vl.rope import Grid, prompt_positions
+from models.protocol import InputError, PixelBounds
 
 # It warns at every load of `mrope_section`, which its own PaddleOCR-VL reads from just there.
 logging.getLogger("transformers.modeling_rope_utils").setLevel(logging.ERROR)

@@ -19,7 +19,7 @@ import yaml
 
 from models.store import EMBEDDED, embedded_tag
 from tests import hub
-from tests.e2e.conftest import wait_until_ready
+from tests.e2e.servers import wait_until_ready
 from tests.e2e.test_clients import MODEL, assert_nearly_read, messages
 
 ROOT = Path(__file__).resolve().parents[2]

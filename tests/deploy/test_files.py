@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from settings import Settings, load_settings
-from tests.deploy.conftest import DEPLOY, compose_services, tool, write_site
-from tests.e2e.conftest import ROOT
+from tests.deploy.site import DEPLOY, compose_services, tool, write_site
+from tests.e2e.servers import ROOT
 
 UNIT = "paddleocr-server.service"
 CONTAINER = "paddleocr-vl.container"

@@ -17,8 +17,8 @@ import yaml
 from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.deploy.conftest import DEPLOY, Site, compose_services
-from tests.e2e.conftest import Server
+from tests.deploy.site import DEPLOY, Site, compose_services
+from tests.e2e.servers import Server
 from tests.e2e.test_clients import MODEL, TEXT, messages
 
 REQUESTS, AT_ONCE, BEFORE_THE_KILL = 48, 12, 12

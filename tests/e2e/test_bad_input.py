@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import Server, running
+from tests.e2e.servers import Server, running
 from tests.e2e.test_clients import MODEL, messages
 
 WAIT = 30  # seconds, for what comes at once or never

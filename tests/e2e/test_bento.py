@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.conftest import ROOT, running
+from tests.e2e.servers import ROOT, running
 from tests.e2e.test_clients import MODEL, assert_nearly_read, messages
 
 CLEAN_PYTHON = ROOT / ".venv-bento" / "bin" / "python"  # made by scripts/setup_bento

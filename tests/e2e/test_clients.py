@@ -22,7 +22,7 @@ from PIL import Image
 from pydantic import BaseModel
 from rapidfuzz.distance import Levenshtein
 
-from tests.e2e.conftest import ROOT, Server
+from tests.e2e.servers import ROOT, Server
 
 IMAGE = ROOT / "tests" / "data" / "test_document.png"
 TEXT = IMAGE.with_suffix(".txt").read_text()

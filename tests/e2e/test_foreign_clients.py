@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Server
+from tests.e2e.servers import ROOT, Server
 from tests.e2e.test_clients import IMAGE, TEXT, assert_nearly_read
 
 COMMANDS = ROOT / ".venv-clients" / "bin"

@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from models.store import EMBEDDED
 from tests import hub
-from tests.e2e.conftest import ROOT, SECONDS_TO_START, Server, running, started
+from tests.e2e.servers import ROOT, SECONDS_TO_START, Server, running, started
 from tests.e2e.test_clients import MODEL, messages
 
 LONG: Any = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nothing ends it

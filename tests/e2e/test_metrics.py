@@ -13,10 +13,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import Server, running
+from tests.e2e.servers import Server, running
 from tests.e2e.test_clients import IMAGE
-from tests.http.conftest import image_part
 from tests.http.test_metrics import CHAT, Scrape, scrape
+from tests.payloads import image_part
 
 TEXT_ONLY = {"mode": "raw", "messages": [{"role": "user", "content": "on and on"}], "max_tokens": 8000}
 SECONDS = 20  # for what takes one

@@ -11,7 +11,7 @@ import requests
 from modes.markdown import Finisher, FormulaFinisher, MarkdownFinisher
 from modes.spotting import SpottingFinisher
 from modes.tables import ChartFinisher
-from tests.e2e.conftest import ROOT, Server
+from tests.e2e.servers import ROOT, Server
 
 DATA = ROOT / "tests" / "data"
 MAX_TOKENS = 300

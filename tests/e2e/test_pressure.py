@@ -15,7 +15,7 @@ import psutil
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.e2e.conftest import Server, bearer, running
+from tests.e2e.servers import Server, bearer, running
 from tests.e2e.test_clients import MODEL, messages
 from tests.http.test_metrics import Scrape
 from tests.http.test_pressure import SMALL, Received, SilentHost, send

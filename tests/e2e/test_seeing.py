@@ -14,7 +14,7 @@ from openai import OpenAI
 
 from models.store import EMBEDDED_NAME
 from tests.e2e.collector import Collector
-from tests.e2e.conftest import Server, bearer, running
+from tests.e2e.servers import Server, bearer, running
 from tests.e2e.test_clients import IMAGE, MODEL, messages
 from tests.unit.test_auth import ALICE, BOB
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT, running
-from tests.faults.conftest import Faulty, ask_all, line
+from tests.e2e.servers import ROOT, running
+from tests.faults.faulty import Faulty, ask_all, line
 
 FULL = 'exec "$@" >/dev/full 2>&1'  # each write fails with ENOSPC
 MAX_BYTES = 2**20  # of a file: less than the weights have

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.conftest import CULPRIT, Faulty, ask_all, line, wait_for
+from tests.faults.faulty import CULPRIT, Faulty, ask_all, line, wait_for
 
 BIG = {"mm_processor_kwargs": {"min_pixels": 1003520}}
 MAX_PATCHES = 2000  # fewer than that makes, more than any other image here

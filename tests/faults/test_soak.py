@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 from benchmarks.soak import growth
-from tests.e2e.conftest import ROOT
-from tests.faults.conftest import Faulty
+from tests.e2e.servers import ROOT
+from tests.faults.faulty import Faulty
 
 KEYS = ["requests", "status_5xx", "unanswered", "slots_leaked", "rss_mb_per_1000", "minutes"]
 

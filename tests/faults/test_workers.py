@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from engine.watchdog import MIN_PLANNED_SECONDS, STUCK
-from tests.e2e.conftest import SECONDS_TO_START
-from tests.faults.conftest import CULPRIT, Faulty, Outcome, ask, ask_all, lasting, line, wait_for
+from tests.e2e.servers import SECONDS_TO_START
+from tests.faults.faulty import CULPRIT, Faulty, Outcome, ask, ask_all, lasting, line, wait_for
 
 READ = "Test Document\nDate: March 14, 2025"
 NOISE = 1.0  # seconds that a busy machine may take to answer

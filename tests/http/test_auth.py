@@ -11,8 +11,9 @@ from api.app import create_app
 from api.auth import Keys
 from api.serving import Serving
 from engine.engine import Engine
-from tests.http.conftest import LIMITS, MAX_REQUEST_BYTES, MODEL, chat
+from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL
 from tests.http.test_metrics import CHAT, scrape
+from tests.payloads import chat
 from tests.unit.test_auth import ALICE, BOB
 
 PAGE = "https://app.example.org"

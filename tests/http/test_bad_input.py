@@ -13,8 +13,9 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.serving import Serving
 from engine.engine import Engine
-from tests.http.conftest import LIMITS, MAX_REQUEST_BYTES, MODEL, chat, client_of
+from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL, client_of
 from tests.http.test_chat import text
+from tests.payloads import chat
 
 JSON = {"Content-Type": "application/json"}
 MEGABYTES = 3 * 2**20  # of text in one field: the tests' server takes 4 MiB

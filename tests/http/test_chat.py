@@ -8,9 +8,10 @@ from starlette.testclient import TestClient
 
 from engine.engine import Engine
 from engine.request import Job
-from tests.conftest import running_engine
-from tests.http.conftest import chat, client_of, data_uri, image_part
-from tests.parity.conftest import noise_image
+from tests.engines import running_engine
+from tests.http.served import client_of
+from tests.payloads import chat, data_uri, image_part
+from tests.prompts import noise_image
 
 
 def post(client: TestClient, **fields: Any) -> dict[str, Any]:

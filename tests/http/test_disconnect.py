@@ -15,8 +15,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from engine.engine import Engine
-from tests.conftest import running_engine
-from tests.http.conftest import chat, client_of
+from tests.engines import running_engine
+from tests.http.served import client_of
+from tests.payloads import chat
 
 SECONDS = 10  # for the engine to notice; the answers below would take far longer
 

@@ -12,11 +12,12 @@ from PIL.TiffImagePlugin import STRIPOFFSETS, TiffImageFile
 from starlette.testclient import TestClient
 
 from engine.engine import Engine
-from tests.conftest import running_engine
-from tests.http.conftest import LIMITS, chat, client_of, image_part
+from tests.engines import running_engine
+from tests.http.served import LIMITS, client_of
 from tests.http.test_chat import chunks, post, text, user
 from tests.http.test_fields import refused
-from tests.parity.conftest import noise_image
+from tests.payloads import chat, image_part
+from tests.prompts import noise_image
 
 SEPARATOR = "\n\n---\n\n"
 PAGES = [noise_image(56, 56), noise_image(84, 56), noise_image(112, 56), noise_image(56, 84)]

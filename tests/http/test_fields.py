@@ -10,9 +10,10 @@ from starlette.testclient import TestClient
 
 from api.schema import ChatRequest
 from engine.engine import Engine
-from tests.http.conftest import chat, client_of, data_uri, image_part
+from tests.http.served import client_of
 from tests.http.test_chat import chunks, post, text, user
-from tests.parity.conftest import noise_image
+from tests.payloads import chat, data_uri, image_part
+from tests.prompts import noise_image
 
 LONG = {"max_tokens": 40}
 

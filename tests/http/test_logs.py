@@ -15,12 +15,12 @@ from api.auth import Keys
 from api.logs import LogFormat, formatter
 from api.serving import Serving
 from engine.engine import Engine
-from tests.http.conftest import chat, image_part
 from tests.http.test_auth import bearer, guarded
 from tests.http.test_chat import user
 from tests.http.test_disconnect import endless_engine, served, wait_for
 from tests.http.test_metrics import CHAT
-from tests.parity.conftest import noise_image
+from tests.payloads import chat, image_part
+from tests.prompts import noise_image
 from tests.unit.test_auth import ALICE
 
 ASKED = "what nobody else should read"

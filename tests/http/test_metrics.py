@@ -16,10 +16,11 @@ from engine.errors import GenerationFailed
 from engine.request import Sequence as EngineSequence
 from engine.scheduler import Step
 from images.processes import EndedDecoderError
-from tests.conftest import running_engine
-from tests.http.conftest import MAX_REQUEST_BYTES, MODEL, chat, client_of, image_part
+from tests.engines import running_engine
+from tests.http.served import MAX_REQUEST_BYTES, MODEL, client_of
 from tests.http.test_disconnect import served, wait_for
-from tests.parity.conftest import noise_image
+from tests.payloads import chat, image_part
+from tests.prompts import noise_image
 
 CHAT = "/v1/chat/completions"
 NAMES = {

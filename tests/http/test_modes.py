@@ -11,10 +11,11 @@ from starlette.testclient import TestClient
 
 from modes.form import Form
 from tests.checkpoints import write_script
-from tests.conftest import running_engine
-from tests.http.conftest import client_of, image_part
+from tests.engines import running_engine
+from tests.http.served import client_of
 from tests.http.test_chat import chunks, post, text, user
-from tests.parity.conftest import noise_image
+from tests.payloads import image_part
+from tests.prompts import noise_image
 
 IMAGE = image_part(noise_image(200, 100))
 

@@ -16,8 +16,8 @@ from schemathesis.specs.openapi.checks import (
 
 from api.app import create_app
 from api.serving import Serving
-from tests.conftest import running_engine
-from tests.http.conftest import LIMITS, MAX_REQUEST_BYTES, MODEL
+from tests.engines import running_engine
+from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 APP = create_app(MAX_REQUEST_BYTES)

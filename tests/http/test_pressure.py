@@ -32,13 +32,14 @@ from images.fetching import FetchLimits
 from images.loading import Limits
 from models.paddleocr_vl.processor import ModelInput
 from tests.checkpoints import write_script
-from tests.conftest import running_engine
-from tests.http.conftest import LIMITS, MAX_REQUEST_BYTES, MODEL, chat, client_of, data_uri, image_part
+from tests.engines import running_engine
+from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL, client_of
 from tests.http.test_chat import user
 from tests.http.test_disconnect import SECONDS, endless_engine, served
 from tests.http.test_documents import document, file_part
 from tests.http.test_metrics import CHAT, Scrape
-from tests.parity.conftest import noise_image
+from tests.payloads import chat, data_uri, image_part
+from tests.prompts import noise_image
 from tests.unit.test_auth import ALICE, BOB
 
 IMAGE = noise_image(112, 84)

@@ -6,10 +6,11 @@ from starlette.testclient import TestClient
 from api import __version__
 from engine.config import EngineConfig
 from engine.engine import Engine
-from tests.conftest import running_engine
-from tests.http.conftest import MODEL, chat, client_of, image_part
+from tests.engines import running_engine
+from tests.http.served import MODEL, client_of
 from tests.http.test_chat import user
-from tests.parity.conftest import noise_image
+from tests.payloads import chat, image_part
+from tests.prompts import noise_image
 
 HEALTH_KEYS = [
     *("status", "reason", "model_loaded", "model", "device", "dtype", "memory_used_mb", "memory_planned_mb"),

@@ -15,16 +15,9 @@ from PIL import Image
 from engine.engine import Engine
 from engine.request import SamplingParams, TokenEvent
 from tests.checkpoints import write_checkpoint
-from tests.conftest import running_engine
-from tests.parity.conftest import (
-    Pair,
-    assert_same_tokens,
-    common_length,
-    load_pair,
-    noise_image,
-    prompt,
-    reference_greedy,
-)
+from tests.engines import running_engine
+from tests.parity.pair import Pair, assert_same_tokens, load_pair, reference_greedy
+from tests.prompts import common_length, noise_image, prompt
 
 pytestmark = pytest.mark.usefixtures("each_way")
 

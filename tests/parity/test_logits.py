@@ -6,16 +6,8 @@ import pytest
 from PIL import Image
 
 from tests.checkpoints import write_checkpoint
-from tests.parity.conftest import (
-    SMALLEST,
-    Pair,
-    largest_difference,
-    load_pair,
-    noise_image,
-    our_logits,
-    prompt,
-    reference_logits,
-)
+from tests.parity.pair import SMALLEST, Pair, largest_difference, load_pair, our_logits, reference_logits
+from tests.prompts import noise_image, prompt
 
 SIZES = [(28, 28), (84, 56), (56, 84), (400, 28), (28, 400), (320, 240)]
 

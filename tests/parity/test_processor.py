@@ -11,9 +11,10 @@ from PIL import Image
 
 from models.paddleocr_vl.images import ImageSettings
 from models.paddleocr_vl.processor import Message, ModelInput, Processor
-from models.paddleocr_vl.prompts import InputError, PixelBounds
+from models.protocol import InputError, PixelBounds
 from tests.checkpoints import write_settings
-from tests.parity.conftest import Pair, load_reference_processor, noise_image, prompt
+from tests.parity.pair import Pair, load_reference_processor
+from tests.prompts import noise_image, prompt
 
 CONVERSATION: list[Message] = [
     {"role": "system", "content": [{"type": "text", "text": "Read with care."}]},

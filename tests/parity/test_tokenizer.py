@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from models.paddleocr_vl.processor import Message, Processor
-from models.paddleocr_vl.prompts import InputError
+from models.protocol import InputError
 from tests.checkpoints import CONTROL_TOKENS, LOCATION_TOKENS, TABLE_TOKENS, write_settings
-from tests.parity.conftest import noise_image, prompt
+from tests.prompts import noise_image, prompt
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 
 from models.paddleocr_vl.slices import run
-from tests.parity.conftest import Pair, grids_thw, largest_difference, noise_image
+from tests.parity.pair import Pair, grids_thw, largest_difference
+from tests.prompts import noise_image
 
 SIZES = [(28, 28), (20, 20), (126, 126), (140, 56), (56, 140), (500, 30), (30, 500), (333, 257)]
 

@@ -13,16 +13,8 @@ from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.weights import CheckpointError, load_model, save_model
 from tests.checkpoints import Layout, write_checkpoint
-from tests.parity.conftest import (
-    SMALLEST,
-    Pair,
-    largest_difference,
-    load_pair,
-    noise_image,
-    our_logits,
-    prompt,
-    reference_logits,
-)
+from tests.parity.pair import SMALLEST, Pair, largest_difference, load_pair, our_logits, reference_logits
+from tests.prompts import noise_image, prompt
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

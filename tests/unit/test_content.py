@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.paddleocr_vl.processor import ModelInput, Processor, content_ids, image_key
-from tests.parity.conftest import noise_image, prompt
+from tests.prompts import noise_image, prompt
 
 IMAGE = 9  # a token id
 A, B, SMALL = noise_image(120, 90, seed=1), noise_image(120, 90, seed=2), noise_image(56, 28, seed=3)

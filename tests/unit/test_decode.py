@@ -18,8 +18,8 @@ from engine.kv_cache import KVCache
 from engine.launches import Fetched
 from engine.request import SamplingParams, Structure, TokenEvent
 from engine.slots import MIN_REUSE
-from tests.conftest import running_engine
-from tests.parity.conftest import prompt
+from tests.engines import running_engine
+from tests.prompts import prompt
 from tests.recording import Recorder, Recordings
 
 # --- which slots ----------------------------------------------------------------------------------------------------

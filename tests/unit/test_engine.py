@@ -22,8 +22,8 @@ from engine.pace import Pace
 from engine.request import SamplingParams, TokenEvent
 from engine.request import Sequence as EngineSequence
 from models.paddleocr_vl.linear import int8_works
-from tests.conftest import running_engine
-from tests.parity.conftest import noise_image, prompt
+from tests.engines import running_engine
+from tests.prompts import noise_image, prompt
 
 
 async def submit(engine: Engine, images: Sequence[Image.Image] = (), **params: Any) -> Generation:

@@ -10,7 +10,7 @@ from PIL import Image
 from api.errors import ApiError
 from images.decoding import FORMATS
 from images.loading import Limits, load_images
-from tests.http.conftest import data_uri
+from tests.payloads import data_uri
 
 RED = (200, 30, 30)
 

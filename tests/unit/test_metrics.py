@@ -19,8 +19,8 @@ from engine.request import REPETITION
 from engine.scheduler import Step
 from engine.totals import Totals
 from models.paddleocr_vl.slices import Sliced
-from tests.conftest import running_engine
-from tests.parity.conftest import noise_image
+from tests.engines import running_engine
+from tests.prompts import noise_image
 from tests.unit.test_engine import answer, collect, submit
 
 SECONDS = 10  # for what takes milliseconds

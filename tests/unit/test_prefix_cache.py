@@ -20,8 +20,8 @@ from models.paddleocr_vl.processor import ModelInput
 from models.paddleocr_vl.prompts import OCR
 from models.paddleocr_vl.rope import Grid
 from models.paddleocr_vl.slices import Sliced, run
-from tests.conftest import running_engine
-from tests.parity.conftest import common_length, noise_image, prompt
+from tests.engines import running_engine
+from tests.prompts import common_length, noise_image, prompt
 from tests.unit.test_scheduler import END, NoText, ignore
 
 A, B = noise_image(120, 90, seed=1), noise_image(120, 90, seed=2)

@@ -7,7 +7,7 @@ import pytest
 from api.sampling import bounds, sampling
 from api.schema import ChatRequest, ImageOptions
 from engine.request import SamplingParams
-from models.paddleocr_vl.prompts import PixelBounds
+from models.protocol import PixelBounds
 from modes.choose import Detail, Task
 
 OWN = PixelBounds(112_896, 1_003_520)

@@ -1,0 +1,94 @@
+"""A real `bentoml serve` process on a free port, with a model store of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from openai import OpenAI
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+SECONDS_TO_START = 120
+
+
+@dataclass
+class Server:
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    clients: list[OpenAI] = field(default_factory=list)
+
+    def wait_until_ready(self) -> None:
+        wait_until_ready(self.url, lambda: self.process.poll() is None, self.log.read_text)
+
+    def client(self) -> OpenAI:
+        """Strict: every field of a response is checked against the type that OpenAI documents."""
+        client = OpenAI(
+            base_url=f"{self.url}/v1", api_key="null", max_retries=0, timeout=60, _strict_response_validation=True
+        )
+        self.clients.append(client)
+        return client
+
+
+def wait_until_ready(
+    url: str, is_running: Callable[[], bool], log: Callable[[], str], seconds: float = SECONDS_TO_START
+) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        assert is_running(), f"the server ended:\n{log()}"
+        assert time.monotonic() < end, f"the server is not ready:\n{log()}"
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass  # the port is not bound yet
+        time.sleep(0.1)
+
+
+@contextmanager
+def started(
+    folder: Path,
+    *options: str,
+    command: Sequence[str | Path] = (sys.executable, "-m", "bentoml", "serve"),
+    cwd: str | Path = ROOT,
+    **environment: str,
+) -> Iterator[Server]:
+    """A server that need not be ready yet, and may end in any way."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [*command, "--host", "127.0.0.1", "--port", str(port), *options]
+    environment = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"} | environment
+    log = folder / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(line, cwd=cwd, env=os.environ | environment, stdout=out, stderr=out)
+    server = Server(f"http://127.0.0.1:{port}", process, log)
+    try:
+        yield server
+    finally:
+        for client in server.clients:
+            client.close()
+        process.terminate()
+        process.wait(60)
+
+
+@contextmanager
+def running(folder: Path, *options: str, **how: Any) -> Iterator[Server]:
+    """A server that is ready, and that ends with 0; the rest as for `started`."""
+    with started(folder, *options, **how) as server:
+        server.wait_until_ready()
+        yield server
+    assert server.process.returncode == 0, f"the server ended in {server.process.returncode}:\n{server.log.read_text()}"
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}

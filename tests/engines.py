@@ -1,0 +1,22 @@
+"""Engines over a small random checkpoint."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from engine.config import EngineConfig
+from engine.engine import Engine
+
+
+@contextmanager
+def running_engine(checkpoint: Path, **config: Any) -> Iterator[Engine]:
+    """A real engine on the CPU in fp32, ready; shut down at the end."""
+    settings: dict[str, Any] = {"device": "cpu", "dtype": "float32", "max_model_len": 512, "slots": 4} | config
+    engine = Engine(EngineConfig(checkpoint, **settings))
+    engine.start()
+    assert engine.wait_until_settled(60) == "ready", engine.error
+    try:
+        yield engine
+    finally:
+        engine.shutdown(grace=5)

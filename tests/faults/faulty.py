@@ -1,0 +1,154 @@
+"""A real server that breaks where a test says so, and clients that tell how an answer ended."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from PIL import Image
+
+from tests.e2e.servers import SECONDS_TO_START, Server
+from tests.e2e.test_clients import IMAGE
+from tests.payloads import image_part
+
+CHAT = "/v1/chat/completions"
+
+
+INJECT = Path(__file__).parent / "inject"
+
+
+HOURS_AHEAD = 5  # of the server's clock when it starts
+
+
+CULPRIT = 666  # as in inject/sitecustomize.py
+
+
+@dataclass
+class Faulty:
+    server: Server
+    folder: Path  # of the faults
+
+    @property
+    def worker(self) -> psutil.Process:
+        """The one that answers, or is to."""
+        children = psutil.Process(self.server.process.pid).children()
+        return next(child for child in children if child.status() != psutil.STATUS_ZOMBIE)
+
+    @property
+    def log(self) -> str:
+        return self.server.log.read_text()
+
+    @contextmanager
+    def fault(self, name: str, text: str = "") -> Iterator[None]:
+        """While it is open, requests run into it."""
+        struck = self.folder / f"{name}.struck"
+        struck.unlink(missing_ok=True)
+        (self.folder / name).write_text(text)
+        try:
+            yield
+        finally:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def wait_until_struck(self, name: str) -> None:
+        wait_for((self.folder / f"{name}.struck").exists)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.server.url}{path}", timeout=60)
+
+    def wait_until_ready_again(self) -> None:
+        self.server.wait_until_ready()
+
+
+@dataclass
+class Outcome:
+    """What a client has seen of one request."""
+
+    status: int | None  # None: no answer, and the connection broke
+    text: str = ""
+    finish_reason: str | None = None
+    error: str | None = None
+    done: bool = False  # a stream said [DONE], or the body was whole
+    broken: bool = False  # the connection broke in the middle
+
+    @property
+    def complete(self) -> bool:
+        """It looks like a whole answer."""
+        return self.finish_reason is not None and self.error is None and not self.broken
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain"
+        time.sleep(0.02)
+
+
+def line(number: int = 0, **fields: Any) -> dict[str, Any]:
+    """A question about a line of the sample page; of another `number` about another image."""
+    with Image.open(IMAGE) as page:
+        image = page.convert("RGB").crop((0, 0, page.width, 80))
+    image.putpixel((0, 0), (255, 255, 255 - number))
+    part = image_part(image)
+    return {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "OCR:"}]}]} | fields
+
+
+def lasting(number: int = 0, **fields: Any) -> dict[str, Any]:
+    """One that takes minutes, if nothing ends it."""
+    endless = {"ignore_eos": True, "repetition_detection": False, "max_tokens": 8000}
+    return line(number) | endless | fields
+
+
+async def ask(client: httpx.AsyncClient, body: dict[str, Any], begun: asyncio.Event | None = None) -> Outcome:
+    """Streamed where the body says so; `begun` is set by the first text of a stream."""
+    outcome = Outcome(None)
+    try:
+        async with client.stream("POST", CHAT, json=body) as answer:
+            outcome.status = answer.status_code
+            if body.get("stream") and answer.status_code == 200:
+                async for own in answer.aiter_lines():
+                    take(outcome, own)
+                    if begun is not None and outcome.text:
+                        begun.set()
+            else:
+                take_whole(outcome, json.loads(await answer.aread()))
+    except httpx.TransportError as error:
+        outcome.broken = True
+        outcome.error = repr(error)
+    return outcome
+
+
+def take(outcome: Outcome, own: str) -> None:
+    """One line of server-sent events."""
+    if own == "data: [DONE]":
+        outcome.done = True
+    elif own.startswith("data:"):
+        event = json.loads(own.removeprefix("data:"))
+        outcome.error = event.get("error", {}).get("message", outcome.error)
+        for choice in event.get("choices", []):
+            outcome.text += choice["delta"].get("content") or ""
+            outcome.finish_reason = choice["finish_reason"] or outcome.finish_reason
+
+
+def take_whole(outcome: Outcome, body: dict[str, Any]) -> None:
+    outcome.done = True
+    if "error" in body:
+        outcome.error = body["error"]["message"]
+    else:
+        (choice,) = body["choices"]
+        outcome.text, outcome.finish_reason = choice["message"]["content"], choice["finish_reason"]
+
+
+def ask_all(faulty: Faulty, *bodies: dict[str, Any]) -> list[Outcome]:
+    """All at once."""
+
+    async def run() -> list[Outcome]:
+        async with httpx.AsyncClient(base_url=faulty.server.url, timeout=SECONDS_TO_START) as client:
+            return await asyncio.gather(*(ask(client, body) for body in bodies))
+
+    return asyncio.run(run())
