@@ -37,7 +37,7 @@ class Page:
         async with hold.turn():
             images = await self._images()
         drawn = [image for image, source in zip(images, self.prompt.images, strict=True) if source.page]
-        hold.take(sum(map(decoded_bytes, drawn)))  # others are counted since they were decoded
+        hold.reserve_bytes(sum(map(decoded_bytes, drawn)))  # others are counted since they were decoded
         generations = await engine.submit_all(self.prompt.messages, images, params, self.bounds, hold)
         if not self.again:
             self.prompt = replace(self.prompt, images=[])

@@ -200,7 +200,7 @@ def create_app(
         engine = serving().engine
         try:
             if body.prompt is not None:
-                tokens = await asyncio.to_thread(engine.encode, body.prompt)
+                tokens = await asyncio.to_thread(engine.encode_text, body.prompt)
             else:
                 tokens = await prompt_tokens(body, request, serving())
             strings = await asyncio.to_thread(_strings, engine, tokens) if body.return_token_strs else None
@@ -217,7 +217,7 @@ def create_app(
     def detokenize(body: DetokenizeRequest) -> DetokenizeResponse:
         serving().check_model(body.model)
         try:
-            return DetokenizeResponse(prompt=serving().engine.decode(body.tokens))
+            return DetokenizeResponse(prompt=serving().engine.decode_tokens(body.tokens))
         except EngineError as error:
             raise translated(error) from error
 

@@ -108,7 +108,7 @@ class Rates:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when; by last use
 
-    def take(self, client: str) -> tuple[bool, float]:
+    def spend(self, client: str) -> tuple[bool, float]:
         """Whether it may ask now, and the tokens that it has left, between 0 and `per_minute`."""
         now = self._clock()
         self._forget(now)
@@ -189,7 +189,7 @@ class Guard:
 
     def _limit(self, state: dict[str, object], rates: Rates) -> dict[str, str]:
         """The headers that tell how much is left, as OpenAI names them. Raises ApiError."""
-        allowed, left = rates.take(str(state["client"]))
+        allowed, left = rates.spend(str(state["client"]))
         values = rates.per_minute, int(left), f"{rates.seconds_for(rates.per_minute - left):.3f}s"
         headers = dict(zip(RATE_HEADERS, map(str, values), strict=True))
         if allowed:

@@ -35,7 +35,8 @@ from engine.errors import EngineError
 from engine.handles import Hold
 from engine.request import Deadline
 from images.loading import Decoder, Limits, load_images
-from modes.choose import Detail, Task, Turn, choose
+from images.source import Detail
+from modes.choose import Task, Turn, choose
 
 T = TypeVar("T")
 
@@ -249,7 +250,7 @@ async def load_turns(messages: list[Message], limits: Limits, decoder: Decoder, 
     parts = [part for message in messages for part in message.content if not isinstance(part, TextPart)]
     if len(parts) > limits.max_images:
         raise invalid(f"the request holds {len(parts)} images; {limits.max_images} are the most", "messages")
-    hold.take(sum(len(_reference(part)[0]) for part in parts))
+    hold.reserve_bytes(sum(len(_reference(part)[0]) for part in parts))
     turns = []
     for i, message in enumerate(messages):
         texts, images = [], []
@@ -260,7 +261,7 @@ async def load_turns(messages: list[Message], limits: Limits, decoder: Decoder, 
             reference, field, detail = _reference(part)
             param = f"messages.{i}.content.{j}.{field}"
             loaded = await load_images(reference, param, limits, decoder, hold.turn())
-            hold.take(max(image.bytes for image in loaded))
+            hold.reserve_bytes(max(image.bytes for image in loaded))
             images += [replace(image, detail=detail) for image in loaded]
         role = "system" if message.role == "developer" else message.role
         turns.append(Turn(role, "\n".join(texts), images))

@@ -61,7 +61,7 @@ class Progress:
         self._finisher: Finisher | None = None  # of the page that is being read
         self._page = 0, 0  # where it begins in the transcript and in the content
 
-    def take(self, event: TokenEvent) -> str:
+    def add(self, event: TokenEvent) -> str:
         """What the event adds to the content; everything, at its end, where the answer goes out whole."""
         token, text = event.token, self.reading.transcript.text
         if self._body.logprobs and token is not None and not event.end_token:
@@ -116,7 +116,7 @@ class Progress:
         pairs = enumerate(zip(kept, content, strict=False))
         return next((i for i, (ours, sent) in pairs if ours != sent), min(len(kept), len(content)))
 
-    def take_logprobs(self) -> Logprobs | None:
+    def pop_logprobs(self) -> Logprobs | None:
         """Those since the last call; None if the request did not ask."""
         taken, self.logprobs = self.logprobs, []
         return Logprobs(content=[entry for _, entry in taken]) if self._body.logprobs else None
@@ -205,12 +205,12 @@ class Completion:
             async for index, event in merged(self._answers):
                 self._count(index, event)
                 progress = self._progress[index]
-                progress.take(event)
+                progress.add(event)
                 if event.finish_reason is not None:
                     choices[index] = Choice(
                         index=index,
                         message=AnswerMessage(content=progress.content),
-                        logprobs=progress.take_logprobs(),
+                        logprobs=progress.pop_logprobs(),
                         finish_reason=event.finish_reason,
                         stop_reason=event.stop_reason,
                         ocr=progress.report(),
@@ -239,8 +239,8 @@ class Completion:
             async for index, event in merged(self._answers):
                 self._count(index, event)
                 progress = self._progress[index]
-                if text := progress.take(event):
-                    delta, logprobs = Delta(content=text), progress.take_logprobs()
+                if text := progress.add(event):
+                    delta, logprobs = Delta(content=text), progress.pop_logprobs()
                     yield self._chunk(ChunkChoice(index=index, delta=delta, logprobs=logprobs))
                 if event.finish_reason is not None:
                     yield self._last_chunk(index, event)
@@ -263,7 +263,7 @@ class Completion:
             ChunkChoice(
                 index=index,
                 delta=Delta(),
-                logprobs=progress.take_logprobs(),
+                logprobs=progress.pop_logprobs(),
                 finish_reason=event.finish_reason,
                 stop_reason=event.stop_reason,
                 ocr=progress.report(),

@@ -16,9 +16,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import DECODER_ENDED
-from engine.core import Report
 from engine.engine import Engine
-from engine.totals import Totals
+from engine.stats import Report, Totals
 from modes.choose import MODES, OFFICIAL, RAW
 
 # vLLM's bounds, so that its dashboards fit. They reach far enough for CPUs, where a page takes minutes.

@@ -7,8 +7,9 @@ from api.errors import invalid
 from api.schema import ChatRequest, ImageOptions, JsonObjectFormat, JsonSchemaFormat
 from engine.repetition import RepetitionLimits
 from engine.request import SamplingParams, Structure
+from images.source import Detail
 from models.protocol import PixelBounds
-from modes.choose import Detail, Task
+from modes.choose import Task
 from modes.repetition import usual_count
 
 MAX_DEFINITION = 120_000  # characters of a structure, as at OpenAI; longer ones take seconds to compile

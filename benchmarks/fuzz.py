@@ -54,7 +54,8 @@ from engine.structured import Structures
 from images import fetching
 from images.loading import Limits, load_images, read_images
 from images.processes import Decoders, EndedDecoderError
-from modes.choose import ImageSource, Turn
+from images.source import ImageSource
+from modes.choose import Turn
 from modes.schemas import SCHEMAS, SchemaError, parse, shape_in
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -59,7 +59,7 @@ class Admission:
             if count and not self._inside:
                 self._busy += time.monotonic() - self._since
 
-    def take(self, job: Job, count: int) -> None:
+    def reserve_bytes(self, job: Job, count: int) -> None:
         """An answer's images need `count` more bytes while they wait. Raises QueueFull, unless it has begun.
 
         One that is too big beside others is let in where no other waits with an image: limits on a single request are
@@ -77,7 +77,7 @@ class Admission:
             self._bytes += count
             self._bytes_of[job.client] += count
 
-    def give_back(self, job: Job, count: int) -> None:
+    def release_bytes(self, job: Job, count: int) -> None:
         """So many bytes of an answer's images wait no longer."""
         with self._lock:
             job.bytes -= count

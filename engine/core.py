@@ -6,7 +6,7 @@ On that thread, all but `stats`. It knows neither how sequences come in nor how 
 import time
 from collections import abc
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -18,32 +18,12 @@ from engine.preparation import Preparation
 from engine.request import Job, SamplingParams, Sequence, Token, TokenEvent
 from engine.scheduler import Scheduler
 from engine.slots import Slots
-from engine.totals import Totals
+from engine.stats import Stats, Totals
 from engine.watchdog import Watchdog
 from models.paddleocr_vl.prompts import OCR
 
 if TYPE_CHECKING:
     from engine.model_runner import ModelRunner
-
-
-@dataclass(frozen=True)
-class Stats:
-    running: int
-    waiting: int  # for a slot, or for their images to come and be prepared
-    waiting_bytes: int  # of the images that they wait with
-    free_slots: int
-    cache_usage: float  # share of the slots that are taken: each holds one request, however long
-    image_cache_bytes: int
-    totals: Totals
-
-
-@dataclass(frozen=True)
-class Report:
-    """What came of a step, and how the engine stands after it."""
-
-    stats: Stats
-    queued: abc.Sequence[float] = ()  # seconds that prompts whose reading began had waited for a slot
-    gaps: abc.Sequence[float] = ()  # seconds from each new token, unless it is an answer's first, to the one before
 
 
 class Core:
@@ -178,7 +158,7 @@ class Core:
 
     def _count_read(self, sequence: Sequence) -> None:
         """Its images wait no longer: they have been read, or never will be."""
-        self._admission.give_back(sequence.job, sequence.image_bytes)
+        self._admission.release_bytes(sequence.job, sequence.image_bytes)
         sequence.image_bytes = 0
 
     def _publish(self, events: abc.Sequence[tuple[Sequence, TokenEvent]]) -> None:

@@ -20,14 +20,14 @@ from PIL import Image
 from engine.admission import Admission
 from engine.allocator import share_heaps, trim
 from engine.config import EngineConfig
-from engine.core import Core, Report, Stats
+from engine.core import Core
 from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable
 from engine.fair_queue import FairSemaphore
 from engine.handles import Generation, Hold
 from engine.preparation import Preparation
 from engine.request import Deadline, Job, SamplingParams, Sequence, TokenEvent
+from engine.stats import Report, Stats, Totals
 from engine.threads import background_pool
-from engine.totals import Totals
 from engine.watchdog import Watchdog
 from models.protocol import PixelBounds
 
@@ -148,7 +148,7 @@ class Engine:
     def let_go(self, hold: Hold) -> None:
         self._holds.discard(hold)
         self.admission.leave(hold, hold.places)
-        self.admission.give_back(hold, hold.image_bytes)
+        self.admission.release_bytes(hold, hold.image_bytes)
         hold.places = hold.image_bytes = 0
         self._inbox.put(lambda core: core.abandon(hold))  # wakes a thread that waits for it, too
 
@@ -181,7 +181,7 @@ class Engine:
         generations: list[Generation] = []
         try:
             more = preparation.pixel_bytes(images, bounds)
-            self.admission.take(job, more)
+            self.admission.reserve_bytes(job, more)
             held += more
             share = held // len(params)
             loop = asyncio.get_running_loop()
@@ -203,7 +203,7 @@ class Engine:
             self.admission.leave(job, waiting)
             raise
         finally:
-            self.admission.give_back(job, held)
+            self.admission.release_bytes(job, held)
         job.begun = True
         return generations
 
@@ -236,7 +236,7 @@ class Engine:
         prompt = await loop.run_in_executor(self._prepare, preparation.prompt, messages, images, bounds)
         return prompt.input_ids
 
-    def encode(self, text: str) -> list[int]:
+    def encode_text(self, text: str) -> list[int]:
         """Token ids of a bare text. Raises EngineUnavailable."""
         return self._require_ready().encode(text)
 
@@ -245,7 +245,7 @@ class Engine:
         assert self._preparation is not None
         return self._preparation.token_bytes(token)
 
-    def decode(self, tokens: abc.Sequence[int]) -> str:
+    def decode_tokens(self, tokens: abc.Sequence[int]) -> str:
         """The text of token ids, control tokens included. Raises EngineUnavailable, InvalidRequest."""
         return self._require_ready().decode(tokens)
 

@@ -36,7 +36,7 @@ class FairQueue(Generic[T]):
         self._served = None
         return next(iter(self))
 
-    def take(self) -> T:
+    def pop(self) -> T:
         """Who is first, and no longer waits."""
         one = self.first()
         client = next(iter(self._lines))
@@ -103,7 +103,7 @@ class FairSemaphore:
         """The next one's turn."""
         with self._lock:
             while self._waiting:
-                admitted = self._waiting.take()
+                admitted = self._waiting.pop()
                 try:
                     admitted.get_loop().call_soon_threadsafe(_admit, admitted)
                     return

@@ -68,9 +68,9 @@ class Hold(Job):
             late = DeadlineExceeded(deadline.seconds)
             self._timer = self.loop.call_later(deadline.at - time.monotonic(), self._end, late)
 
-    def take(self, count: int) -> None:
+    def reserve_bytes(self, count: int) -> None:
         """Images of its next prompts are in memory, in so many bytes, until those are read. Raises QueueFull."""
-        self._engine.admission.take(self, count)
+        self._engine.admission.reserve_bytes(self, count)
         self.image_bytes += count
 
     def turn(self) -> contextlib.AbstractAsyncContextManager[None]:

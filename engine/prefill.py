@@ -12,17 +12,17 @@ from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
 from engine.launches import Stopwatch, to_device
 from engine.request import Sequence
-from engine.totals import Totals
+from engine.stats import Totals
 from models.paddleocr_vl.attention import prefill_attention
 from models.paddleocr_vl.model import PaddleOCRVL
-from models.paddleocr_vl.processor import ModelInput
+from models.paddleocr_vl.processor import PaddleOCRVLInput
 from models.paddleocr_vl.rope import Grid
 from models.paddleocr_vl.slices import Result, Sliced
 
 
 @dataclass(frozen=True)
 class PromptImage:
-    prompt: ModelInput
+    prompt: PaddleOCRVLInput
     index: int  # among the prompt's images
 
     @property
@@ -53,9 +53,9 @@ class Prefill:
         slots = [sequence.slot for sequence in sequences]
         device = self.cache.entries.device
         read = [p.input_ids[:start].count(self.model.image_token_id) for p, start in zip(prompts, starts, strict=True)]
-        ahead = [images_ahead(prompt, cells) for prompt, cells in zip(prompts, read, strict=True)]
+        ahead = [images_ahead(prompt, image_tokens) for prompt, image_tokens in zip(prompts, read, strict=True)]
         wanted = [image for images, _ in ahead for image in images]
-        shown = sum(len(prompt.cells) for prompt in prompts)
+        shown = sum(len(prompt.image_tokens) for prompt in prompts)
         self.totals.images += shown
         self.totals.image_hits += shown - len(wanted)  # the slots hold them
         features = yield from self._features(wanted)
@@ -83,7 +83,7 @@ class Prefill:
         return self.model.logits(hidden_states[[end - 1 for end in ends]])
 
     def _features(self, wanted: abc.Sequence[PromptImage]) -> Sliced[dict[bytes, Tensor]]:
-        """Features of images by their keys, (cells, hidden): those that are kept, and the others made, each once."""
+        """Features of images by key, (image tokens, hidden): the cached ones, and the others computed, each once."""
         found = {image.key: self.images.find(image.key) for image in wanted}
         known = {key: features for key, features in found.items() if features is not None}
         missing = list({image.key: image for image in wanted if image.key not in known}.values())
@@ -116,13 +116,13 @@ class Prefill:
             self.totals.vision_seconds += watch.seconds()
 
 
-def prompt_of(sequence: Sequence) -> ModelInput:
-    assert isinstance(sequence.prompt, ModelInput)
+def prompt_of(sequence: Sequence) -> PaddleOCRVLInput:
+    assert isinstance(sequence.prompt, PaddleOCRVLInput)
     return sequence.prompt
 
 
-def images_ahead(prompt: ModelInput, read: int) -> tuple[list[PromptImage], int]:
-    """The images of a prompt that have cells behind its first `read`, and how many of the first one's those are."""
-    ends = list(accumulate(prompt.cells))
+def images_ahead(prompt: PaddleOCRVLInput, read: int) -> tuple[list[PromptImage], int]:
+    """Images with image tokens after the prompt's first `read`, and how many of the first image's tokens those are."""
+    ends = list(accumulate(prompt.image_tokens))
     images = [PromptImage(prompt, index) for index, end in enumerate(ends) if end > read]
     return images, ends[images[0].index] - read if images else 0

@@ -14,7 +14,7 @@ class Best(NamedTuple):
     """What all rows of logits are asked for, whatever their requests say; (B,) each."""
 
     tokens: Tensor  # int64
-    reach: Tensor  # log of the sum of exp(logits)
+    logsumexp: Tensor  # log of the sum of exp(logits)
     finite: Tensor  # bool: no logit is NaN or infinite
 
 
@@ -64,8 +64,8 @@ def pick(logits: Tensor, sequences: abc.Sequence[Sequence | None], found: Best |
     logits: (B, vocabulary), fp32; `found`: what `best` found in them, whose tokens are changed in place. Each sequence
     draws from its own generator, so a seeded answer does not depend on what else runs.
     """
-    tokens, reach, finite = found or best(logits)
-    allowed = reach.clone()  # the same over the tokens that a structure allows
+    tokens, logsumexp, finite = found or best(logits)
+    allowed = logsumexp.clone()  # the same over the tokens that a structure allows
     rows = [row for row, sequence in enumerate(sequences) if sequence is not None]
     tops: list[Top | None] = []
     for row, sequence in enumerate(sequences):
@@ -82,7 +82,7 @@ def pick(logits: Tensor, sequences: abc.Sequence[Sequence | None], found: Best |
             tokens[row] = adjusted.argmax()
         tops.append(Top(own, sequence.params.top_logprobs) if sequence.params.top_logprobs else None)
     picked = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
-    return Picked(tokens, (picked - reach, picked - allowed, finite), rows, tops)
+    return Picked(tokens, (picked - logsumexp, picked - allowed, finite), rows, tops)
 
 
 def depends_on_its_tokens(sequence: Sequence) -> bool:
@@ -133,6 +133,6 @@ def draw(logits: Tensor, sequence: Sequence) -> Tensor:
     probabilities = probabilities / probabilities.sum()
     before = probabilities.cumsum(dim=-1) - probabilities
     probabilities = probabilities.masked_fill(before >= params.top_p, 0.0)
-    reach = probabilities.cumsum(dim=-1)
-    chosen = torch.searchsorted(reach, sequence.random.random() * reach[-1], right=True)
+    cumulative = probabilities.cumsum(dim=-1)
+    chosen = torch.searchsorted(cumulative, sequence.random.random() * cumulative[-1], right=True)
     return indices[chosen.clamp(max=len(probabilities) - 1)]

@@ -65,7 +65,7 @@ class Scheduler:
             tokens += len(self.waiting.first().prompt.input_ids)
             if self.reading and tokens > self.max_prefill_tokens:
                 return
-            sequence = self.waiting.take()
+            sequence = self.waiting.pop()
             sequence.slot, sequence.reused = self.slots.allocate(sequence.prompt.content_ids)
             self.reading.append(sequence)
 

@@ -16,7 +16,7 @@ from images import decoding
 from images.fetching import FetchLimits, fetch
 from images.pdf import UndecodableError
 from images.processes import DecoderError, EndedDecoderError
-from modes.choose import ImageSource
+from images.source import ImageSource
 
 T = TypeVar("T")
 

@@ -5,15 +5,12 @@ one of its own task prompts. Knows text and PIL, neither HTTP nor tensors.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
-from PIL import Image
-
+from images.source import ImageSource
 from models.paddleocr_vl import prompts
-
-Detail = Literal["low", "high", "auto"]
 
 
 @dataclass(frozen=True)
@@ -58,16 +55,6 @@ MAX_WORDS = 4000  # characters of a request that its mode is looked for in
 
 NO_FORM = re.compile(r"\bforms?\s+of\b|\b(?:in|as|table|json|list|markdown|text)\s+form\b")
 """`in the form of Markdown` and `in table form` mean no form."""
-
-
-@dataclass(frozen=True)
-class ImageSource:
-    """An image of a message, or a page of a document in it."""
-
-    open: Callable[[], Image.Image]  # upright RGB; of a page, the work of drawing it
-    detail: Detail = "auto"
-    page: bool = False  # of a document of several
-    bytes: int = 0  # that it takes before it is opened; pages share those of their document
 
 
 @dataclass(frozen=True)

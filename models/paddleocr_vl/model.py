@@ -31,7 +31,7 @@ class PaddleOCRVL(nn.Module):
         return torch.float32 if dtype == torch.float16 else dtype
 
     def encode(self, pixels: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
-        """Features of each image, (cells, hidden), from `pixels` (N, channels, patch, patch)."""
+        """Features of each image, (image tokens, hidden), from `pixels` (N, channels, patch, patch)."""
         return run(self.encode_sliced(pixels, grids))
 
     def encode_sliced(self, pixels: Tensor, grids: Sequence[Grid], rows: int | None = None) -> Sliced[list[Tensor]]:

@@ -25,7 +25,7 @@ Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class ModelInput:
+class PaddleOCRVLInput:
     """One prompt of L tokens, ready for the model."""
 
     input_ids: list[int]  # image tokens expanded
@@ -33,7 +33,7 @@ class ModelInput:
     next_position: int  # of the first answer token
     pixels: np.ndarray | None  # (patches, channels, patch, patch) fp32, all images one after another
     grids: list[Grid]  # patches (rows, columns) of each image
-    cells: list[int]  # tokens of each image
+    image_tokens: list[int]  # tokens of each image
     image_keys: list[bytes]  # of each image's content: the same pixels have the same key
     content_ids: np.ndarray  # (L,) int64; where two prompts begin with the same ones, the model is given the same
 
@@ -42,7 +42,7 @@ class ModelInput:
         assert self.pixels is not None
         return split_pixels(self.pixels, self.grids)[image]
 
-    def without_pixels(self) -> "ModelInput":
+    def without_pixels(self) -> "PaddleOCRVLInput":
         """The same, for when they have been read: they take far more memory than all the rest."""
         return replace(self, pixels=None)
 
@@ -64,7 +64,7 @@ class Processor:
 
     def prepare(
         self, messages: Sequence[Message], images: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
-    ) -> ModelInput:
+    ) -> PaddleOCRVLInput:
         """The model input of `messages`, whose image parts stand for `images` in order. Raises InputError.
 
         `bounds`: of each image, where they are not the checkpoint's own.
@@ -72,10 +72,10 @@ class Processor:
         pixels, grids = self.pixels(images, bounds) if images else (None, [])
         input_ids = self.prompt_ids(messages, grids)
         positions, next_position = prompt_positions(input_ids, grids, self.image_token_id, self.merge)
-        cells = self._cells(grids)
+        image_tokens = self._image_tokens(grids)
         keys = [] if pixels is None else list(map(image_key, split_pixels(pixels, grids), grids))
-        content = content_ids(input_ids, self.image_token_id, keys, cells)
-        return ModelInput(input_ids, positions, next_position, pixels, grids, cells, keys, content)
+        content = content_ids(input_ids, self.image_token_id, keys, image_tokens)
+        return PaddleOCRVLInput(input_ids, positions, next_position, pixels, grids, image_tokens, keys, content)
 
     def prompt_ids(self, messages: Sequence[Message], grids: Sequence[Grid]) -> list[int]:
         """Token ids of the whole prompt, each image's placeholder repeated once per cell of its grid."""
@@ -86,10 +86,10 @@ class Processor:
         places = tokens.count(self.image_token_id)
         if places != len(grids):
             raise InputError(f"the messages hold {places} image places, but {len(grids)} images came with them")
-        cells = iter(self._cells(grids))
+        image_tokens = iter(self._image_tokens(grids))
         ids: list[int] = []
         for token in tokens:
-            ids.extend([token] * next(cells) if token == self.image_token_id else [token])
+            ids.extend([token] * next(image_tokens) if token == self.image_token_id else [token])
         return ids
 
     def pixels(
@@ -109,7 +109,7 @@ class Processor:
         bounds = bounds or [self.bounds] * len(images)
         return [self.grid(*image.size, own) for image, own in zip(images, bounds, strict=True)]
 
-    def _cells(self, grids: Sequence[Grid]) -> list[int]:
+    def _image_tokens(self, grids: Sequence[Grid]) -> list[int]:
         return [rows * columns // self.merge**2 for rows, columns in grids]
 
     def grid(self, width: int, height: int, bounds: PixelBounds | None = None) -> Grid:
@@ -147,7 +147,7 @@ def image_key(pixels: np.ndarray, grid: Grid) -> bytes:
 
 
 def content_ids(
-    input_ids: Sequence[int], image_token_id: int, keys: Sequence[bytes], cells: Sequence[int]
+    input_ids: Sequence[int], image_token_id: int, keys: Sequence[bytes], image_tokens: Sequence[int]
 ) -> np.ndarray:
     """What stands at each place of a prompt, (L,) int64: a text token's id, or a negative number for an image's cell.
 
@@ -155,11 +155,11 @@ def content_ids(
     """
     ids = np.array(input_ids, dtype=np.int64)
     if keys:
-        ids[ids == image_token_id] = np.concatenate(list(map(_cell_ids, keys, cells)))
+        ids[ids == image_token_id] = np.concatenate(list(map(_image_token_ids, keys, image_tokens)))
     return ids
 
 
-def _cell_ids(key: bytes, count: int) -> np.ndarray:
-    """Numbers of an image's cells, (count,) int64: the four words of its key in turn, so that all of it counts."""
+def _image_token_ids(key: bytes, count: int) -> np.ndarray:
+    """Content ids of one image's tokens, (count,) int64: the four words of its key in turn, so that all of it counts."""
     words = np.resize(np.frombuffer(key, dtype=np.int64), count)
     return (words + np.arange(count)) | np.iinfo(np.int64).min

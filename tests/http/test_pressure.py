@@ -30,7 +30,7 @@ from engine.scheduler import Step
 from images import decoding
 from images.fetching import FetchLimits
 from images.loading import Limits
-from models.paddleocr_vl.processor import ModelInput
+from models.paddleocr_vl.processor import PaddleOCRVLInput
 from tests.checkpoints import write_script
 from tests.engines import running_engine
 from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL, client_of
@@ -181,7 +181,7 @@ def test_an_image_that_has_been_read_is_kept_no_longer(engine: Engine) -> None:
             client = send(url, with_image(max_tokens=2, ignore_eos=True))
             wait_until(brake.stands.is_set, engine)
             (running,) = brake.begun
-            assert isinstance(running.prompt, ModelInput)
+            assert isinstance(running.prompt, PaddleOCRVLInput)
             assert running.prompt.pixels is None
             gc.collect()
             assert [image() for image in decoder.images] == [None]

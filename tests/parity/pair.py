@@ -13,7 +13,7 @@ from transformers.models.paddleocr_vl.processing_paddleocr_vl import PaddleOCRVL
 
 from models.paddleocr_vl.attention import prefill_attention
 from models.paddleocr_vl.model import PaddleOCRVL
-from models.paddleocr_vl.processor import ModelInput, Processor
+from models.paddleocr_vl.processor import PaddleOCRVLInput, Processor
 from models.paddleocr_vl.rope import Grid
 from models.paddleocr_vl.weights import load_model
 
@@ -55,7 +55,7 @@ def load_reference_processor(folder: Path) -> Any:
     return make(image_processor, tokenizer, chat_template=tokenizer.chat_template)
 
 
-def tensors_of(model_input: ModelInput, image_token_id: int) -> dict[str, Tensor]:
+def tensors_of(model_input: PaddleOCRVLInput, image_token_id: int) -> dict[str, Tensor]:
     """Our model input in the form that transformers' model takes."""
     ids = torch.tensor([model_input.input_ids])
     tensors = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -70,7 +70,7 @@ def grids_thw(grids: Sequence[Grid]) -> Tensor:
     return torch.tensor([(1, rows, columns) for rows, columns in grids])
 
 
-def our_logits(model: PaddleOCRVL, model_input: ModelInput) -> Tensor:
+def our_logits(model: PaddleOCRVL, model_input: PaddleOCRVLInput) -> Tensor:
     """Logits (L, vocabulary) of every token of one prompt."""
     features = []
     if model_input.pixels is not None:
@@ -84,13 +84,13 @@ def _attend(_layer: int, q: Tensor, kv: Tensor) -> Tensor:
     return prefill_attention(q, keys, values)
 
 
-def reference_logits(reference: Any, model_input: ModelInput) -> Tensor:
+def reference_logits(reference: Any, model_input: PaddleOCRVLInput) -> Tensor:
     logits: Tensor = reference(**tensors_of(model_input, reference.config.image_token_id)).logits[0]
     return logits
 
 
 def reference_greedy(
-    reference_model: Any, model_input: ModelInput, max_new_tokens: int
+    reference_model: Any, model_input: PaddleOCRVLInput, max_new_tokens: int
 ) -> tuple[list[int], list[float]]:
     """transformers' own greedy tokens, the end token included, and the gap of the two best logits at each step."""
     reference_model.model.rope_deltas = None  # left from an earlier image, it would shift a prompt without one

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from models.paddleocr_vl.images import ImageSettings
-from models.paddleocr_vl.processor import Message, ModelInput, Processor
+from models.paddleocr_vl.processor import Message, PaddleOCRVLInput, Processor
 from models.protocol import InputError, PixelBounds
 from tests.checkpoints import write_settings
 from tests.parity.pair import Pair, load_reference_processor
@@ -30,7 +30,7 @@ CASES = {
 }
 
 
-def both(pair: Pair, messages: list[Message], sizes: list[tuple[int, int]]) -> tuple[ModelInput, Any]:
+def both(pair: Pair, messages: list[Message], sizes: list[tuple[int, int]]) -> tuple[PaddleOCRVLInput, Any]:
     """Our model input and the reference's for the same messages."""
     images = [noise_image(*size, seed=seed) for seed, size in enumerate(sizes)]
     left = iter(images)
@@ -50,16 +50,16 @@ def both(pair: Pair, messages: list[Message], sizes: list[tuple[int, int]]) -> t
 
 
 @pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest, pair: Pair) -> tuple[ModelInput, Any]:
+def case(request: pytest.FixtureRequest, pair: Pair) -> tuple[PaddleOCRVLInput, Any]:
     return both(pair, *CASES[request.param])
 
 
-def test_prompt_ids(case: tuple[ModelInput, Any]) -> None:
+def test_prompt_ids(case: tuple[PaddleOCRVLInput, Any]) -> None:
     ours, reference = case
     assert ours.input_ids == reference["input_ids"][0].tolist()
 
 
-def test_positions(case: tuple[ModelInput, Any], pair: Pair) -> None:
+def test_positions(case: tuple[PaddleOCRVLInput, Any], pair: Pair) -> None:
     ours, reference = case
     positions, delta = pair.reference.model.get_rope_index(
         reference["input_ids"],
@@ -70,7 +70,7 @@ def test_positions(case: tuple[ModelInput, Any], pair: Pair) -> None:
     assert ours.next_position == len(ours.input_ids) + delta.item()
 
 
-def test_pixels_and_grids(case: tuple[ModelInput, Any]) -> None:
+def test_pixels_and_grids(case: tuple[PaddleOCRVLInput, Any]) -> None:
     ours, reference = case
     if ours.pixels is None:
         assert "pixel_values" not in reference

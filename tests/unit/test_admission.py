@@ -37,8 +37,8 @@ def test_more_answers_than_ever_fit_are_refused_for_good() -> None:
 def test_what_follows_in_an_answer_that_has_begun_is_never_turned_away() -> None:
     door, job = admission(max_bytes=MIB), Job(begun=True)
     door.admit(job, 5)
-    door.take(Job("other"), MIB)
-    door.take(job, MIB)
+    door.reserve_bytes(Job("other"), MIB)
+    door.reserve_bytes(job, MIB)
     assert (door.inside, door.bytes) == (5, 2 * MIB)
 
 
@@ -58,32 +58,32 @@ def test_a_client_that_has_nothing_inside_finds_room_in_a_queue_that_another_has
 
 def test_images_are_let_in_up_to_so_many_bytes_and_again_once_others_are_read() -> None:
     door, first, second = admission(max_bytes=10 * MIB), Job(), Job()
-    door.take(first, 8 * MIB)
+    door.reserve_bytes(first, 8 * MIB)
     with pytest.raises(QueueFull, match="images of 8 MiB are waiting already"):
-        door.take(second, 3 * MIB)
-    door.give_back(first, 8 * MIB)
-    door.take(second, 3 * MIB)
+        door.reserve_bytes(second, 3 * MIB)
+    door.release_bytes(first, 8 * MIB)
+    door.reserve_bytes(second, 3 * MIB)
     assert door.bytes == 3 * MIB
 
 
 def test_a_request_bigger_than_the_whole_bound_is_let_in_where_no_other_waits_with_an_image() -> None:
     door, big = admission(max_bytes=10 * MIB), Job()
     for _ in range(3):  # as its images come
-        door.take(big, 8 * MIB)
+        door.reserve_bytes(big, 8 * MIB)
     with pytest.raises(QueueFull):
-        door.take(Job(), 1)
-    door.give_back(big, 24 * MIB)
-    door.take(Job(), 1)
+        door.reserve_bytes(Job(), 1)
+    door.release_bytes(big, 24 * MIB)
+    door.reserve_bytes(Job(), 1)
     with pytest.raises(QueueFull):
-        door.take(big, 24 * MIB)
+        door.reserve_bytes(big, 24 * MIB)
 
 
 def test_a_client_whose_images_fill_the_bound_leaves_room_for_anothers() -> None:
     door = admission(max_bytes=8 * MIB)
-    door.take(Job("rush"), 8 * MIB)
+    door.reserve_bytes(Job("rush"), 8 * MIB)
     with pytest.raises(QueueFull):
-        door.take(Job("rush"), MIB)
-    door.take(Job("quiet"), MIB)
+        door.reserve_bytes(Job("rush"), MIB)
+    door.reserve_bytes(Job("quiet"), MIB)
 
 
 @pytest.fixture

@@ -65,24 +65,24 @@ class Clock:
 def test_a_client_may_ask_at_once_as_often_as_in_a_minute_and_then_at_that_rate() -> None:
     clock = Clock()
     rates = Rates(3, clock)
-    assert [rates.take("a")[0] for _ in range(4)] == [True, True, True, False]
-    assert rates.take("b")[0]
+    assert [rates.spend("a")[0] for _ in range(4)] == [True, True, True, False]
+    assert rates.spend("b")[0]
     clock.now += MINUTE / 3 - 0.1
-    assert not rates.take("a")[0]
+    assert not rates.spend("a")[0]
     clock.now += 0.2
-    assert [rates.take("a")[0] for _ in range(2)] == [True, False]
+    assert [rates.spend("a")[0] for _ in range(2)] == [True, False]
     clock.now += 10 * MINUTE
-    assert rates.take("a") == (True, 2)
+    assert rates.spend("a") == (True, 2)
 
 
 def test_clients_without_number_take_no_memory_without_bound() -> None:
     clock = Clock()
     rates = Rates(1, clock)
     for number in range(MAX_CLIENTS + 100):
-        rates.take(str(number))
+        rates.spend(str(number))
     assert len(rates._buckets) == MAX_CLIENTS
     clock.now += MINUTE
-    rates.take("late")
+    rates.spend("late")
     assert [*rates._buckets] == ["late"]
 
 

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from modes.choose import MODES, OFFICIAL, ImageSource, Prompt, Task, Turn, choose
+from images.source import ImageSource
+from modes.choose import MODES, OFFICIAL, Prompt, Task, Turn, choose
 
 IMAGE, OTHER = ImageSource(lambda: Image.new("RGB", (8, 8))), ImageSource(lambda: Image.new("RGB", (9, 9)))
 FIRST_PAGE, SECOND_PAGE = (replace(image, page=True) for image in (IMAGE, OTHER))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.paddleocr_vl.processor import ModelInput, Processor, content_ids, image_key
+from models.paddleocr_vl.processor import PaddleOCRVLInput, Processor, content_ids, image_key
 from tests.prompts import noise_image, prompt
 
 IMAGE = 9  # a token id
@@ -17,16 +17,16 @@ def processor(checkpoint: Path) -> Processor:
     return Processor(checkpoint)
 
 
-def cells_of(model_input: ModelInput, processor: Processor) -> list[list[int]]:
-    """Content ids of each image's cells."""
-    cells = model_input.content_ids[np.array(model_input.input_ids) == processor.image_token_id]
-    return [part.tolist() for part in np.split(cells, np.cumsum(model_input.cells)[:-1])]
+def cells_of(model_input: PaddleOCRVLInput, processor: Processor) -> list[list[int]]:
+    """Content ids of each image's image_tokens."""
+    image_tokens = model_input.content_ids[np.array(model_input.input_ids) == processor.image_token_id]
+    return [part.tolist() for part in np.split(image_tokens, np.cumsum(model_input.image_tokens)[:-1])]
 
 
 def test_text_stands_for_itself(processor: Processor) -> None:
     model_input = processor.prepare(prompt(0, "Hello"), [])
     assert model_input.content_ids.tolist() == model_input.input_ids
-    assert (model_input.image_keys, model_input.cells) == ([], [])
+    assert (model_input.image_keys, model_input.image_tokens) == ([], [])
 
 
 def test_an_image_is_the_same_wherever_it_stands(processor: Processor) -> None:

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from engine.core import Report
 from engine.engine import Engine
 from engine.launches import Stopwatch
 from engine.repetition import RepetitionLimits
 from engine.request import REPETITION
 from engine.scheduler import Step
-from engine.totals import Totals
+from engine.stats import Report, Totals
 from models.paddleocr_vl.slices import Sliced
 from tests.engines import running_engine
 from tests.prompts import noise_image
@@ -143,7 +142,7 @@ def test_an_abort_is_told_too(observed: Observed) -> None:
 
 def test_a_loop_that_is_cut_counts_as_one(observed: Observed) -> None:
     before = observed.engine.stats().totals.repetition_cuts
-    always_x = {observed.engine.encode("x")[-1]: 100.0}
+    always_x = {observed.engine.encode_text("x")[-1]: 100.0}
     events = answer(observed.engine, max_tokens=200, logit_bias=always_x, repetition=RepetitionLimits())
     assert events[-1].stop_reason == REPETITION
     assert observed.engine.stats().totals.repetition_cuts - before == 1

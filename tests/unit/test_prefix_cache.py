@@ -16,7 +16,7 @@ from engine.errors import GenerationFailed
 from engine.image_cache import ImageCache
 from engine.request import SamplingParams, TokenEvent
 from engine.request import Sequence as EngineSequence
-from models.paddleocr_vl.processor import ModelInput
+from models.paddleocr_vl.processor import PaddleOCRVLInput
 from models.paddleocr_vl.prompts import OCR
 from models.paddleocr_vl.rope import Grid
 from models.paddleocr_vl.slices import Sliced, run
@@ -43,7 +43,7 @@ class Watched:
         self.encoded.append(list(grids))
         return self._encode(pixels, grids, rows)
 
-    def input(self, *images: Image.Image, text: str = "OCR:", before: str = "") -> ModelInput:
+    def input(self, *images: Image.Image, text: str = "OCR:", before: str = "") -> PaddleOCRVLInput:
         assert self.engine.processor is not None
         return self.engine.processor.prepare(messages(len(images), text, before), images)
 

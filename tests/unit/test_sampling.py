@@ -7,8 +7,9 @@ import pytest
 from api.sampling import bounds, sampling
 from api.schema import ChatRequest, ImageOptions
 from engine.request import SamplingParams
+from images.source import Detail
 from models.protocol import PixelBounds
-from modes.choose import Detail, Task
+from modes.choose import Task
 
 OWN = PixelBounds(112_896, 1_003_520)
 
