@@ -160,6 +160,6 @@ def content_ids(
 
 
 def _image_token_ids(key: bytes, count: int) -> np.ndarray:
-    """Content ids of one image's tokens, (count,) int64: the four words of its key in turn, so that all of it counts."""
+    """Content ids of one image's tokens, (count,) int64: the four words of its key in turn, so all of it counts."""
     words = np.resize(np.frombuffer(key, dtype=np.int64), count)
     return (words + np.arange(count)) | np.iinfo(np.int64).min
