@@ -200,7 +200,7 @@ pass_time_outs_by()
 arguments = bentoml.use_arguments(Arguments)
 tag = chosen_tag(arguments.model, settings.model)
 app = create_app(
-    settings.max_request_bytes,
+    max_request_bytes=settings.max_request_bytes,
     body_seconds=settings.body_seconds,
     keys=settings.keys(),
     metrics_open=settings.metrics_open,
@@ -238,15 +238,15 @@ class PaddleOCRVLService:
         )
         self.engine = Engine(settings.engine_config(Path(checkpoint.path), worker or 1), on_failure=self._on_failure)
         app.state.serving = Serving(
-            self.engine,
-            name,
-            settings.limits(),
-            revision(checkpoint),
-            settings.served_model_names,
-            settings.strict_model_names,
-            settings.strict_fields,
-            settings.log_texts,
-            settings.request_seconds,
+            engine=self.engine,
+            model=name,
+            limits=settings.limits(),
+            revision=revision(checkpoint),
+            other_names=settings.served_model_names,
+            strict_names=settings.strict_model_names,
+            strict_fields=settings.strict_fields,
+            log_texts=settings.log_texts,
+            request_seconds=settings.request_seconds,
             decoder=self.decoders,
         )
         self.ending: Ending | None = None

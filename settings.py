@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from api.auth import Keys, parse_keys
+from api.gate import BODY_SECONDS
 from api.logs import LogFormat
 from api.tracing import Exporter
 from engine.config import EngineConfig
@@ -177,7 +178,9 @@ class Settings(BaseModel):
         description="`int8`: the decoder in 8 bits, on CPUs with VNNI "
         "([its loss](models/tiny/README.md#measured-error))",
     )
-    max_model_len: int = Field(default=8192, ge=64, le=131072, description="tokens of prompt and answer together")
+    max_model_len: int = Field(
+        default=EngineConfig.max_model_len, ge=64, le=131072, description="tokens of prompt and answer together"
+    )
     slots: int | None = Field(
         default=None,
         ge=1,
@@ -185,13 +188,13 @@ class Settings(BaseModel):
         description="requests that run at once; unset: by memory, at most 8 on a CPU, 64 on a GPU",
     )
     max_waiting: int = Field(
-        default=256,
+        default=EngineConfig.max_waiting,
         ge=0,
         description="requests that wait beyond those; one more gets 429 with `Retry-After`. A quarter more may wait of "
         "clients that have none there yet, as of the next",
     )
     max_waiting_bytes: int = Field(
-        default=2**30,
+        default=EngineConfig.max_waiting_bytes,
         ge=1,
         description="memory that images may take until they are read, from their encoded bytes to the model's "
         "input; more gets 429 with `Retry-After`, unless nothing else waits",
@@ -204,7 +207,7 @@ class Settings(BaseModel):
         "header `x-request-timeout`, in seconds",
     )
     picture_cache_bytes: int = Field(
-        default=256 * 2**20,
+        default=EngineConfig.image_cache_bytes,
         ge=0,
         description="memory, on the model's device, for features of images that may be asked about again; "
         "`0` keeps none",
@@ -224,21 +227,21 @@ class Settings(BaseModel):
     )
     max_request_bytes: int = Field(default=128 * 2**20, ge=1, description="of a request's body; more is 413")
     body_seconds: float = Field(
-        default=30.0,
+        default=BODY_SECONDS,
         gt=0,
         description="between two pieces of a body, and before it must have come at 1000 bytes a second; more is 408",
     )
-    max_image_bytes: int = Field(default=20 * 2**20, ge=1, description="of an image or document")
-    max_image_pixels: int = Field(default=50_000_000, ge=1, description="of a decoded image")
+    max_image_bytes: int = Field(default=Limits.max_image_bytes, ge=1, description="of an image or document")
+    max_image_pixels: int = Field(default=Limits.max_image_pixels, ge=1, description="of a decoded image")
     decode_seconds: float = Field(
         default=20.0,
         gt=0,
         description="for an image or page to be decoded, in a process apart that is ended when they are over",
     )
-    max_images: int = Field(default=16, ge=1, description="images and documents in one request")
-    max_pages: int = Field(default=64, ge=1, description="of one document")
-    fetch_seconds: float = Field(default=20.0, gt=0, description="for an image given by its address")
-    max_redirects: int = Field(default=3, ge=0, description="of such an address")
+    max_images: int = Field(default=Limits.max_images, ge=1, description="images and documents in one request")
+    max_pages: int = Field(default=Limits.max_pages, ge=1, description="of one document")
+    fetch_seconds: float = Field(default=FetchLimits.seconds, gt=0, description="for an image given by its address")
+    max_redirects: int = Field(default=FetchLimits.max_redirects, ge=0, description="of such an address")
     allowed_hosts: Names = Field(
         default=(),
         description="hosts that may have private addresses, `*.example.org` for all below one; others are fetched from "
@@ -276,25 +279,35 @@ class Settings(BaseModel):
 
     def limits(self) -> Limits:
         fetching = FetchLimits(
-            self.max_image_bytes, self.fetch_seconds, self.max_redirects, self.allowed_hosts, self.media_folder
+            max_bytes=self.max_image_bytes,
+            seconds=self.fetch_seconds,
+            max_redirects=self.max_redirects,
+            allowed_hosts=self.allowed_hosts,
+            media_folder=self.media_folder,
         )
-        return Limits(self.max_image_bytes, self.max_image_pixels, self.max_images, self.max_pages, fetching)
+        return Limits(
+            max_image_bytes=self.max_image_bytes,
+            max_image_pixels=self.max_image_pixels,
+            max_images=self.max_images,
+            max_pages=self.max_pages,
+            fetching=fetching,
+        )
 
     def engine_config(self, model: Path, worker: int = 1) -> EngineConfig:
         """Of the worker with this number, from 1."""
         return EngineConfig(
-            model,
-            self.device,
-            self.dtype,
-            self.weights,
-            self.max_model_len,
-            self.slots,
-            self.max_waiting,
-            self.max_waiting_bytes,
-            self.picture_cache_bytes,
-            self.gpu_memory_limit,
-            worker - 1,
-            self.workers,
+            model=model,
+            device=self.device,
+            dtype=self.dtype,
+            weights=self.weights,
+            max_model_len=self.max_model_len,
+            slots=self.slots,
+            max_waiting=self.max_waiting,
+            max_waiting_bytes=self.max_waiting_bytes,
+            image_cache_bytes=self.picture_cache_bytes,
+            gpu_memory_limit=self.gpu_memory_limit,
+            worker=worker - 1,
+            workers=self.workers,
         )
 
 

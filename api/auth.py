@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError
 from api.metrics import RATE_LIMITED
+from api.middleware import HttpMiddleware
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class Rates:
             del self._buckets[client]
 
 
-class Guard:
+class Authentication(HttpMiddleware):
     """Around every request: turns away who has no key, or asks too often, before anything of the body is read.
 
     `state.client` is the key's name, or the address where there are no keys; `state.known` says whether the request
@@ -142,15 +143,12 @@ class Guard:
 
     def __init__(self, app: ASGIApp, keys: Keys | None, metrics_open: bool, rate_limit: int | None) -> None:
         """`rate_limit`: requests a minute of one client."""
-        self.app = app
+        super().__init__(app)
         self._keys = keys
         self._open = OPEN | {METRICS} if metrics_open else OPEN
         self._rates = None if rate_limit is None else Rates(rate_limit)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[str, str] = {}
 
         async def told(message: Message) -> None:

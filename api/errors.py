@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from api.schema.responses import ErrorResponse
 from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable, InvalidRequest, QueueFull
 
 MAX_SHOWN = 1000  # characters of a message: what a request holds may come back in it, and be of any length
@@ -12,7 +13,7 @@ RETRY_SECONDS = 5  # for a server that starts or ends; behind a balancer the nex
 
 
 class ApiError(Exception):
-    """An answer that is an error. `headers` go out with it."""
+    """An error that is sent to the client, with `headers`."""
 
     def __init__(
         self,
@@ -67,3 +68,8 @@ def translated(error: EngineError) -> ApiError:
         headers = {"Retry-After": str(RETRY_SECONDS)}
         return ApiError(503, message, type_="server_error", code="engine_unavailable", headers=headers)
     return ApiError(500, message, type_="server_error", code="generation_failed")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Error responses of a route, for the OpenAPI document."""
+    return {status: {"model": ErrorResponse} for status in statuses}

@@ -9,23 +9,24 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError
+from api.middleware import HttpMiddleware
 
 MAX_PARTS = 300_000  # commas and opening brackets: a second of the event loop's time to read and check
+BODY_SECONDS = 30.0  # the default of the longest pause between two pieces of a body
 GONE = 499  # nginx's number for a client that left, for the log and the metrics
 MIN_RATE = 1000  # bytes a second of a body that takes long: one that drips is as bad as one that stalls
 
 
-class Gate:
+class BodyLimits(HttpMiddleware):
+    """Bounds on a request's body: its size before it is read, its parts, and the time it may take to arrive."""
+
     def __init__(self, app: ASGIApp, max_bytes: int, body_seconds: float) -> None:
         """`body_seconds`: the longest pause between two pieces of a body."""
-        self.app = app
+        super().__init__(app)
         self.max_bytes = max_bytes
         self.body_seconds = body_seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _announced(scope) > self.max_bytes:
             await ApiError(413, f"the request is over {self.max_bytes} bytes").response()(scope, receive, send)
             return

@@ -15,7 +15,9 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from api.middleware import HttpMiddleware
 
 logger = logging.getLogger(__name__)
 
@@ -33,19 +35,13 @@ def cut(text: str, most: int = MAX_TEXT) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
-class Logged:
+class RequestLog(HttpMiddleware):
     """Around every request: gives it an id, or takes the client's, and writes its line once it is over.
 
     What `state.completion` tells of a chat is part of the line.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = Headers(scope=scope).get("x-request-id", "")
         own = given if GOOD_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
         scope.setdefault("state", {})["request_id"] = own

@@ -11,14 +11,15 @@ from collections.abc import Iterable
 from typing import Literal
 
 import psutil
+from modes.registry import ANSWER_MODES
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import DECODER_ENDED
+from api.middleware import HttpMiddleware
 from engine.engine import Engine
 from engine.stats import Report, Totals
-from modes.choose import MODES, OFFICIAL, RAW
 
 # vLLM's bounds, so that its dashboards fit. They reach far enough for CPUs, where a page takes minutes.
 FIRST_TOKEN = (
@@ -84,9 +85,7 @@ class Metrics:
             "vllm:e2e_request_latency_seconds", "From a request's arrival to its answer's end.", REQUEST
         )
         self._ended = self._counters("vllm:request_success", "Answers by the way they ended.", "finished_reason", ENDS)
-        self._asked = self._counters(
-            "paddleocr_vl:requests", "Chat requests by mode.", "mode", {*MODES, *OFFICIAL.values(), RAW}
-        )
+        self._asked = self._counters("paddleocr_vl:requests", "Chat requests by mode.", "mode", ANSWER_MODES)
         self._rejected = self._counters(
             "paddleocr_vl:rejections",
             "Chat requests that were turned away.",
@@ -200,16 +199,10 @@ def works_beside(pid: int) -> bool:
         return False
 
 
-class Counted:
+class RequestMetrics(HttpMiddleware):
     """Around every request: counts what it is answered."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
 
         def count(status: int) -> None:

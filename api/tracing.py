@@ -18,10 +18,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api import __version__
 from api.logs import QUIET, facts_of, suppressed_errors
+from api.middleware import HttpMiddleware
 
 Exporter = Literal["otlp", "console"]
 SECONDS_TO_SEND = 2.0
@@ -52,14 +53,11 @@ async def collecting(exporter: Exporter, app: Starlette) -> AsyncIterator[None]:
     await asyncio.to_thread(last.join, SECONDS_TO_SEND)
 
 
-class Traced:
+class RequestTrace(HttpMiddleware):
     """Around every request that is not only about health."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in QUIET:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in QUIET:
             await self.app(scope, receive, send)
             return
         status = 500

@@ -39,12 +39,12 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
-from answers.extraction import node_to_fill, structure_to_hold
+from api.grounding import node_to_fill, structure_to_hold
 from api.app import create_app
 from api.chat import task_of
 from api.errors import ApiError
 from api.sampling import sampling, structure_of
-from api.schema import ChatRequest, TextPart
+from api.schema.requests import ChatRequest, TextPart
 from api.serving import Serving
 from engine.config import EngineConfig
 from engine.engine import Engine
@@ -312,8 +312,8 @@ class Targets:
         self.decoders = Decoders(2, SECONDS, LIMITS.max_image_pixels, LIMITS.max_image_bytes)
         self.decoders.start()
         engine = Engine(EngineConfig(CHECKPOINT))  # never started: a good request hears that the model still loads
-        app = create_app(2**20)
-        app.state.serving = Serving(engine, "paddleocr-vl-tiny", LIMITS)
+        app = create_app(max_request_bytes=2**20)
+        app.state.serving = Serving(engine=engine, model="paddleocr-vl-tiny", limits=LIMITS)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self.loop = asyncio.new_event_loop()
         self.client = httpx.AsyncClient(transport=transport, base_url="http://here")
@@ -363,7 +363,7 @@ class Targets:
             task, structure = task_of(body, turns), structure_of(body)
             if node_to_fill(body, task, structure) is None:
                 held = structure_to_hold(body, task, structure)
-                for own in sampling(body, task, held, SamplingParams())[:1]:
+                for own in sampling(body, task.prompts[0], held, SamplingParams())[:1]:
                     if own.structure is not None:
                         self.structures.compile(own.structure)
         except (ApiError, EngineError) as error:

@@ -72,6 +72,8 @@ class Prompt:
 
     messages: list[dict[str, Any]]
     images: list[ImageSource]
+    mode: str
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,19 @@ class Task:
 
     mode: str  # of MODES, of OFFICIAL, or RAW
     prompts: list[Prompt]
-    finished: bool = False  # the answer is put into the mode's form; else it stays as the model writes it
     system: str = ""  # what system messages say
 
     @property
     def reads_text(self) -> bool:
         """Whether the model's answer is the text of images."""
         return self.prompts[0].images != [] and (self.mode not in MODES or MODES[self.mode].prompt == prompts.OCR)
+
+    @property
+    def finished(self) -> bool:
+        return self.prompts[0].finished
+
+    def with_finish(self, finished: bool) -> "Task":
+        return replace(self, prompts=[replace(p, finished=finished) for p in self.prompts])
 
     @property
     def extracts(self) -> bool:
@@ -108,15 +116,15 @@ def choose(conversation: Sequence[Turn], asked_mode: str | None = None) -> Task:
     pages = with_images and any(image.page for image in with_images[-1].images)
     if not with_images or (asked_mode == RAW and not pages):
         messages = [_message(turn.role, turn.text, len(turn.images)) for turn in conversation]
-        return Task(RAW, [Prompt(messages, [image for turn in conversation for image in turn.images])])
+        return Task(RAW, [Prompt(messages, [image for turn in conversation for image in turn.images], RAW)])
     system = "\n".join(turn.text for turn in conversation if turn.role == "system")
     mode, words, finished = _reading(asked, system, asked_mode)
     images = list(with_images[-1].images)
     if finished and mode == "spotting":  # PaddleOCR gives it more pixels than other tasks
         images = [replace(image, detail="high") if image.detail == "auto" else image for image in images]
     groups = [[image] for image in images] if pages else [images]
-    own = [Prompt([_message("user", words, len(group))], group) for group in groups]
-    return Task(mode, own, finished, system)
+    own = [Prompt([_message("user", words, len(group))], group, mode, finished) for group in groups]
+    return Task(mode, own, system)
 
 
 def _reading(asked: str, system: str, asked_mode: str | None) -> tuple[str, str, bool]:

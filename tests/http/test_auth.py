@@ -20,8 +20,8 @@ PAGE = "https://app.example.org"
 
 
 def guarded(engine: Engine, **door: Any) -> TestClient:
-    app = create_app(MAX_REQUEST_BYTES, **({"keys": Keys(f"alice:{ALICE},bob:{BOB}")} | door))
-    app.state.serving = Serving(engine, MODEL, LIMITS)
+    app = create_app(max_request_bytes=MAX_REQUEST_BYTES, **({"keys": Keys(f"alice:{ALICE},bob:{BOB}")} | door))
+    app.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
     return TestClient(app, raise_server_exceptions=False)
 
 

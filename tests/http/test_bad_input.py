@@ -267,8 +267,8 @@ def test_a_body_that_stalls_is_408(engine: Engine) -> None:
     """Neither uvicorn nor FastAPI has a bound: whoever stopped sending kept the request, and its memory, for good."""
 
     async def stalling() -> httpx.Response:
-        app = create_app(MAX_REQUEST_BYTES, body_seconds=0.2)
-        app.state.serving = Serving(engine, MODEL, LIMITS)
+        app = create_app(max_request_bytes=MAX_REQUEST_BYTES, body_seconds=0.2)
+        app.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
         never = asyncio.Event()
 
         async def pieces() -> Any:
@@ -287,8 +287,8 @@ def test_a_body_that_drips_is_408(engine: Engine) -> None:
     """Each pause is short enough, but at this rate a request would take days."""
 
     async def dripping() -> httpx.Response:
-        app = create_app(MAX_REQUEST_BYTES, body_seconds=0.2)
-        app.state.serving = Serving(engine, MODEL, LIMITS)
+        app = create_app(max_request_bytes=MAX_REQUEST_BYTES, body_seconds=0.2)
+        app.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
 
         async def pieces() -> Any:
             while True:
@@ -303,8 +303,8 @@ def test_a_body_that_drips_is_408(engine: Engine) -> None:
 
 def test_a_slow_answer_is_not_a_slow_body(engine: Engine) -> None:
     """The bound is for the body alone: afterwards the server only waits for the client to leave."""
-    app = create_app(MAX_REQUEST_BYTES, body_seconds=0.01)
-    app.state.serving = Serving(engine, MODEL, LIMITS)
+    app = create_app(max_request_bytes=MAX_REQUEST_BYTES, body_seconds=0.01)
+    app.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
     answer = TestClient(app).post("/v1/chat/completions", json=chat(max_tokens=100, ignore_eos=True))
     assert answer.json()["usage"]["completion_tokens"] == 100
     assert text(answer.json()) is not None

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from api.schema import ChatRequest
+from api.schema.requests import ChatRequest
 from engine.engine import Engine
 from tests.http.served import client_of
 from tests.http.test_chat import chunks, post, text, user

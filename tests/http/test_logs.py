@@ -126,7 +126,7 @@ def test_neither_texts_nor_images_nor_keys_are_in_it(client: TestClient, log: Li
 def test_texts_are_in_it_where_that_is_chosen_and_are_cut(engine: Engine, log: Lines) -> None:
     client = guarded(engine, keys=None)
     serving: Serving = client.app.state.serving  # type: ignore[attr-defined]
-    client.app.state.serving = Serving(engine, serving.model, serving.limits, log_texts=True)  # type: ignore[attr-defined]
+    client.app.state.serving = Serving(engine=engine, model=serving.model, limits=serving.limits, log_texts=True)  # type: ignore[attr-defined]
     part = image_part(noise_image(56, 84))
     answer = client.post(CHAT, json=chat(messages=user(part, text(ASKED + "!" * 3000)))).json()
     line = only(log)

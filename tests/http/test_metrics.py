@@ -244,6 +244,6 @@ def series(scrape: Scrape) -> set[tuple[str, frozenset[tuple[str, str]]]]:
 
 
 def test_an_unexpected_error_is_a_5xx(client: TestClient, own_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_engine, "encode", None)
+    monkeypatch.setattr(own_engine, "encode_text", None)
     assert client.post("/tokenize", json={"prompt": "x"}).status_code == 500
     assert scrape(client)("http_requests_total", handler="/tokenize", status="5xx") == 1

@@ -20,7 +20,7 @@ from tests.engines import running_engine
 from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-APP = create_app(MAX_REQUEST_BYTES)
+APP = create_app(max_request_bytes=MAX_REQUEST_BYTES)
 SCHEMA = schemathesis.openapi.from_asgi("/v1/openapi.json", APP)
 
 
@@ -28,7 +28,7 @@ SCHEMA = schemathesis.openapi.from_asgi("/v1/openapi.json", APP)
 def _serving(checkpoint: Path) -> Iterator[None]:
     """Answers are short: what counts here is how requests are taken."""
     with running_engine(checkpoint, max_model_len=40) as engine:
-        APP.state.serving = Serving(engine, MODEL, LIMITS)
+        APP.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
         yield
 
 

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from api import chat as chat_route
+from api import disconnect
 from api.app import create_app
 from api.auth import Keys
 from api.serving import Serving
@@ -318,8 +318,8 @@ def test_a_deadline_ends_a_stream_with_an_error_event(endless: Engine) -> None:
 @contextmanager
 def serving(engine: Engine, keys: Keys | None = None, **serving: Any) -> Iterator[str]:
     limits = Limits(max_pages=4, fetching=FetchLimits(allowed_hosts=("127.0.0.1",)))
-    app = create_app(MAX_REQUEST_BYTES, keys=keys)
-    app.state.serving = Serving(engine, MODEL, limits, **serving)
+    app = create_app(max_request_bytes=MAX_REQUEST_BYTES, keys=keys)
+    app.state.serving = Serving(engine=engine, model=MODEL, limits=limits, **serving)
     with served(engine, app) as url:
         yield url
 
@@ -517,7 +517,7 @@ def test_a_reader_who_does_not_read_holds_up_nobody(endless: Engine) -> None:
 def test_a_reader_who_does_not_read_for_long_is_ended_and_its_slot_freed(
     endless: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_route, "READER_SECONDS", 0.2)
+    monkeypatch.setattr(disconnect, "READER_SECONDS", 0.2)
     with served(endless, send_buffer=SMALL) as url, send(url, FLOOD, buffer=SMALL):
         wait_until(lambda: endless.stats().running == 1, endless)
         wait_until(lambda: nothing_is_left(endless), endless)

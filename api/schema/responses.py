@@ -1,0 +1,190 @@
+"""Responses, in OpenAI's and vLLM's shapes."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+FinishReason = Literal["stop", "length"]
+
+
+class PromptTokensDetails(BaseModel):
+    cached_tokens: int = 0  # read for an earlier request, and not again
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
+
+
+class TopLogprob(BaseModel):
+    token: str
+    logprob: float  # natural logarithm
+    bytes: list[int]  # of the token's UTF-8, which may be part of a character
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob] = []
+
+
+class Logprobs(BaseModel):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class OcrWord(BaseModel):
+    text: str
+    confidence: float  # geometric mean of the probabilities of its tokens
+
+
+class OcrLine(OcrWord):
+    words: list[OcrWord]
+
+
+class OcrField(BaseModel):
+    """A value of an extracted object, with where it comes from.
+
+    Confidence: in its reading, times that in a choice of the model's; null where nothing was read off the page.
+    """
+
+    path: str  # such as items[0].price
+    value: str | bool | int | float | None
+    confidence: float | None
+    line: str | None  # of the transcript, around the value
+
+
+class OcrCheck(BaseModel):
+    """A sum that should hold between printed values; one that does not is reported, never mended."""
+
+    rule: str
+    left: float
+    right: float
+    holds: bool
+
+
+class OcrReport(BaseModel):
+    """What OCR clients want to know and OpenAI's shape has no place for."""
+
+    mode: str
+    confidence: float | None  # geometric mean of the probabilities of all tokens
+    lines: list[OcrLine] | None = None  # of what the model read, if asked for
+    keep_chars: int | None = None  # of a streamed answer whose rest repeats what stands before
+    fields: list[OcrField] | None = None  # of an extracted object, in its order
+    checks: list[OcrCheck] | None = None
+
+
+class AnswerMessage(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class Choice(BaseModel):
+    index: int
+    message: AnswerMessage
+    logprobs: Logprobs | None = None
+    finish_reason: FinishReason
+    stop_reason: str | None = None  # the stop string that was met, or "repetition"
+    ocr: OcrReport
+
+
+class ChatCompletion(BaseModel):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int  # Unix seconds
+    model: str
+    system_fingerprint: str
+    choices: list[Choice]
+    usage: Usage
+
+
+class Delta(BaseModel):
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(BaseModel):
+    index: int
+    delta: Delta
+    logprobs: Logprobs | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: str | None = None
+    ocr: OcrReport | None = None
+
+
+class ChatCompletionChunk(BaseModel):
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int  # Unix seconds
+    model: str
+    system_fingerprint: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    error: ErrorDetail
+
+
+class ModelCard(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int  # Unix seconds: when this server started
+    owned_by: str = "paddleocr"
+    root: str  # the checkpoint that answers under this name
+    max_model_len: int  # tokens of prompt and answer together, as vLLM gives it
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class TokenizeResponse(BaseModel):
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class DetokenizeResponse(BaseModel):
+    prompt: str
+
+
+class Version(BaseModel):
+    version: str
+
+
+Status = Literal["healthy", "loading", "draining", "unhealthy"]
+
+
+class Queue(BaseModel):
+    """Of prompts and answers: a request with n answers counts n times."""
+
+    running: int
+    waiting: int
+    slots: int
+    free_slots: int
+
+
+class Health(BaseModel):
+    status: Status
+    reason: str | None  # why it is not healthy
+    model_loaded: bool
+    model: str
+    device: str | None
+    dtype: str | None
+    memory_used_mb: float  # MiB: of the process, on a GPU of its memory
+    memory_planned_mb: float | None  # that the model, its cache and reading take at most; None until it is loaded
+    revision: str
+    version: str
+    uptime_seconds: int
+    queue: Queue

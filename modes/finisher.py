@@ -1,0 +1,2 @@
+from modes.markdown import Finisher
+__all__ = ["Finisher"]
