@@ -68,9 +68,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         return ApiError(404, message, code="not_found").response()
     if error.status_code == 405:
         return ApiError(405, f"{request.url.path} does not take {request.method}").response()
-    if error.status_code == 400 and isinstance(
-        error.__cause__, ValueError | RecursionError
-    ):  # FastAPI's
+    if error.status_code == 400 and isinstance(error.__cause__, ValueError | RecursionError):  # FastAPI's
         return invalid(f"the body is not JSON that can be read: {_fault(error.__cause__)}", None).response()
     return ApiError(error.status_code, str(error.detail)).response()
 

@@ -1,2 +1,3 @@
 from modes.markdown import Finisher
+
 __all__ = ["Finisher"]
