@@ -17,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from api.auth import Keys, parse_keys
 from api.gate import BODY_SECONDS
+from api.keys import Keys, parse_keys
 from api.logs import LogFormat
 from api.tracing import Exporter
 from engine.config import EngineConfig
@@ -273,7 +273,7 @@ class Settings(BaseModel):
 
     @property
     def exporter(self) -> Exporter | None:
-        """Of spans."""
+        """Exporter of spans; None: no tracing."""
         chosen = self.otel_traces_exporter or ("otlp" if self.otel_exporter_otlp_endpoint else "none")
         return None if chosen == "none" else chosen
 
@@ -294,7 +294,7 @@ class Settings(BaseModel):
         )
 
     def engine_config(self, model: Path, worker: int = 1) -> EngineConfig:
-        """Of the worker with this number, from 1."""
+        """Configuration of the worker with this number, from 1."""
         return EngineConfig(
             model=model,
             device=self.device,

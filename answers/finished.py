@@ -3,12 +3,11 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from modes.finisher import Finisher
-from modes.registry import finisher_of
-
 from answers.events import AnswerEvent
 from answers.reading import Reading
 from engine.request import Times
+from modes.finisher import Finisher
+from modes.registry import finisher_of
 from modes.tables import TableFormat
 
 

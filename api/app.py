@@ -11,9 +11,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from api import __version__, chat, health, models, tokenization
-from api.auth import RATE_HEADERS, Authentication, Keys
+from api.auth import RATE_HEADERS, Authentication
 from api.error_handlers import add_error_handlers
 from api.gate import BODY_SECONDS, BodyLimits
+from api.keys import Keys
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.middleware import RequestTasks

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from modes.registry import MODES
 
 from answers.answer import Answer
 from answers.extraction import Extraction
@@ -28,6 +27,7 @@ from engine.errors import EngineError
 from engine.handles import Hold
 from engine.request import Deadline
 from modes.choose import Task, Turn, choose
+from modes.registry import MODES
 
 TIMEOUT = "x-request-timeout"
 """A header: seconds from a request's arrival to its answer's end.

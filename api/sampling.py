@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-from modes.registry import MODES, max_repeats
-
 from api.errors import invalid
 from api.schema.requests import ChatRequest, ImageOptions, JsonObjectFormat, JsonSchemaFormat
 from engine.repetition import RepetitionLimits
@@ -12,12 +10,13 @@ from engine.request import SamplingParams, Structure
 from images.source import Detail
 from models.protocol import PixelBounds
 from modes.choose import Prompt
+from modes.registry import MODES, max_repeats
 
 MAX_DEFINITION = 120_000  # characters of a structure, as at OpenAI; longer ones take seconds to compile
 ANY_OBJECT = {"type": "object"}
 DETAIL_PIXELS: dict[Detail, int] = {
     "low": 512 * 512,  # OpenAI's own size for it
-    "high": 1_605_632,  # what PaddleOCR gives the task that needs the most, spotting
+    "high": 1_605_632,  # PaddleOCR's bound for spotting, the task that needs the most
 }
 
 
@@ -101,12 +100,12 @@ def structure_of(body: ChatRequest) -> Structure | None:
         return None
     if len(found[0].definition) > MAX_DEFINITION:
         param = found[0].param
-        raise invalid(f"{param} has {len(found[0].definition)} characters; {MAX_DEFINITION} are the most", param)
+        raise invalid(f"{param} has {len(found[0].definition)} characters; at most {MAX_DEFINITION} are allowed", param)
     return found[0]
 
 
 def repetition(body: ChatRequest, mode: str) -> RepetitionLimits | None:
-    """None where loops are to run on: when the request says so, or wants tokens to the end."""
+    """Limits of repetition; None if the request lets loops run, or asks for tokens up to its limit."""
     asked = body.repetition_detection
     if asked is False or body.ignore_eos:
         return None

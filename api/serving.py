@@ -48,7 +48,7 @@ class Serving:
 
     @property
     def fingerprint(self) -> str:
-        """What an answer depends on besides the request, for `system_fingerprint`."""
+        """`system_fingerprint`: what an answer depends on besides the request."""
         return f"{self.revision}-{__version__}"
 
     def check_model(self, requested: str | None) -> None:

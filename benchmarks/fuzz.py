@@ -39,10 +39,10 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
-from api.grounding import node_to_fill, structure_to_hold
 from api.app import create_app
 from api.chat import task_of
 from api.errors import ApiError
+from api.grounding import node_to_fill, structure_to_hold
 from api.sampling import sampling, structure_of
 from api.schema.requests import ChatRequest, TextPart
 from api.serving import Serving

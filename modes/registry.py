@@ -1,7 +1,8 @@
 from dataclasses import dataclass
+
 from modes import choose
 from modes.finish import finisher_of as _f
-from modes.repetition import usual_count as max_repeats
+from modes.repetition import usual_count
 
 
 @dataclass
@@ -25,3 +26,7 @@ def finisher_of(mode, *, finished, table_format="auto", image_size=(0, 0), strea
     t.mode = mode
     t.finished = finished
     return _f(t, table_format, image_size, streaming=streaming)
+
+
+def max_repeats(mode):
+    return usual_count(mode)

@@ -6,7 +6,6 @@ Every declared field works or is refused by name; an undeclared one is accepted 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from modes.registry import MODE_NAMES
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,6 +16,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from modes.registry import MODE_NAMES
 
 MAX_CHOICES = 16
 MAX_STOP_STRINGS = 16

@@ -8,7 +8,7 @@ FinishReason = Literal["stop", "length"]
 
 
 class PromptTokensDetails(BaseModel):
-    cached_tokens: int = 0  # read for an earlier request, and not again
+    cached_tokens: int = 0  # computed for an earlier request
 
 
 class Usage(BaseModel):
@@ -43,9 +43,9 @@ class OcrLine(OcrWord):
 
 
 class OcrField(BaseModel):
-    """A value of an extracted object, with where it comes from.
+    """A value of an extracted object, with its source.
 
-    Confidence: in its reading, times that in a choice of the model's; null where nothing was read off the page.
+    Confidence: in its reading, times that in a choice of the model's; null if the value is not on the page.
     """
 
     path: str  # such as items[0].price
@@ -55,7 +55,7 @@ class OcrField(BaseModel):
 
 
 class OcrCheck(BaseModel):
-    """A sum that should hold between printed values; one that does not is reported, never mended."""
+    """A sum that should hold between printed values; one that does not is reported, not corrected."""
 
     rule: str
     left: float
@@ -64,12 +64,12 @@ class OcrCheck(BaseModel):
 
 
 class OcrReport(BaseModel):
-    """What OCR clients want to know and OpenAI's shape has no place for."""
+    """Facts for OCR clients that have no place in OpenAI's shape."""
 
     mode: str
     confidence: float | None  # geometric mean of the probabilities of all tokens
     lines: list[OcrLine] | None = None  # of what the model read, if asked for
-    keep_chars: int | None = None  # of a streamed answer whose rest repeats what stands before
+    keep_chars: int | None = None  # of a streamed answer whose rest is repetition
     fields: list[OcrField] | None = None  # of an extracted object, in its order
     checks: list[OcrCheck] | None = None
 
@@ -167,7 +167,7 @@ Status = Literal["healthy", "loading", "draining", "unhealthy"]
 
 
 class Queue(BaseModel):
-    """Of prompts and answers: a request with n answers counts n times."""
+    """Counts of prompts and answers; a request with n answers counts n times."""
 
     running: int
     waiting: int
@@ -177,13 +177,13 @@ class Queue(BaseModel):
 
 class Health(BaseModel):
     status: Status
-    reason: str | None  # why it is not healthy
+    reason: str | None  # for not being healthy
     model_loaded: bool
     model: str
     device: str | None
     dtype: str | None
-    memory_used_mb: float  # MiB: of the process, on a GPU of its memory
-    memory_planned_mb: float | None  # that the model, its cache and reading take at most; None until it is loaded
+    memory_used_mb: float  # MiB: the process's resident memory, or what it holds on a GPU
+    memory_planned_mb: float | None  # at most, by the memory plan; None until the model is loaded
     revision: str
     version: str
     uptime_seconds: int

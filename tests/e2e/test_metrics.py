@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.e2e.servers import Server, running
 from tests.e2e.test_clients import IMAGE
-from tests.http.test_metrics import CHAT, Scrape, scrape
+from tests.http.scraping import CHAT, Scrape, scrape
 from tests.payloads import image_part
 
 TEXT_ONLY = {"mode": "raw", "messages": [{"role": "user", "content": "on and on"}], "max_tokens": 8000}

@@ -17,8 +17,8 @@ from openai import AsyncOpenAI, OpenAI
 
 from tests.e2e.servers import Server, bearer, running
 from tests.e2e.test_clients import MODEL, messages
-from tests.http.test_metrics import Scrape
-from tests.http.test_pressure import SMALL, Received, SilentHost, send
+from tests.http.pressure import SMALL, Received, SilentHost, send
+from tests.http.scraping import Scrape
 from tests.unit.test_auth import ALICE, BOB
 
 LONG: Any = {"ignore_eos": True, "max_tokens": 6000}  # minutes, if nothing ends it

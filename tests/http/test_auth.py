@@ -7,32 +7,19 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.auth import Keys
-from api.serving import Serving
 from engine.engine import Engine
-from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL
-from tests.http.test_metrics import CHAT, scrape
+from tests.http.keyed import bearer, guarded
+from tests.http.scraping import CHAT, scrape
 from tests.payloads import chat
 from tests.unit.test_auth import ALICE, BOB
 
 PAGE = "https://app.example.org"
 
 
-def guarded(engine: Engine, **door: Any) -> TestClient:
-    app = create_app(max_request_bytes=MAX_REQUEST_BYTES, **({"keys": Keys(f"alice:{ALICE},bob:{BOB}")} | door))
-    app.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
-    return TestClient(app, raise_server_exceptions=False)
-
-
 @pytest.fixture(scope="module")
 def client(engine: Engine) -> Iterator[TestClient]:
     with guarded(engine) as client:
         yield client
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"}
 
 
 @pytest.mark.parametrize("secret", [ALICE, BOB])

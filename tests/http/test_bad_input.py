@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.serving import Serving
 from engine.engine import Engine
+from tests.http.asking import text
 from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL, client_of
-from tests.http.test_chat import text
 from tests.payloads import chat
 
 JSON = {"Content-Type": "application/json"}

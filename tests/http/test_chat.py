@@ -9,34 +9,10 @@ from starlette.testclient import TestClient
 from engine.engine import Engine
 from engine.request import Job
 from tests.engines import running_engine
+from tests.http.asking import chunks, post, text
 from tests.http.served import client_of
-from tests.payloads import chat, data_uri, image_part
+from tests.payloads import chat, data_uri, image_part, user
 from tests.prompts import noise_image
-
-
-def post(client: TestClient, **fields: Any) -> dict[str, Any]:
-    answer = client.post("/v1/chat/completions", json=chat(**fields))
-    assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-def text(body: dict[str, Any]) -> str:
-    content: str = body["choices"][0]["message"]["content"]
-    return content
-
-
-def chunks(client: TestClient, **fields: Any) -> list[dict[str, Any]]:
-    """The chunks of a stream, which must end with [DONE]."""
-    answer = client.post("/v1/chat/completions", json=chat(stream=True, **fields))
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    lines = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
-    assert lines.pop() == "[DONE]"
-    return [json.loads(line) for line in lines]
-
-
-def user(*parts: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": list(parts)}]
 
 
 def test_usage_counts_prompt_and_answer(client: TestClient) -> None:

@@ -4,7 +4,6 @@ import base64
 import io
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,26 +12,13 @@ from starlette.testclient import TestClient
 
 from engine.engine import Engine
 from tests.engines import running_engine
+from tests.http.asking import chunks, post, refused, text
+from tests.http.documents import PAGES, document, file_part
 from tests.http.served import LIMITS, client_of
-from tests.http.test_chat import chunks, post, text, user
-from tests.http.test_fields import refused
-from tests.payloads import chat, image_part
-from tests.prompts import noise_image
+from tests.payloads import chat, image_part, user
 
 SEPARATOR = "\n\n---\n\n"
-PAGES = [noise_image(56, 56), noise_image(84, 56), noise_image(112, 56), noise_image(56, 84)]
 SMALL = {"max_pixels": 28 * 28 * 16}
-
-
-def document(format_: str, pages: list[Image.Image] = PAGES) -> str:
-    buffer = io.BytesIO()
-    first, *rest = [page.copy() for page in pages]  # saving leaves its marks on an image
-    first.save(buffer, format_, save_all=True, append_images=rest)
-    return f"data:application/{format_.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def file_part(data: str) -> dict[str, Any]:
-    return {"type": "file", "file": {"file_data": data, "filename": "scan"}}
 
 
 def test_every_page_is_read_and_the_answer_joins_them(client: TestClient) -> None:

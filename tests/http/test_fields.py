@@ -10,24 +10,12 @@ from starlette.testclient import TestClient
 
 from api.schema.requests import ChatRequest
 from engine.engine import Engine
+from tests.http.asking import choice, chunks, post, refused, text
 from tests.http.served import client_of
-from tests.http.test_chat import chunks, post, text, user
-from tests.payloads import chat, data_uri, image_part
+from tests.payloads import chat, data_uri, image_part, user
 from tests.prompts import noise_image
 
 LONG = {"max_tokens": 40}
-
-
-def choice(client: TestClient, **fields: Any) -> dict[str, Any]:
-    found: dict[str, Any] = post(client, **fields)["choices"][0]
-    return found
-
-
-def refused(client: TestClient, **fields: Any) -> str:
-    answer = client.post("/v1/chat/completions", json=chat(**fields))
-    assert answer.status_code == 400, answer.text
-    param: str = answer.json()["error"]["param"]
-    return param
 
 
 def first_token(client: TestClient) -> int:

@@ -11,15 +11,14 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from api.auth import Keys
+from api.keys import Keys
 from api.logs import LogFormat, formatter
 from api.serving import Serving
 from engine.engine import Engine
-from tests.http.test_auth import bearer, guarded
-from tests.http.test_chat import user
-from tests.http.test_disconnect import endless_engine, served, wait_for
-from tests.http.test_metrics import CHAT
-from tests.payloads import chat, image_part
+from tests.http.keyed import bearer, guarded
+from tests.http.scraping import CHAT
+from tests.http.sockets import endless_engine, served, wait_for
+from tests.payloads import chat, image_part, user
 from tests.prompts import noise_image
 from tests.unit.test_auth import ALICE
 

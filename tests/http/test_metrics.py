@@ -7,7 +7,6 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from engine.config import EngineConfig
@@ -17,12 +16,12 @@ from engine.request import Sequence as EngineSequence
 from engine.scheduler import Step
 from images.processes import EndedDecoderError
 from tests.engines import running_engine
+from tests.http.scraping import CHAT, Scrape, scrape
 from tests.http.served import MAX_REQUEST_BYTES, MODEL, client_of
-from tests.http.test_disconnect import served, wait_for
+from tests.http.sockets import served, wait_for
 from tests.payloads import chat, image_part
 from tests.prompts import noise_image
 
-CHAT = "/v1/chat/completions"
 NAMES = {
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
@@ -44,24 +43,6 @@ NAMES = {
     "paddleocr_vl:rejections_total",
     "paddleocr_vl:waiting_picture_bytes",
 }
-
-
-class Scrape:
-    """The numbers of one answer of /metrics."""
-
-    def __init__(self, text: str) -> None:
-        self.samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-
-    def __call__(self, name: str, **labels: str) -> float:
-        """The sum of all series with these labels."""
-        return sum(s.value for s in self.samples if s.name == name and labels.items() <= s.labels.items())
-
-
-def scrape(client: TestClient | httpx.Client) -> Scrape:
-    answer = client.get("/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain; version=")
-    return Scrape(answer.text)
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 from modes.form import Form
 from tests.checkpoints import write_script
 from tests.engines import running_engine
+from tests.http.asking import chunks, post, text
 from tests.http.served import client_of
-from tests.http.test_chat import chunks, post, text, user
-from tests.payloads import image_part
+from tests.payloads import image_part, user
 from tests.prompts import noise_image
 
 IMAGE = image_part(noise_image(200, 100))

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.http.test_chat import chunks, post
-from tests.http.test_fields import choice
+from tests.http.asking import choice, chunks, post
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from tests.engines import running_engine
 from tests.http.served import MODEL, client_of
-from tests.http.test_chat import user
-from tests.payloads import chat, image_part
+from tests.payloads import chat, image_part, user
 from tests.prompts import noise_image
 
 HEALTH_KEYS = [

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import MAX_CLIENTS, MINUTE, Keys, Rates, address_of, parse_keys
+from api.auth import address_of
+from api.keys import Keys, parse_keys
+from api.rates import MAX_CLIENTS, MINUTE, Rates
 
 ALICE, BOB = "alice-secret-0123456789", "bob-secret-0123456789"
 
