@@ -32,7 +32,7 @@ from tests.payloads import chat, image_part, user
 from tests.prompts import noise_image
 
 IMAGE = noise_image(112, 84)
-LATE = {"x-request-timeout": "0.2"}
+LATE = {"x-request-timeout": "1"}  # long enough for a request to reach the engine first, on a loaded machine too
 
 
 def wait_until(condition: Callable[[], bool], engine: Engine) -> None:
@@ -49,7 +49,7 @@ def nothing_is_left(engine: Engine) -> bool:
 
 @dataclass
 class Brake:
-    """Stops an engine between two steps where `where` holds, until it is released; aborts go on being heard."""
+    """Stops an engine between two steps where `where` is true, until it is released; aborts still take effect."""
 
     where: Callable[[Step], bool]
     released: threading.Event = field(default_factory=threading.Event)
@@ -70,7 +70,7 @@ def braked(engine: Engine, where: Callable[[Step], bool] = lambda _: True) -> It
         if brake.released.is_set() or not brake.where(step):
             return run(step)
         brake.stands.set()
-        time.sleep(0.001)  # a step takes its time, and the others need the lock
+        time.sleep(0.001)  # a step takes time, and other threads need the lock
         return []
 
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +82,7 @@ def braked(engine: Engine, where: Callable[[Step], bool] = lambda _: True) -> It
 def send(
     url: str, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({}), buffer: int | None = None
 ) -> socket.socket:
-    """A client that has asked and does not read yet."""
+    """A client that has sent its request and does not read yet."""
     address, content = httpx.URL(url), json.dumps(body).encode()
     client = socket.socket()
     if buffer is not None:
@@ -123,7 +123,7 @@ def serving(engine: Engine, keys: Keys | None = None, **serving: Any) -> Iterato
 
 
 class SilentHost:
-    """Accepts, and never answers."""
+    """A host that accepts connections and never answers."""
 
     def __enter__(self) -> "SilentHost":
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -138,12 +138,12 @@ class SilentHost:
         return chat(messages=user({"type": "image_url", "image_url": {"url": url}}))
 
     def asked(self) -> socket.socket:
-        """The connection over which it is."""
+        """The connection over which it is asked."""
         return self._listening.accept()[0]
 
 
 class Decoder:
-    """The real one, but it waits at a file or at a page that is not the first."""
+    """The real decoder, but it waits at a file, or at a page after the first."""
 
     def __init__(self) -> None:
         self.hold_file, self.asked = threading.Event(), threading.Event()
@@ -158,7 +158,7 @@ class Decoder:
         self.let_go()
 
     def let_go(self, count: int = 1000) -> None:
-        """So many more that wait, or will, go on."""
+        """Let `count` more files or pages pass, waiting now or later."""
         self._passes.release(count)
 
     def open_file(self, data: bytes, max_pixels: int, max_pages: int) -> Image.Image | int:

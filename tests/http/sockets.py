@@ -38,7 +38,7 @@ def served(engine: Engine, app: ASGIApp | None = None, send_buffer: int | None =
         if send_buffer is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         listening.bind(("127.0.0.1", 0))
-        listening.listen()  # from now on nobody is refused
+        listening.listen()  # from now on no connection is refused
         server = uvicorn.Server(uvicorn.Config(app or client_of(engine).app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

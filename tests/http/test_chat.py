@@ -56,7 +56,7 @@ def test_developer_is_another_name_for_system(client: TestClient) -> None:
     assert answers[0] == answers[1]
 
 
-def test_max_completion_tokens_goes_before_max_tokens(client: TestClient) -> None:
+def test_max_completion_tokens_overrides_max_tokens(client: TestClient) -> None:
     assert post(client, max_tokens=9, max_completion_tokens=4)["usage"]["completion_tokens"] == 4
 
 
@@ -72,7 +72,7 @@ def test_a_seed_makes_sampling_repeatable(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("greedy", [{"top_p": 0}, {"top_k": 1}, {"temperature": 0}])
-def test_what_means_greedy_is_greedy(client: TestClient, greedy: dict[str, Any]) -> None:
+def test_every_way_to_ask_for_greedy_is_greedy(client: TestClient, greedy: dict[str, Any]) -> None:
     sampled = {"temperature": 1.5, "seed": 3, "max_tokens": 20}
     assert text(post(client, **sampled | greedy)) == text(post(client, max_tokens=20))
 

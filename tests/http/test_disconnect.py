@@ -1,4 +1,4 @@
-"""Clients that leave, over a real socket: a generation ends with the one who asked for it."""
+"""Clients that leave, over a real socket: a generation ends with its client."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +17,11 @@ def slow_engine(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         yield engine
 
 
-def test_a_reader_who_closes_a_stream_frees_the_slot(slow_engine: Engine) -> None:
+def test_a_client_that_closes_a_stream_frees_the_slot(slow_engine: Engine) -> None:
     request = chat(stream=True, max_tokens=None, repetition_detection=False)
     with served(slow_engine) as url:
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=request, timeout=SECONDS) as answer:
-            pieces = answer.iter_bytes()  # kept, since to forget it closes the connection
+            pieces = answer.iter_bytes()  # referenced, since dropping it closes the connection
             next(pieces)
             wait_for(slow_engine, running=1)
         wait_for(slow_engine, running=0)

@@ -1,4 +1,4 @@
-"""PDF and TIFF: each page is read on its own, and the answer joins them."""
+"""PDF and TIFF: each page is a prompt of its own, and the answer joins them."""
 
 import base64
 import io
@@ -71,7 +71,7 @@ def test_several_pages_have_no_structure(client: TestClient) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_page_that_turns_out_damaged_is_named(client: TestClient, stream: bool) -> None:
-    """Its data is cut off behind the first page; nothing but decoding shows it."""
+    """Its data is cut off after the first page; only decoding shows it."""
     buffer = io.BytesIO()
     noise = [Image.effect_noise((56, 56), 90).convert("RGB") for _ in range(2)]
     noise[0].save(buffer, "TIFF", save_all=True, append_images=noise[1:])
@@ -94,7 +94,7 @@ def test_a_document_goes_on_where_the_queue_is_full(engine: Engine) -> None:
 
 
 def test_a_document_under_way_is_read_to_its_end_while_the_server_drains(checkpoint: Path) -> None:
-    """Its later pages came to an engine that took nothing any more."""
+    """Its later pages came to an engine that accepted nothing any more."""
     with running_engine(checkpoint) as engine, client_of(engine) as client:
         assert engine.core is not None
         first, draining = engine.core.step, threading.Event()

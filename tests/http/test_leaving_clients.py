@@ -35,7 +35,7 @@ def engine(one_slot: Engine) -> Engine:
     return one_slot
 
 
-def test_who_leaves_in_the_middle_of_the_body_was_never_inside(engine: Engine) -> None:
+def test_a_client_that_leaves_in_the_middle_of_the_body_was_never_admitted(engine: Engine) -> None:
     with serving(engine) as url:
         address = httpx.URL(url)
         with socket.create_connection((address.host, address.port)) as client:
@@ -43,10 +43,10 @@ def test_who_leaves_in_the_middle_of_the_body_was_never_inside(engine: Engine) -
         assert Received(send(url, chat())).status == 200
         scrape = Scrape(httpx.get(f"{url}/metrics").text)
     assert scrape("http_requests_total", handler=CHAT, status="4xx") == 1
-    assert scrape("paddleocr_vl:rejections_total", reason="invalid") == 0  # there was nothing wrong with it
+    assert scrape("paddleocr_vl:rejections_total", reason="invalid") == 0  # it was not invalid
 
 
-def test_who_leaves_while_an_image_is_fetched_frees_everything_and_ends_the_fetch(engine: Engine) -> None:
+def test_a_client_that_leaves_while_an_image_is_fetched_frees_everything_and_ends_the_fetch(engine: Engine) -> None:
     with SilentHost() as host, serving(engine) as url:
         with send(url, host.image()) as client, host.asked() as fetching:
             fetching.settimeout(SECONDS)
@@ -57,7 +57,7 @@ def test_who_leaves_while_an_image_is_fetched_frees_everything_and_ends_the_fetc
         wait_until(lambda: nothing_is_left(engine), engine)
 
 
-def test_who_leaves_while_an_image_is_decoded_frees_everything(engine: Engine) -> None:
+def test_a_client_that_leaves_while_an_image_is_decoded_frees_everything(engine: Engine) -> None:
     with Decoder() as decoder, serving(engine, decoder=decoder) as url:
         decoder.hold_file.set()
         with send(url, with_image()):
@@ -67,7 +67,7 @@ def test_who_leaves_while_an_image_is_decoded_frees_everything(engine: Engine) -
         decoder.let_go()
 
 
-def test_who_leaves_while_the_prompt_is_prepared_frees_everything(
+def test_a_client_that_leaves_while_the_prompt_is_prepared_frees_everything(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert engine.processor is not None
@@ -87,7 +87,7 @@ def test_who_leaves_while_the_prompt_is_prepared_frees_everything(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_who_leaves_the_queue_frees_a_place_in_it(engine: Engine, stream: bool) -> None:
+def test_a_client_that_leaves_the_queue_frees_a_place_in_it(engine: Engine, stream: bool) -> None:
     with serving(engine) as url, braked(engine):
         with send(url, with_image()):
             wait_until(lambda: engine.stats().running == 1, engine)
@@ -99,7 +99,7 @@ def test_who_leaves_the_queue_frees_a_place_in_it(engine: Engine, stream: bool) 
         wait_until(lambda: nothing_is_left(engine), engine)
 
 
-def test_who_leaves_while_the_vision_tower_sees_the_image_frees_the_slot(
+def test_a_client_that_leaves_while_the_vision_tower_runs_frees_the_slot(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pace, "reading_seconds", lambda *_, **__: 0.0)  # a slice a step
@@ -114,10 +114,10 @@ def test_who_leaves_while_the_vision_tower_sees_the_image_frees_the_slot(
             )
         wait_until(lambda: nothing_is_left(engine), engine)
         brake.released.set()
-        assert Received(send(url, with_image())).status == 200  # what was begun for the other harms nobody
+        assert Received(send(url, with_image())).status == 200  # work begun for the other client harms no later one
 
 
-def test_who_leaves_between_two_pages_frees_everything(engine: Engine) -> None:
+def test_a_client_that_leaves_between_two_pages_frees_everything(engine: Engine) -> None:
     before = engine.stats().totals.generation_tokens
     with Decoder() as decoder, serving(engine, decoder=decoder) as url:
         body = chat(messages=user(file_part(document("TIFF"))), max_tokens=3, ignore_eos=True)
@@ -129,7 +129,7 @@ def test_who_leaves_between_two_pages_frees_everything(engine: Engine) -> None:
         decoder.let_go()
 
 
-def test_who_leaves_at_the_second_question_of_an_extraction_frees_everything(tmp_path: Path) -> None:
+def test_a_client_that_leaves_at_the_question_of_an_extraction_frees_everything(tmp_path: Path) -> None:
     folder = write_script(tmp_path / "model", "Shop", "\nTotal 1.00", "\nTotal 2.00")
     body = with_image(noise_image(200, 100), max_tokens=200)
     body["messages"][0]["content"].append({"type": "text", "text": "receipt"})

@@ -1,4 +1,4 @@
-"""What /metrics says after a request."""
+"""/metrics after a request."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def own_engine(checkpoint: Path) -> Iterator[Engine]:
-    """The other tests' engine has observers of theirs."""
+    """An engine of its own: the other tests' engine has other observers."""
     with running_engine(checkpoint) as engine:
         yield engine
 
@@ -98,7 +98,7 @@ def test_every_choice_is_an_answer(client: TestClient) -> None:
     assert after("vllm:time_to_first_token_seconds_count") == 3
 
 
-def test_requests_are_told_apart_by_mode(client: TestClient) -> None:
+def test_requests_are_counted_by_mode(client: TestClient) -> None:
     content = [image_part(noise_image(56, 28)), {"type": "text", "text": "the table"}]
     client.post(CHAT, json=chat(messages=[{"role": "user", "content": content}]))
     after = scrape(client)
@@ -125,9 +125,7 @@ def test_a_second_question_about_an_image_is_a_hit_and_costs_no_vision(client: T
         ("too_large", {"user": "x" * MAX_REQUEST_BYTES}),
     ],
 )
-def test_a_request_that_is_turned_away_counts_by_the_reason(
-    client: TestClient, reason: str, fields: dict[str, object]
-) -> None:
+def test_a_refused_request_counts_by_the_reason(client: TestClient, reason: str, fields: dict[str, object]) -> None:
     client.post(CHAT, json=chat(**fields))
     after = scrape(client)
     assert after("paddleocr_vl:rejections_total") == after("paddleocr_vl:rejections_total", reason=reason) == 1
@@ -135,7 +133,7 @@ def test_a_request_that_is_turned_away_counts_by_the_reason(
 
 
 def test_a_file_that_ended_its_decoder_counts_by_itself(engine: Engine) -> None:
-    """It may be an attack; what else is invalid is a client's mistake."""
+    """It may be an attack; other invalid input is a client's mistake."""
 
     class Crashing:
         def open_file(self, *_: object) -> Image.Image:
@@ -151,7 +149,7 @@ def test_a_file_that_ended_its_decoder_counts_by_itself(engine: Engine) -> None:
     assert after("paddleocr_vl:rejections_total") == after("paddleocr_vl:rejections_total", reason="decoder_ended") == 1
 
 
-def test_a_request_before_the_model_is_loaded_counts_as_turned_away(checkpoint: Path) -> None:
+def test_a_request_before_the_model_is_loaded_counts_as_refused(checkpoint: Path) -> None:
     client = client_of(Engine(EngineConfig(checkpoint)))
     client.get("/health")
     client.post(CHAT, json=chat())
@@ -172,19 +170,19 @@ def test_an_answer_that_fails_is_an_error(
 
 @pytest.fixture
 def client_of_a_silent_model(own_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    """Over a real socket; answers never begin."""
+    """A client over a real socket; answers never begin."""
 
     def say_nothing(_: Step) -> list[tuple[EngineSequence, GenerationFailed]]:
-        time.sleep(0.001)  # a step takes its time, and the others need the lock
+        time.sleep(0.001)  # a step takes time, and other threads need the lock
         return []
 
     monkeypatch.setattr(own_engine.runner, "run", say_nothing)
-    tries = httpx.HTTPTransport(retries=9)  # nobody may listen yet
+    tries = httpx.HTTPTransport(retries=9)  # the server may not listen yet
     with served(own_engine) as url, httpx.Client(base_url=url, transport=tries) as client:
         yield client
 
 
-def test_a_reader_who_closes_a_stream_is_an_abort(client_of_a_silent_model: httpx.Client, own_engine: Engine) -> None:
+def test_a_client_that_closes_a_stream_is_an_abort(client_of_a_silent_model: httpx.Client, own_engine: Engine) -> None:
     with client_of_a_silent_model.stream("POST", CHAT, json=chat(stream=True)) as answer:
         pieces = answer.iter_bytes()  # which would close the connection if nothing held it
         next(pieces)
@@ -204,7 +202,7 @@ def test_a_client_that_gives_up_on_a_whole_answer_is_an_abort(
 
 def assert_aborted(after: Scrape) -> None:
     assert after("vllm:request_success_total") == after("vllm:request_success_total", finished_reason="abort") == 1
-    assert after("vllm:e2e_request_latency_seconds_count") == 0  # nothing of it says how fast the server is
+    assert after("vllm:e2e_request_latency_seconds_count") == 0  # it says nothing about the server's speed
 
 
 def test_unknown_paths_and_methods_are_one_series(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""What is served is what the OpenAPI document says, whatever is sent."""
+"""Answers match the OpenAPI document, whatever is sent."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ SCHEMA = schemathesis.openapi.from_asgi("/v1/openapi.json", APP)
 
 @pytest.fixture(scope="module")
 def _serving(checkpoint: Path) -> Iterator[None]:
-    """Answers are short: what counts here is how requests are taken."""
+    """Answers are short: these tests are about requests."""
     with running_engine(checkpoint, max_model_len=40) as engine:
         APP.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
         yield

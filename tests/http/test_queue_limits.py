@@ -39,7 +39,7 @@ def engine(one_slot: Engine) -> Engine:
 def test_images_beyond_the_bytes_that_may_wait_are_429_at_once_and_texts_are_not(checkpoint: Path) -> None:
     with running_engine(checkpoint, slots=1, max_waiting_bytes=100_000) as engine, served(engine) as url:
         with braked(engine) as brake:
-            first = send(url, with_image())  # alone it is over the bound, and nothing else waits
+            first = send(url, with_image())  # over the bound by itself, but nothing else waits
             wait_until(lambda: engine.stats().waiting_bytes > 100_000, engine)
             refused = Received(send(url, with_image()))
             assert (refused.status, refused.headers["retry-after"]) == (429, "1")
@@ -52,7 +52,7 @@ def test_images_beyond_the_bytes_that_may_wait_are_429_at_once_and_texts_are_not
         wait_until(lambda: nothing_is_left(engine), engine)
 
 
-def test_images_count_from_their_encoded_bytes_on_until_they_are_read(engine: Engine) -> None:
+def test_images_count_from_their_encoded_bytes_until_their_prefill(engine: Engine) -> None:
     body = with_image(max_tokens=300, ignore_eos=True)
     encoded = len(body["messages"][0]["content"][0]["image_url"]["url"])
     decoded = IMAGE.width * IMAGE.height * 3
@@ -71,7 +71,7 @@ def test_images_count_from_their_encoded_bytes_on_until_they_are_read(engine: En
         client.close()
 
 
-def test_an_image_that_has_been_read_is_kept_no_longer(engine: Engine) -> None:
+def test_an_image_is_dropped_after_its_prefill(engine: Engine) -> None:
     with Decoder() as decoder, serving(engine, decoder=decoder) as url:
         with braked(engine, lambda step: bool(step.decode)) as brake:
             client = send(url, with_image(max_tokens=2, ignore_eos=True))
@@ -84,7 +84,7 @@ def test_an_image_that_has_been_read_is_kept_no_longer(engine: Engine) -> None:
         assert Received(client).status == 200
 
 
-def test_a_full_queue_is_told_before_anything_is_done_for_a_request(checkpoint: Path) -> None:
+def test_a_full_queue_refuses_a_request_before_any_work_on_it(checkpoint: Path) -> None:
     broken = chat(messages=user({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}))
     with running_engine(checkpoint, slots=1, max_waiting=0) as engine, served(engine) as url:
         with braked(engine) as brake:
@@ -96,7 +96,7 @@ def test_a_full_queue_is_told_before_anything_is_done_for_a_request(checkpoint: 
         assert Received(send(url, broken)).status == 400
 
 
-def test_tokenizing_images_has_its_places_in_the_queue_too(checkpoint: Path) -> None:
+def test_tokenizing_images_takes_a_place_in_the_queue_too(checkpoint: Path) -> None:
     with running_engine(checkpoint, slots=1, max_waiting=0) as engine:
         client: TestClient = client_of(engine, LIMITS)
         with braked(engine), served(engine) as url, send(url, chat()):
@@ -131,7 +131,7 @@ def test_a_refused_request_leaves_nothing_behind(engine: Engine, body: dict[str,
     ],
     ids=["by key", "by address"],
 )
-def test_one_request_beside_another_clients_two_hundred_is_next(
+def test_one_request_among_another_clients_two_hundred_is_next(
     engine: Engine, keys: Keys | None, rush: dict[str, str], quiet: dict[str, str]
 ) -> None:
     """uvicorn takes the address from a proxy on this machine, unless FORWARDED_ALLOW_IPS names others."""
@@ -147,7 +147,7 @@ def test_one_request_beside_another_clients_two_hundred_is_next(
         assert [brake.begun[0].job.client == sequence.job.client for sequence in brake.begun[:3]] == [True, False, True]
 
 
-def test_one_image_beside_another_clients_forty_is_decoded_among_the_next(engine: Engine) -> None:
+def test_one_image_among_another_clients_forty_is_decoded_among_the_next(engine: Engine) -> None:
     own, rush, quiet = noise_image(28, 56), {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
     with Decoder() as decoder, serving(engine, decoder=decoder) as url, ExitStack() as sockets:
         decoder.hold_file.set()
@@ -163,6 +163,6 @@ def test_one_image_beside_another_clients_forty_is_decoded_among_the_next(engine
 
 
 def in_line(engine: Engine) -> int:
-    """Requests that wait for their turn to have an image decoded."""
+    """Requests that wait for their turn to decode an image."""
     with engine.image_turns._lock:
         return len(list(engine.image_turns._waiting))

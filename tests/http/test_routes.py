@@ -17,7 +17,7 @@ HEALTH_KEYS = [
 ]
 
 
-def test_health_tells_what_is_served(client: TestClient) -> None:
+def test_health_reports_the_model_that_is_served(client: TestClient) -> None:
     answer = client.get("/health")
     assert answer.status_code == 200
     body = answer.json()
@@ -77,7 +77,7 @@ def test_any_name_of_the_family_finds_the_model(client: TestClient, name: str) -
     assert client.post("/v1/chat/completions", json=chat(model=name)).json()["model"] == MODEL
 
 
-def test_another_model_is_404_and_hears_what_is_served(client: TestClient) -> None:
+def test_another_model_is_404_and_the_message_names_the_served_ones(client: TestClient) -> None:
     for answer in (client.get("/v1/models/gpt-4"), client.post("/v1/chat/completions", json=chat(model="gpt-4"))):
         assert answer.status_code == 404
         error = answer.json()["error"]
@@ -88,7 +88,7 @@ def test_another_model_is_404_and_hears_what_is_served(client: TestClient) -> No
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/v2", 404), ("GET", "/v1/chat/completions", 405), ("PUT", "/health", 405)]
 )
-def test_what_is_not_there_is_an_error_in_the_envelope(client: TestClient, method: str, path: str, status: int) -> None:
+def test_an_unknown_path_is_an_error_in_the_envelope(client: TestClient, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
@@ -147,7 +147,9 @@ def test_the_tokens_of_messages_are_those_of_the_chat_route(client: TestClient) 
         ("/detokenize", {"tokens": "x"}, "tokens"),
     ],
 )
-def test_what_cannot_be_tokenized_is_400(client: TestClient, path: str, body: dict[str, object], param: str) -> None:
+def test_input_that_cannot_be_tokenized_is_400(
+    client: TestClient, path: str, body: dict[str, object], param: str
+) -> None:
     answer = client.post(path, json=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param

@@ -11,7 +11,7 @@ from tests.payloads import chat
 FLOOD = chat(stream=True, max_tokens=None, repetition_detection=False, logprobs=True, top_logprobs=20)
 
 
-def test_a_reader_who_does_not_read_holds_up_nobody(endless: Engine) -> None:
+def test_a_client_that_does_not_read_its_stream_delays_no_other(endless: Engine) -> None:
     with served(endless, send_buffer=SMALL) as url, send(url, FLOOD, buffer=SMALL) as asleep:
         wait_until(lambda: endless.stats().totals.generation_tokens > 1000, endless)  # several times the buffers
         assert Received(send(url, chat(max_tokens=50))).status == 200
@@ -20,7 +20,7 @@ def test_a_reader_who_does_not_read_holds_up_nobody(endless: Engine) -> None:
         wait_until(lambda: nothing_is_left(endless), endless)
 
 
-def test_a_reader_who_does_not_read_for_long_is_ended_and_its_slot_freed(
+def test_a_stream_that_is_not_read_for_long_ends_and_frees_its_slot(
     endless: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disconnect, "READER_SECONDS", 0.2)

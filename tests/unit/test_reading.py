@@ -44,7 +44,7 @@ async def begun(engine: Engine, hold: Hold, first: PendingPrompt, *, cut_repeats
 
 async def until_it_waits(reading: Reading) -> None:
     """Returns once all prompts so far are done."""
-    while not reading._changed._waiters:  # type: ignore[attr-defined]
+    while not reading._changed._waiters:  # noqa: ASYNC110 - its event is the one being watched
         await asyncio.sleep(0.001)
 
 

@@ -1,4 +1,4 @@
-"""The request's fields as the engine gets them, where a number says more than an answer would."""
+"""The request's fields as the engine gets them, where a number shows more than an answer would."""
 
 from typing import Any
 

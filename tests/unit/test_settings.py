@@ -161,7 +161,7 @@ def test_the_second_of_three_workers_takes_the_second_gpu() -> None:
     assert (config.worker, config.workers) == (1, 3)
 
 
-def test_limits_reach_those_who_hold_them() -> None:
+def test_limits_reach_the_code_that_applies_them() -> None:
     limits = load_settings({"MAX_PAGES": "3", "MAX_IMAGE_BYTES": "9", "FETCH_SECONDS": "0.5"}).limits()
     assert (limits.max_pages, limits.max_image_bytes) == (3, 9)
     assert (limits.fetching.max_bytes, limits.fetching.seconds) == (9, 0.5)
