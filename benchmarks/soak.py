@@ -38,7 +38,7 @@ from tqdm import tqdm
 
 from benchmarks.load import server_processes
 from benchmarks.peers import ROOT, server
-from modes.choose import OFFICIAL
+from modes.registry import OFFICIAL
 
 CHAT = "/v1/chat/completions"
 SAMPLES = [ROOT / "tests" / "data" / f"test_{name}.png" for name in ("document", "form", "invoice", "receipt", "table")]

@@ -1,48 +1,9 @@
 """Raw model text -> finished Markdown, piece by piece: what it writes of formulas, and of tables inside text."""
 
 import re
-from typing import Protocol
 
+from modes.finisher import Chain
 from modes.tables import TAG, TableFinisher, half_tag
-
-
-class Finisher(Protocol):
-    """Raw text of the model in, finished text out. How the raw text is cut into pieces never shows in the whole."""
-
-    def push(self, text: str) -> str:
-        """More raw text, cut anywhere -> the finished text that is now sure."""
-
-    def end(self) -> str:
-        """The rest. With it the whole is well-formed, wherever the model stopped."""
-
-
-class Raw:
-    """The answer as it is."""
-
-    def push(self, text: str) -> str:
-        return text
-
-    def end(self) -> str:
-        return ""
-
-
-class Chain:
-    """One finisher after the other."""
-
-    def __init__(self, *finishers: Finisher) -> None:
-        self._finishers = finishers
-
-    def push(self, text: str) -> str:
-        for finisher in self._finishers:
-            text = finisher.push(text)
-        return text
-
-    def end(self) -> str:
-        text = ""
-        for finisher in self._finishers:
-            text = finisher.push(text) + finisher.end()
-        return text
-
 
 _OPENING = {r"\(": "$", r"\[": "$$"}
 _CLOSING = {r"\)": "$", r"\]": "$$"}
@@ -68,12 +29,12 @@ class MathFinisher:
         text = self._held + text
         sure = text.removesuffix(half_tag(text)).rstrip("\\")
         self._held = text[len(sure) :]
-        return self._take(sure)
+        return self._consume(sure)
 
     def end(self) -> str:
-        return self._take(self._held) + self._close()
+        return self._consume(self._held) + self._close()
 
-    def _take(self, text: str) -> str:
+    def _consume(self, text: str) -> str:
         return "".join(self._piece(piece) for piece in _MATH.split(text) if piece)
 
     def _piece(self, piece: str) -> str:
@@ -134,12 +95,12 @@ class FormulaFinisher:
         text = self._held + text
         sure = text.rstrip("\\")
         self._held = text[len(sure) :]
-        return self._take(sure)
+        return self._consume(sure)
 
     def end(self) -> str:
-        return self._take(self._held) + ("$$" if self._begun else "")
+        return self._consume(self._held) + ("$$" if self._begun else "")
 
-    def _take(self, text: str) -> str:
+    def _consume(self, text: str) -> str:
         return "".join(map(self._piece, _FORMULA.findall(text)))
 
     def _piece(self, piece: str) -> str:

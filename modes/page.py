@@ -19,7 +19,7 @@ PAIR = re.compile(r"(?P<label>[^\W\d][^:：]{0,40}?)\s?(?<!\d)[:：](?!//)\s*(?P
 
 
 @dataclass(frozen=True)
-class Line:
+class TextLine:
     start: int  # in the transcript
     text: str
     labels: list[Label]
@@ -37,7 +37,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Row:
+class ItemRow:
     """An item of a receipt or invoice; each part where it stands in the transcript, None where it is not printed."""
 
     name: Span
@@ -47,16 +47,16 @@ class Row:
 
 
 @dataclass
-class Page:
+class PageText:
     text: str
     mark: str  # before its decimals
-    lines: list[Line] = field(default_factory=list)
+    lines: list[TextLine] = field(default_factory=list)
 
 
-def read_page(text: str, labels: Labels) -> Page:
-    page = Page(text, decimal_mark(text))
+def read_page(text: str, labels: Labels) -> PageText:
+    page = PageText(text, decimal_mark(text))
     for start, own in _lines(text, page.mark):
-        page.lines.append(Line(start, own, labels.on(own), numbers(own, page.mark), dates(own)))
+        page.lines.append(TextLine(start, own, labels.on(own), numbers(own, page.mark), dates(own)))
     return page
 
 
@@ -87,7 +87,7 @@ def _is_amount(text: str, mark: str) -> bool:
     return not re.search(r"\w", text[: min(start, mark_start)] + text[max(end, mark_end) :])
 
 
-def title_line(page: Page) -> Span | None:
+def title_line(page: PageText) -> Span | None:
     """The name at the top: the first line with letters that neither is a label nor only says what the document is."""
     for line in page.lines:
         top = line.text.split("\n")[0].rstrip()
@@ -102,7 +102,7 @@ def title_line(page: Page) -> Span | None:
 # --- items ----------------------------------------------------------------------------------------------------------
 
 
-def rows(page: Page) -> list[Row]:
+def rows(page: PageText) -> list[ItemRow]:
     """The items: lines that end with an amount, below the head of their columns if there is one, above the sums."""
     first, heads = 0, False
     for index, line in enumerate(page.lines):
@@ -120,7 +120,7 @@ def rows(page: Page) -> list[Row]:
     return found
 
 
-def _is_sum(line: Line, label: Label) -> bool:
+def _is_sum(line: TextLine, label: Label) -> bool:
     """A label of a sum with its amount; a tax with nothing but a rate between them: `Tax software` may be an item."""
     start, end = label.end, label.stop
     inside = [number for number in line.numbers if not number.percent and start <= number.start < end]
@@ -130,7 +130,7 @@ def _is_sum(line: Line, label: Label) -> bool:
     return label.field == "total" or not re.search(r"[^\W\d_]{4,}", between)
 
 
-def _row(page: Page, line: Line, above: Line | None, *, heads: bool, whole: bool) -> Row | None:
+def _row(page: PageText, line: TextLine, above: TextLine | None, *, heads: bool, whole: bool) -> ItemRow | None:
     """The item of a line. `heads`: columns have heads, so a number behind the name is a count; `whole`: prices are."""
     last = line.numbers[-1] if line.numbers else None
     if last is None or last.percent or not (last.amount or whole):
@@ -150,7 +150,7 @@ def _row(page: Page, line: Line, above: Line | None, *, heads: bool, whole: bool
         if above is None or above.labels or above.dates or any(number.amount for number in above.numbers) or not heads:
             return None
         named = above.at((0, len(above.text)))  # a long name has the line above to itself
-    return Row(
+    return ItemRow(
         named,
         None if count is None else (place + count[0], place + count[1]),
         None if unit is None else (place + unit.start, place + unit.end),
@@ -158,7 +158,7 @@ def _row(page: Page, line: Line, above: Line | None, *, heads: bool, whole: bool
     )
 
 
-def _count_and_name(line: Line, end: int, counted: bool) -> tuple[Span | None, Span]:
+def _count_and_name(line: TextLine, end: int, counted: bool) -> tuple[Span | None, Span]:
     """Of the text before an item's prices. `counted`: a bare number at its end is a count."""
     text = line.text[:end].rstrip(" @")
     if first := COUNT_FIRST.match(text):
@@ -179,7 +179,7 @@ def _before(number: Number) -> int:
 # --- forms ----------------------------------------------------------------------------------------------------------
 
 
-def pairs(page: Page) -> list[tuple[Span, Span | None]]:
+def pairs(page: PageText) -> list[tuple[Span, Span | None]]:
     """Labels with a colon and their values: on the same line, or else the next one, where that is no label itself."""
     found: list[tuple[Span, Span | None]] = []
     for line, below in zip(page.lines, [*page.lines[1:], None], strict=False):
@@ -195,7 +195,7 @@ def pairs(page: Page) -> list[tuple[Span, Span | None]]:
     return found
 
 
-def _pieces(line: Line) -> list[Span]:
+def _pieces(line: TextLine) -> list[Span]:
     """Where a form's line falls apart into pairs: before a further label with a colon."""
     starts = [0, *(match.end() for match in NEXT_LABEL.finditer(line.text) if PAIR.match(line.text[: match.start()]))]
     return list(zip(starts, [*starts[1:], len(line.text)], strict=True))

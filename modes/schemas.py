@@ -74,7 +74,7 @@ class ObjectNode:
 @dataclass(frozen=True)
 class ArrayNode:
     items: "Node"
-    most: int | None = None
+    max_items: int | None = None
 
 
 Node = Leaf | ObjectNode | ArrayNode
@@ -112,10 +112,10 @@ def _parse(schema: Any, root: Schema, where: str, depth: int, nodes: Iterator[in
         )
     elif kind == "array":
         known |= {"items", "maxItems"}
-        most = schema.get("maxItems")
-        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 0):
+        max_items = schema.get("maxItems")
+        if max_items is not None and (not isinstance(max_items, int) or isinstance(max_items, bool) or max_items < 0):
             raise SchemaError(f"{where} has a maxItems that is no count")
-        node = ArrayNode(_parse(schema.get("items"), root, f"{where}[]", depth + 1, nodes), most)
+        node = ArrayNode(_parse(schema.get("items"), root, f"{where}[]", depth + 1, nodes), max_items)
     elif kind in ("string", "number", "integer", "boolean"):
         known |= {"enum", "const", "format"}
         node = _leaf(kind, schema, where)

@@ -30,12 +30,12 @@ class SpottingFinisher:
         text = self._held + text
         half = _HALF_TOKEN.search(text)
         self._held = half.group() if half else ""
-        return self._take(text[: len(text) - len(self._held)])
+        return self._consume(text[: len(text) - len(self._held)])
 
     def end(self) -> str:
         return self._line() + ("]" if self._begun else "[]")
 
-    def _take(self, text: str) -> str:
+    def _consume(self, text: str) -> str:
         return "".join(map(self._piece, _TOKEN.split(text)))
 
     def _piece(self, piece: str) -> str:

@@ -157,7 +157,7 @@ def _html_cell(cell: Cell) -> str:
     return f"<td{rows}{columns}>{_lines_of(html.escape(cell.text, quote=False))}</td>"
 
 
-class _Page:
+class _PageWriter:
     """Text and tables in turn, with one empty line between them instead of the blanks that stood there."""
 
     def __init__(self) -> None:
@@ -241,22 +241,22 @@ class TableFinisher:
         self._held = ""  # perhaps half a tag; all of the answer where it is not streamed
         self._row = ""  # begun, with its tags
         self._writer: _Writer | None = None
-        self._page = _Page()
+        self._page = _PageWriter()
 
     def push(self, text: str) -> str:
         self._held += text
         if not self._streaming:
             return ""
-        return self._take(half_tag(self._held))
+        return self._consume(half_tag(self._held))
 
     def end(self) -> str:
         half = half_tag(self._held)
-        out = self._take(half)
+        out = self._consume(half)
         if not (self._row or self._writer):
             return out + self._page.text(half) + self._page.end()
         return out + self._end_row() + self._end_table()
 
-    def _take(self, half: str) -> str:
+    def _consume(self, half: str) -> str:
         sure, self._held = self._held[: len(self._held) - len(half)], half
         if self._format == "otsl":
             return sure
@@ -297,7 +297,7 @@ class ChartFinisher:
         self._width = 0
         self._framed = False
         self._rule_may_come = False
-        self._page = _Page()
+        self._page = _PageWriter()
 
     def push(self, text: str) -> str:
         *lines, self._held = (self._held + text).split("\n")

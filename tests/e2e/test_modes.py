@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from modes.markdown import Finisher, FormulaFinisher, MarkdownFinisher
+from modes.finisher import Finisher
+from modes.markdown import FormulaFinisher, MarkdownFinisher
 from modes.spotting import SpottingFinisher
 from modes.tables import ChartFinisher
 from tests.e2e.servers import ROOT, Server

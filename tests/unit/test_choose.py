@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from images.source import ImageSource
-from modes.choose import MODES, OFFICIAL, Prompt, Task, Turn, choose
+from modes.choose import Prompt, Task, Turn, choose
+from modes.registry import MODES, OFFICIAL
 
 IMAGE, OTHER = ImageSource(lambda: Image.new("RGB", (8, 8))), ImageSource(lambda: Image.new("RGB", (9, 9)))
 FIRST_PAGE, SECOND_PAGE = (replace(image, page=True) for image in (IMAGE, OTHER))

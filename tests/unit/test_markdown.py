@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from modes.markdown import Chain, Finisher, FormulaFinisher, MarkdownFinisher, MathFinisher, Raw
+from modes.finisher import Chain, Finisher, Raw
+from modes.markdown import FormulaFinisher, MarkdownFinisher, MathFinisher
 from modes.spotting import SpottingFinisher
 from modes.tables import ChartFinisher, TableFinisher
 
