@@ -44,7 +44,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Task:
-    """What the engine is asked for one answer: one prompt or, for documents, one a page."""
+    """One answer's prompts: a single one or, for documents, one a page."""
 
     mode: str  # reported in `ocr.mode`
     prompts: list[Prompt]

@@ -1,4 +1,4 @@
-"""A transcript as extraction sees it: lines with their labels, numbers and dates, rows of items, pairs of a form."""
+"""A transcript read for extraction: lines with their labels, numbers and dates, rows of items, pairs of a form."""
 
 import re
 from collections.abc import Iterator
@@ -20,6 +20,8 @@ PAIR = re.compile(r"(?P<label>[^\W\d][^:：]{0,40}?)\s?(?<!\d)[:：](?!//)\s*(?P
 
 @dataclass(frozen=True)
 class TextLine:
+    """A line of the transcript with what is found on it."""
+
     start: int  # in the transcript
     text: str
     labels: list[Label]
@@ -27,7 +29,7 @@ class TextLine:
     dates: list[Span]
 
     def at(self, span: Span) -> Span:
-        """A run of the line as one of the transcript, without the space and marks around it."""
+        """A run of the line as a run of the transcript, without the spaces and marks around it."""
         start, end = span
         while start < end and self.text[start] in " \t\n:：;,|":
             start += 1
@@ -38,7 +40,7 @@ class TextLine:
 
 @dataclass(frozen=True)
 class ItemRow:
-    """An item of a receipt or invoice; each part where it stands in the transcript, None where it is not printed."""
+    """An item of a receipt or invoice: the run of each part in the transcript, None if it is not printed."""
 
     name: Span
     quantity: Span | None
@@ -48,8 +50,10 @@ class ItemRow:
 
 @dataclass
 class PageText:
+    """A transcript with its lines."""
+
     text: str
-    mark: str  # before its decimals
+    mark: str  # the decimal mark
     lines: list[TextLine] = field(default_factory=list)
 
 
@@ -61,7 +65,7 @@ def read_page(text: str, labels: Labels) -> PageText:
 
 
 def _lines(text: str, mark: str) -> Iterator[tuple[int, str]]:
-    """Lines with something to read. An amount alone on one belongs to the line before: a gap was read as its end."""
+    """Lines with text. An amount alone on a line belongs to the line before: the model took a gap for a line end."""
     waiting: tuple[int, int] | None = None
     for match in re.finditer(r"[^\n]+", text):
         if not re.search(r"\w", match[0]):
@@ -78,7 +82,7 @@ def _lines(text: str, mark: str) -> Iterator[tuple[int, str]]:
 
 
 def _is_amount(text: str, mark: str) -> bool:
-    """An amount with its currency, and no word besides."""
+    """Whether the text is an amount with its currency and no other word."""
     found = numbers(text, mark)
     if len(found) != 1 or not found[0].amount:
         return False
@@ -88,7 +92,7 @@ def _is_amount(text: str, mark: str) -> bool:
 
 
 def title_line(page: PageText) -> Span | None:
-    """The name at the top: the first line with letters that neither is a label nor only says what the document is."""
+    """The name at the top: the first line with letters that is neither a label nor only the kind of document."""
     for line in page.lines:
         top = line.text.split("\n")[0].rstrip()
         end = len(TITLE.sub("", top))
@@ -103,7 +107,7 @@ def title_line(page: PageText) -> Span | None:
 
 
 def rows(page: PageText) -> list[ItemRow]:
-    """The items: lines that end with an amount, below the head of their columns if there is one, above the sums."""
+    """Items: lines that end with an amount, below the column heads if there are any, above the sums."""
     first, heads = 0, False
     for index, line in enumerate(page.lines):
         if len(COLUMN_HEADS.findall(line.text)) >= 2 and not line.numbers:
@@ -131,7 +135,7 @@ def _is_sum(line: TextLine, label: Label) -> bool:
 
 
 def _row(page: PageText, line: TextLine, above: TextLine | None, *, heads: bool, whole: bool) -> ItemRow | None:
-    """The item of a line. `heads`: columns have heads, so a number behind the name is a count; `whole`: prices are."""
+    """The item of a line. `heads`: a number after the name is a count; `whole`: prices may be whole."""
     last = line.numbers[-1] if line.numbers else None
     if last is None or last.percent or not (last.amount or whole):
         return None
@@ -140,7 +144,7 @@ def _row(page: PageText, line: TextLine, above: TextLine | None, *, heads: bool,
     end = _before(last)
     unit = next((number for number in reversed(line.numbers[:-1]) if number.amount), None)
     if unit is not None and re.search(r"[^\W\d]{2}", line.text[unit.end : end].replace("x", "")):
-        unit = None  # words stand between them: it is part of the name
+        unit = None  # words between them: it is part of the name
     if unit is not None:
         end = _before(unit)
     count, name = _count_and_name(line, end, heads or unit is not None)
@@ -149,7 +153,7 @@ def _row(page: PageText, line: TextLine, above: TextLine | None, *, heads: bool,
     if not re.search(r"[^\W\d]", page.text[slice(*named)]):
         if above is None or above.labels or above.dates or any(number.amount for number in above.numbers) or not heads:
             return None
-        named = above.at((0, len(above.text)))  # a long name has the line above to itself
+        named = above.at((0, len(above.text)))  # a long name fills the line above
     return ItemRow(
         named,
         None if count is None else (place + count[0], place + count[1]),
@@ -159,7 +163,7 @@ def _row(page: PageText, line: TextLine, above: TextLine | None, *, heads: bool,
 
 
 def _count_and_name(line: TextLine, end: int, counted: bool) -> tuple[Span | None, Span]:
-    """Of the text before an item's prices. `counted`: a bare number at its end is a count."""
+    """Count and name in the text before an item's prices. `counted`: a bare number at its end is a count."""
     text = line.text[:end].rstrip(" @")
     if first := COUNT_FIRST.match(text):
         return first.span(1), (first.end(), len(text))
@@ -170,7 +174,7 @@ def _count_and_name(line: TextLine, end: int, counted: bool) -> tuple[Span | Non
 
 
 def _before(number: Number) -> int:
-    """Where a number begins, the currency before it included."""
+    """Start of a number, including the currency before it."""
     if number.currency is not None and number.currency[0] < number.start:
         return number.currency[0]
     return number.start
@@ -180,7 +184,7 @@ def _before(number: Number) -> int:
 
 
 def pairs(page: PageText) -> list[tuple[Span, Span | None]]:
-    """Labels with a colon and their values: on the same line, or else the next one, where that is no label itself."""
+    """Labels with a colon and their values: on the same line, or else on the next one if that is not a label."""
     found: list[tuple[Span, Span | None]] = []
     for line, below in zip(page.lines, [*page.lines[1:], None], strict=False):
         for start, end in _pieces(line):
@@ -196,6 +200,6 @@ def pairs(page: PageText) -> list[tuple[Span, Span | None]]:
 
 
 def _pieces(line: TextLine) -> list[Span]:
-    """Where a form's line falls apart into pairs: before a further label with a colon."""
+    """Runs of a form's line that hold one pair each: a further label with a colon begins the next."""
     starts = [0, *(match.end() for match in NEXT_LABEL.finditer(line.text) if PAIR.match(line.text[: match.start()]))]
     return list(zip(starts, [*starts[1:], len(line.text)], strict=True))

@@ -25,7 +25,7 @@ class Value:
 
 @dataclass
 class Blank:
-    """A place of the answer: decided where it has one candidate, else a question to the model."""
+    """A place of the answer: decided if it has one candidate, else a question to the model."""
 
     path: str
     leaf: Leaf
@@ -39,7 +39,7 @@ class Blank:
 
 @dataclass
 class OpenList:
-    """A list whose rows nothing on the page tells apart: the model writes it."""
+    """A list whose rows cannot be told apart on the page: the model writes it."""
 
     path: str
     node: ArrayNode

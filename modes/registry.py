@@ -13,7 +13,7 @@ from modes.tables import ChartFinisher, TableFinisher, TableFormat
 
 @dataclass(frozen=True)
 class FinishOptions:
-    """What a finisher may depend on besides its mode."""
+    """Options of a finisher besides its mode."""
 
     table_format: TableFormat
     image_size: tuple[int, int]  # width and height in pixels

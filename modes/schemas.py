@@ -1,4 +1,4 @@
-"""What extraction fills: the built-in shapes of receipts, invoices and forms, a caller's JSON schema or example.
+"""Schemas that extraction fills: the built-in ones of receipts, invoices and forms, a request's JSON schema or example.
 
 All of them become one tree of objects, lists and leaves.
 """
@@ -57,7 +57,7 @@ MAX_STARTS = 20  # braces of a text that may begin a shape
 
 
 class SchemaError(ValueError):
-    """A schema that cannot be filled from a page; the message says what in it."""
+    """A schema that cannot be filled from a page; the message names the part at fault."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def shape_in(text: str) -> Schema | None:
 
 
 def of_example(example: Any) -> Schema:
-    """`{"total": 0, "items": [{"name": "string"}]}` -> its schema; a type's name as a value stands for the type."""
+    """`{"total": 0, "items": [{"name": "string"}]}` -> its schema; a type's name as a value means the type."""
     if isinstance(example, dict):
         return {"type": "object", "properties": {name: of_example(value) for name, value in example.items()}}
     if isinstance(example, list):
