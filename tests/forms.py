@@ -6,6 +6,8 @@ from typing import Any
 from modes.form import Form
 from modes.schemas import SCHEMAS, parse
 
+TEXT, NUMBER = {"type": "string"}, {"type": "number"}
+
 
 def filled(mode: str, *lines: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(form(mode, *lines).content())

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.forms import filled, form, own
+from tests.forms import NUMBER, TEXT, filled, form, own
 
 
 @pytest.mark.parametrize(

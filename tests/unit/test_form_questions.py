@@ -11,9 +11,7 @@ from llguidance import LLMatcher, LLTokenizer
 from modes.form import Form
 from modes.schemas import SCHEMAS, parse
 from modes.values import decimal_mark, numbers
-from tests.forms import filled, form, own
-
-TEXT, NUMBER = {"type": "string"}, {"type": "number"}
+from tests.forms import NUMBER, TEXT, filled, form, own
 
 
 @pytest.fixture(scope="module")
