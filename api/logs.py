@@ -22,6 +22,7 @@ from api.middleware import HttpMiddleware
 logger = logging.getLogger(__name__)
 
 LogFormat = Literal["text", "json"]
+PACKAGES = ("api", "answers", "images", "engine", "models")  # that have loggers of their own
 QUIET = {"/health", "/ping", "/metrics"}  # polled all the time; logged at level debug only
 GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MAX_PATH = 200  # characters
@@ -130,3 +131,12 @@ class JsonFormatter(logging.Formatter):
 
 def formatter(log_format: LogFormat) -> logging.Formatter:
     return JsonFormatter() if log_format == "json" else TextFormatter()
+
+
+def configure_logs(parent: logging.Logger, level: str, log_format: LogFormat) -> None:
+    """Send the packages' logs through the handlers of `parent`; by default Python shows only warnings, without time."""
+    parent.setLevel(level.upper())
+    for handler in parent.handlers:  # shared with uvicorn and others
+        handler.setFormatter(formatter(log_format))
+    for package in PACKAGES:
+        logging.getLogger(package).parent = parent

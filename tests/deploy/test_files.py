@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lifecycle import SECONDS_TO_END
 from settings import Settings, load_settings
 from tests.deploy.site import DEPLOY, compose_services, tool, write_site
 from tests.e2e.servers import ROOT
@@ -17,7 +18,7 @@ UNIT = "paddleocr-server.service"
 CONTAINER = "paddleocr-vl.container"
 VOLUMES = {("volume", "/home/bentoml/models"), ("volume", "/home/bentoml/.cache/huggingface")}  # as the image has them
 MAX_EXPOSED = 3.0  # of the 10 that systemd-analyze gives a service without any bounds
-SECONDS_TO_STOP = Settings().drain_seconds + 5  # service.SECONDS_TO_END
+SECONDS_TO_STOP = Settings().drain_seconds + SECONDS_TO_END
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ ORDER = (
     *("api", "answers", "modes", "images", "engine", "models"),
 )
 OUTSIDE = {"scripts", "benchmarks", "training", "tests"}  # they import the server, never the other way round
-WITH_BENTOML = {"service", "bentoml_patches", "lifecycle"}
+WITH_BENTOML = {"service", "bentoml_patches"}
 WITHOUT_TORCH = (
     *("api", "answers", "modes", "images"),
     *("engine.request", "engine.scheduler", "engine.slots", "models.protocol"),
