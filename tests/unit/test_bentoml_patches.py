@@ -50,8 +50,6 @@ from bentoml._internal.server.http.traffic import TimeoutMiddleware
 
 original = TimeoutMiddleware.__call__
 """
-    "from bentoml._internal.server.http.traffic import TimeoutMiddleware; original = TimeoutMiddleware.__call__"
-)
 CLOCK = """
 import sys, time
 from tornado.ioloop import IOLoop
