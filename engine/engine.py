@@ -140,17 +140,21 @@ class Engine:
         Raises InvalidRequest, QueueFull, EngineUnavailable.
         """
         self._require_ready()
-        hold = Hold(self, count, client, deadline)
+        hold = Hold(
+            places=count,
+            client=client,
+            deadline=deadline,
+            admission=self.admission,
+            image_turns=self.image_turns,
+            on_release=self._drop,
+        )
         self.admission.admit(hold, count)
         self._holds.add(hold)
         return hold
 
-    def let_go(self, hold: Hold) -> None:
+    def _drop(self, hold: Hold) -> None:
         self._holds.discard(hold)
-        self.admission.leave(hold, hold.places)
-        self.admission.release_bytes(hold, hold.image_bytes)
-        hold.places = hold.image_bytes = 0
-        self._inbox.put(lambda core: core.abandon(hold))  # wakes a thread that waits for it, too
+        self._inbox.put(lambda core: core.abandon(hold))  # also wakes a thread that waits for it
 
     async def submit(
         self,
@@ -177,7 +181,7 @@ class Engine:
         """Queue one prompt, made once, for several answers: all of them or, with an exception as `submit`, none."""
         job = hold or Job()
         preparation = self._require_ready(job)
-        waiting, held = self._let_in(job, len(params))  # not yet in the hands of the engine's thread
+        waiting, held = len(params), self._admit(job, len(params))  # not yet handed to the engine's thread
         generations: list[Generation] = []
         try:
             more = preparation.pixel_bytes(images, bounds)
@@ -193,7 +197,7 @@ class Engine:
                 events = asyncio.Queue[TokenEvent]()
                 sequence = preparation.sequence(prompt, own, grammar, job, events.put_nowait, loop)
                 sequence.follows, sequence.image_bytes = job.begun, share
-                generation = Generation(self, sequence, events)
+                generation = Generation(sequence=sequence, events=events, abort=self.abort)
                 self._enqueue(sequence)
                 generations.append(generation)
                 waiting, held = waiting - 1, held - share
@@ -207,16 +211,17 @@ class Engine:
         job.begun = True
         return generations
 
-    def _let_in(self, job: Job, count: int) -> tuple[int, int]:
-        """Prompts that are let in, and the bytes of their images: what was kept for them, or they come now."""
-        if isinstance(job, Hold) and job.places >= count:
-            job.places -= count
-        else:
+    def _admit(self, job: Job, count: int) -> int:
+        """Admit `count` prompts of an answer, unless its hold has places for them; bytes that it reserved for images.
+
+        Raises InvalidRequest, QueueFull.
+        """
+        if not isinstance(job, Hold):
             self.admission.admit(job, count)
-        held = 0
-        if isinstance(job, Hold):
-            held, job.image_bytes = job.image_bytes, 0
-        return count, held
+            return 0
+        if not job.spend_places(count):
+            self.admission.admit(job, count)
+        return job.spend_bytes()
 
     def _enqueue(self, sequence: Sequence) -> None:
         self._require_ready(sequence.job)  # the thread may have gone while the prompt was made
