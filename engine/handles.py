@@ -43,7 +43,13 @@ class Generation:
     def times(self) -> Times:
         """Times so far. The engine's thread writes them concurrently: a time may be set before its event arrives."""
         s = self._sequence
-        return Times(s.submitted_at, s.scheduled_at, s.encoded_at, s.began_at, s.token_at)
+        return Times(
+            submitted=s.submitted_at,
+            scheduled=s.scheduled_at,
+            encoded=s.encoded_at,
+            began=s.began_at,
+            newest=s.token_at,
+        )
 
     def abort(self) -> None:
         """Cancel: takes effect no later than the end of the step already launched. Harmless once finished."""

@@ -26,4 +26,4 @@ def engine(checkpoint: Path) -> Iterator[Engine]:
 def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines that are made in the test work in step with their device, as on a CPU, or with graphs, as on a GPU."""
     if request.param == "behind launches":
-        monkeypatch.setattr("engine.model_runner.graphs_for", lambda _device: Recordings())
+        monkeypatch.setattr("engine.build.graphs_for", lambda _device: Recordings())

@@ -93,7 +93,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def recordings(monkeypatch: pytest.MonkeyPatch) -> Recordings:
     """The engines made from now on work behind their launches."""
     made = Recordings()
-    monkeypatch.setattr("engine.model_runner.graphs_for", lambda _device: made)
+    monkeypatch.setattr("engine.build.graphs_for", lambda _device: made)
     return made
 
 
@@ -236,14 +236,14 @@ def test_a_prompt_that_breaks_harms_nobody_whose_step_is_under_way(checkpoint: P
     with running_engine(checkpoint) as other:
         assert other.runner is not None
         prefill = other.runner.prefill
-        read = prefill.read
+        run_sliced = prefill.run_sliced
 
         def broken(sequences: Sequence[Any]) -> Any:
             if any(sequence.params.seed == 666 for sequence in sequences):
                 raise KeyError("an injected bug")
-            return (yield from read(sequences))
+            return (yield from run_sliced(sequences))
 
-        prefill.read = broken  # type: ignore[method-assign]
+        prefill.run_sliced = broken  # type: ignore[method-assign]
 
         async def run() -> list[list[TokenEvent]]:
             generations = await other.submit_all(prompt(0), [], params)
@@ -287,7 +287,7 @@ def test_where_graphs_do_not_work_decoding_goes_on_without(
     def refused(_work: Any) -> Captured:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr("engine.model_runner.graphs_for", lambda device: Graphs(refused, device))
+    monkeypatch.setattr("engine.build.graphs_for", lambda device: Graphs(refused, device))
     (expected,) = answers(engine, SamplingParams(max_tokens=6))
     with running_engine(checkpoint) as other:
         (events,) = answers(other, SamplingParams(max_tokens=6))

@@ -22,7 +22,7 @@ from engine.pace import Pace
 from engine.request import SamplingParams, TokenEvent
 from engine.request import Sequence as EngineSequence
 from models.paddleocr_vl.linear import int8_works
-from tests.engines import running_engine
+from tests.engines import network, running_engine
 from tests.prompts import noise_image, prompt
 
 
@@ -138,7 +138,7 @@ def test_an_abort_after_the_end_is_harmless(engine: Engine) -> None:
 @pytest.mark.usefixtures("each_way")
 def test_running_streams_go_on_while_an_image_is_read(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bug: a prompt was read whole in one step, and a big image paused everybody for as long as that took."""
-    monkeypatch.setattr(Pace, "reading_seconds", lambda *_, **__: 0.0)  # a slice a step
+    monkeypatch.setattr(Pace, "prefill_seconds", lambda *_, **__: 0.0)  # a slice a step
     with running_engine(checkpoint, max_model_len=4096) as engine:
 
         async def run() -> tuple[int, int]:
@@ -164,15 +164,15 @@ def test_prompts_that_do_not_fit_together_are_read_one_by_one(checkpoint: Path) 
     with running_engine(checkpoint) as engine:
         assert engine.runner is not None
         prefill, groups = engine.runner.prefill, []
-        read = prefill.read
+        run_sliced = prefill.run_sliced
 
         def short_of_memory(sequences: Sequence[EngineSequence]) -> Any:
             groups.append(len(sequences))
             if len(sequences) > 1:
                 raise torch.OutOfMemoryError("no memory for more than one")
-            return (yield from read(sequences))
+            return (yield from run_sliced(sequences))
 
-        prefill.read = short_of_memory  # type: ignore[method-assign]
+        prefill.run_sliced = short_of_memory  # type: ignore[method-assign]
 
         async def run() -> list[Any]:
             params = [SamplingParams(max_tokens=2)] * 3
@@ -207,7 +207,7 @@ def test_a_refused_prompt_leaves_its_place_in_the_queue(checkpoint: Path) -> Non
 def test_memory_is_handed_back_once_nothing_is_left_to_do(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the last of many requests left free stayed with an idle server until the next one came."""
     handed_back = threading.Event()
-    monkeypatch.setattr("engine.engine.trim", handed_back.set)
+    monkeypatch.setattr("engine.loop.trim", handed_back.set)
     with running_engine(checkpoint) as engine:
         answer(engine, max_tokens=2)
         assert handed_back.wait(30)
@@ -231,11 +231,10 @@ def test_when_the_thread_dies_every_waiting_caller_gets_an_error(checkpoint: Pat
 def test_a_model_that_breaks_on_every_request_ends_the_thread(checkpoint: Path) -> None:
     """Health would go on telling that all is well, while every request failed."""
     with running_engine(checkpoint) as engine:
-        assert engine.runner is not None
-        engine.runner.model.lm_head = None  # type: ignore[assignment]
+        network(engine).lm_head = None  # type: ignore[assignment]
         with pytest.raises(GenerationFailed, match="an unexpected error"):
             answer(engine)
-        engine._thread.join(60)
+        engine.loop._thread.join(60)
         assert engine.state == "dead"
         assert engine.trouble is not None
         assert engine.lost
@@ -244,8 +243,7 @@ def test_a_model_that_breaks_on_every_request_ends_the_thread(checkpoint: Path) 
 @pytest.mark.usefixtures("each_way")
 def test_output_that_is_not_finite_fails_the_request_and_not_the_engine(checkpoint: Path) -> None:
     with running_engine(checkpoint) as engine:
-        assert engine.runner is not None
-        norm = engine.runner.model.text.norm.weight
+        norm = network(engine).text.norm.weight
         whole = norm.clone()
         norm.fill_(torch.nan)
         with pytest.raises(GenerationFailed, match="not finite"):
@@ -259,7 +257,7 @@ def test_what_was_not_finite_in_a_slot_harms_no_neighbour_that_reads_over_its_en
     """Neighbouring slots attend in one call to the length of the longest; a weight of 0 times NaN would be NaN."""
     with running_engine(checkpoint, slots=2) as engine:
         assert engine.runner is not None
-        norm = engine.runner.model.text.get_parameter("layers.0.input_layernorm.weight")
+        norm = network(engine).text.get_parameter("layers.0.input_layernorm.weight")
         whole = norm.clone()
         norm.fill_(torch.nan)
         with pytest.raises(GenerationFailed, match="not finite"):
@@ -270,7 +268,7 @@ def test_what_was_not_finite_in_a_slot_harms_no_neighbour_that_reads_over_its_en
 
 def test_a_checkpoint_that_cannot_be_loaded_is_told_to_the_owner(tmp_path: Path) -> None:
     told: list[BaseException] = []
-    engine = Engine(EngineConfig(tmp_path), on_failure=told.append)
+    engine = Engine(EngineConfig(model=tmp_path), on_failure=told.append)
     engine.start()
     assert engine.wait_until_settled(60) == "failed"
     engine.shutdown(grace=5)
@@ -278,7 +276,7 @@ def test_a_checkpoint_that_cannot_be_loaded_is_told_to_the_owner(tmp_path: Path)
 
 
 def test_int8_weights_answer_or_say_why_not(checkpoint: Path) -> None:
-    engine = Engine(EngineConfig(checkpoint, weights="int8", slots=1))
+    engine = Engine(EngineConfig(model=checkpoint, weights="int8", slots=1))
     engine.start()
     try:
         if int8_works(torch.device("cpu")):
@@ -292,7 +290,7 @@ def test_int8_weights_answer_or_say_why_not(checkpoint: Path) -> None:
 
 
 def test_a_context_longer_than_the_checkpoints_positions_is_refused(checkpoint: Path) -> None:
-    engine = Engine(EngineConfig(checkpoint, max_model_len=200_000, slots=1))
+    engine = Engine(EngineConfig(model=checkpoint, max_model_len=200_000, slots=1))
     engine.start()
     assert engine.wait_until_settled(60) == "failed"
     assert "positions end at" in str(engine.error)
@@ -367,7 +365,7 @@ for name in ("triton", "flash_attn", "torch._dynamo", "torch._inductor"):
 from pathlib import Path
 from engine.config import EngineConfig
 from engine.engine import Engine
-engine = Engine(EngineConfig(Path("models/tiny"), device="cpu", max_model_len=512, slots=1))
+engine = Engine(EngineConfig(model=Path("models/tiny"), device="cpu", max_model_len=512, slots=1))
 engine.start()
 print(engine.wait_until_settled(60), engine.error)
 engine.shutdown(grace=5)

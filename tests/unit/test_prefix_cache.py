@@ -16,11 +16,10 @@ from engine.errors import GenerationFailed
 from engine.image_cache import ImageCache
 from engine.request import SamplingParams, TokenEvent
 from engine.request import Sequence as EngineSequence
-from models.paddleocr_vl.processor import PaddleOCRVLInput
 from models.paddleocr_vl.prompts import OCR
-from models.paddleocr_vl.rope import Grid
-from models.paddleocr_vl.slices import Sliced, run
-from tests.engines import running_engine
+from models.paddleocr_vl.slices import run
+from models.protocol import Grid, ModelInput, Sliced
+from tests.engines import network, running_engine
 from tests.prompts import common_length, noise_image, prompt
 from tests.unit.test_scheduler import END, NoText, ignore
 
@@ -35,15 +34,15 @@ class Watched:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.encoded: list[list[Grid]] = []  # by call
-        assert engine.runner is not None
-        self.model, self._encode = engine.runner.model, engine.runner.model.encode_sliced
+        self.model = network(engine)
+        self._encode = self.model.encode_sliced
         self.model.encode_sliced = self._count  # type: ignore[assignment, method-assign]
 
     def _count(self, pixels: Tensor, grids: Sequence[Grid], rows: int | None) -> Sliced[list[Tensor]]:
         self.encoded.append(list(grids))
         return self._encode(pixels, grids, rows)
 
-    def input(self, *images: Image.Image, text: str = "OCR:", before: str = "") -> PaddleOCRVLInput:
+    def input(self, *images: Image.Image, text: str = "OCR:", before: str = "") -> ModelInput:
         assert self.engine.processor is not None
         return self.engine.processor.prepare(messages(len(images), text, before), images)
 
@@ -178,11 +177,20 @@ def test_a_prompt_may_be_continued_anywhere(checkpoint: Path, reused: int) -> No
     with watched_engine(checkpoint, slots=1) as watched:
         runner = watched.engine.runner
         assert runner is not None
-        whole = EngineSequence(watched.input(A, SMALL), SamplingParams(), 1, NoText(), END, ignore, None, slot=0)
-        expected = run(runner.prefill.read([whole]))
+        whole = EngineSequence(
+            prompt=watched.input(A, SMALL),
+            params=SamplingParams(),
+            max_tokens=1,
+            text=NoText(),
+            end_tokens=END,
+            deliver=ignore,
+            loop=None,
+            slot=0,
+        )
+        expected = run(runner.prefill.run_sliced([whole]))
         runner.cache.entries[:, :, :, :, reused:] = torch.nan
         whole.reused = reused
-        torch.testing.assert_close(run(runner.prefill.read([whole])), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(run(runner.prefill.run_sliced([whole])), expected, atol=1e-4, rtol=1e-4)
 
 
 # --- features of images -------------------------------------------------------------------------------------------
@@ -234,10 +242,10 @@ def kept(cache: ImageCache, keys: bytes) -> str:
 
 def test_the_least_recently_used_image_makes_room() -> None:
     cache = ImageCache(budget=2 * 3 * CELL)
-    cache.keep(b"a", encoded(3))
-    cache.keep(b"b", encoded(3))
+    cache.add(b"a", encoded(3))
+    cache.add(b"b", encoded(3))
     assert cache.find(b"a") is not None
-    cache.keep(b"c", encoded(3))
+    cache.add(b"c", encoded(3))
     assert kept(cache, b"abc") == "ac"
 
 
@@ -245,7 +253,7 @@ def test_no_more_is_held_than_is_counted() -> None:
     """A view would keep the features of all images that were encoded with it."""
     cache = ImageCache(budget=4 * 3 * CELL)
     for key, features in zip((b"a", b"b", b"c"), encoded(9).split(3), strict=True):
-        cache.keep(key, features)
+        cache.add(key, features)
     assert cache.used == 3 * 3 * CELL
     found = cache.find(b"b")
     assert found is not None
@@ -254,8 +262,8 @@ def test_no_more_is_held_than_is_counted() -> None:
 
 def test_an_image_larger_than_the_budget_drives_no_other_out() -> None:
     cache = ImageCache(budget=3 * CELL)
-    cache.keep(b"a", encoded(3))
-    cache.keep(b"l", encoded(4))
+    cache.add(b"a", encoded(3))
+    cache.add(b"l", encoded(4))
     assert kept(cache, b"al") == "a"
 
 
@@ -269,7 +277,7 @@ def test_more_images_than_the_budget_holds_are_all_read(checkpoint: Path) -> Non
 
 def test_a_cleared_cache_is_empty() -> None:
     cache = ImageCache(budget=100 * CELL)
-    cache.keep(b"a", encoded(3))
+    cache.add(b"a", encoded(3))
     cache.clear()
     assert cache.used == 0
     assert kept(cache, b"a") == ""

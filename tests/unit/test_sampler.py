@@ -11,14 +11,23 @@ import torch
 from engine.request import SamplingParams
 from engine.request import Sequence as Row
 from engine.sampler import pick
-from tests.unit.test_scheduler import END, BarePrompt, NoText, ignore
+from tests.unit.test_scheduler import END, NoText, bare, ignore
 
 LOGITS = torch.tensor([[0.0, 3.0, 2.0, 1.0]])
 
 
 def sequence(tokens: Sequence[int] = (), grammar: Any = None, **params: Any) -> Row:
     sampling = SamplingParams(**params)
-    one = Row(BarePrompt([1], 1), sampling, 10, NoText(), END, ignore, loop=None, grammar=grammar)
+    one = Row(
+        prompt=bare([1]),
+        params=sampling,
+        max_tokens=10,
+        text=NoText(),
+        end_tokens=END,
+        deliver=ignore,
+        loop=None,
+        grammar=grammar,
+    )
     one.tokens += tokens
     return one
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -9,12 +10,15 @@ from engine.request import Job, SamplingParams, TokenEvent
 from engine.request import Sequence as EngineSequence
 from engine.scheduler import Scheduler, Step
 from engine.slots import Slots
+from models.protocol import ModelInput
 
 END = frozenset({2})
 
 
 @dataclass(frozen=True)
 class BarePrompt:
+    """The part of a ModelInput that needs no tensors."""
+
     input_ids: list[int]
     next_position: int
 
@@ -24,6 +28,10 @@ class BarePrompt:
 
     def without_pixels(self) -> "BarePrompt":
         return self
+
+
+def bare(ids: Sequence[int]) -> ModelInput:
+    return cast(ModelInput, BarePrompt(list(ids), len(ids)))
 
 
 class NoText:
@@ -41,8 +49,17 @@ def ignore(_event: TokenEvent) -> None:
 
 
 def sequence(ids: Sequence[int] = (1, 2, 3), client: str = "", *, follows: bool = False) -> EngineSequence:
-    prompt, job = BarePrompt(list(ids), len(ids)), Job(client)
-    return EngineSequence(prompt, SamplingParams(), 10, NoText(), END, ignore, loop=None, job=job, follows=follows)
+    return EngineSequence(
+        prompt=bare(ids),
+        params=SamplingParams(),
+        max_tokens=10,
+        text=NoText(),
+        end_tokens=END,
+        deliver=ignore,
+        loop=None,
+        job=Job(client),
+        follows=follows,
+    )
 
 
 def scheduler_with(count: int, slots: int) -> tuple[Scheduler, list[EngineSequence]]:
@@ -54,9 +71,9 @@ def scheduler_with(count: int, slots: int) -> tuple[Scheduler, list[EngineSequen
 
 def read(step: Step) -> list[EngineSequence]:
     """The sequences whose prompts a step finishes, as the runner would: each gets its first token."""
-    for one in step.reading:
+    for one in step.prefill:
         one.tokens.append(7)
-    return step.reading
+    return step.prefill
 
 
 def test_a_request_runs_once_its_prompt_has_been_read() -> None:
@@ -66,7 +83,7 @@ def test_a_request_runs_once_its_prompt_has_been_read() -> None:
     steps += [scheduler.schedule() for _ in range(2)]  # the second one takes more than a step
     read(steps[-1])
     steps.append(scheduler.schedule())
-    assert [step.reading for step in steps] == [[first], [second], [second], []]
+    assert [step.prefill for step in steps] == [[first], [second], [second], []]
     assert [step.decode for step in steps] == [[], [first], [first], [first, second]]
 
 
@@ -150,9 +167,9 @@ def test_a_client_whose_only_request_was_taken_back_has_no_turn() -> None:
 def test_a_request_waits_until_a_slot_is_free() -> None:
     scheduler, (first, second) = scheduler_with(2, slots=1)
     read(scheduler.schedule())
-    assert scheduler.schedule().reading == []
+    assert scheduler.schedule().prefill == []
     scheduler.remove(first)
-    assert scheduler.schedule().reading == [second]
+    assert scheduler.schedule().prefill == [second]
 
 
 def test_a_slot_is_given_to_nobody_while_the_group_of_its_last_owner_is_read() -> None:
@@ -161,11 +178,11 @@ def test_a_slot_is_given_to_nobody_while_the_group_of_its_last_owner_is_read() -
     leaving, staying, newcomer = (sequence() for _ in range(3))
     for one in (leaving, staying, newcomer):
         scheduler.add(one)
-    assert scheduler.schedule().reading == [leaving, staying]
+    assert scheduler.schedule().prefill == [leaving, staying]
     scheduler.remove(leaving)
-    assert scheduler.schedule().reading == [staying]
+    assert scheduler.schedule().prefill == [staying]
     read(scheduler.schedule())
-    assert scheduler.schedule().reading == [newcomer]
+    assert scheduler.schedule().prefill == [newcomer]
 
 
 def test_running_requests_never_share_a_slot() -> None:
@@ -205,7 +222,7 @@ def test_the_next_request_continues_where_the_last_one_left_the_cache() -> None:
     first.tokens += answer
     scheduler.remove(first)
     scheduler.add(second)
-    assert scheduler.schedule().reading == [second]
+    assert scheduler.schedule().prefill == [second]
     assert second.reused == len(prompt) + len(answer) - 1
 
 
