@@ -73,7 +73,7 @@ class Core:
                 self.try_out()  # if the model is at fault and not the requests, this ends the thread
 
     def try_out(self) -> None:
-        """Have the model read a small image and write two tokens. Raises the model's fault, if it has one.
+        """Run a small image and two tokens through the model. Raises the model's fault, if it has one.
 
         At start, so that readiness means that the model has worked; later, where a step failed because of either the
         model or a request. No step is in flight then.

@@ -47,7 +47,7 @@ class Graph:
 
 
 class Graphs:
-    """Graphs by what they are for, the least recently used ones forgotten beyond a bound on their memory."""
+    """Captured graphs by key; the least recently used ones are dropped beyond a limit on their memory."""
 
     def __init__(self, capture: Capture, device: torch.device, max_bytes: int = GRAPHS_BYTES) -> None:
         self._capture = capture

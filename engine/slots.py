@@ -25,7 +25,7 @@ class Slots:
         self.count = count
         self.exchanges: list[Exchange] = []  # to carry out, in this order, before slots allocated since are used
         self._dense = dense
-        self._free = dict.fromkeys(range(count), NOTHING)  # slot -> content ids that it holds; freed first, first
+        self._free = dict.fromkeys(range(count), NOTHING)  # slot -> its content ids, in the order of release
 
     @property
     def free(self) -> int:

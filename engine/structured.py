@@ -73,7 +73,7 @@ class LLGuidanceGrammar:
 
     @property
     def finished(self) -> bool:
-        """Nothing more can follow."""
+        """The structure is complete: no token is allowed any more."""
         return bool(self._matcher.is_stopped())
 
     def begin_mask(self) -> None:

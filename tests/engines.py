@@ -1,13 +1,19 @@
-"""Engines over a small random checkpoint."""
+"""Engines over a small random checkpoint, and what they answer."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from engine.config import EngineConfig
 from engine.engine import Engine
+from engine.handles import Generation
+from engine.request import SamplingParams, TokenEvent
 from models.paddleocr_vl.model import PaddleOCRVL
+from tests.prompts import prompt
 
 
 @contextmanager
@@ -29,3 +35,36 @@ def network(engine: Engine) -> PaddleOCRVL:
     model = engine.runner.model
     assert isinstance(model, PaddleOCRVL)
     return model
+
+
+async def submit(engine: Engine, images: Sequence[Image.Image] = (), **params: Any) -> Generation:
+    return await engine.submit(prompt(len(images)), list(images), SamplingParams(**params))
+
+
+async def collect(generation: Generation) -> list[TokenEvent]:
+    return [event async for event in generation]
+
+
+def answer(engine: Engine, **params: Any) -> list[TokenEvent]:
+    async def run() -> list[TokenEvent]:
+        return await collect(await submit(engine, **params))
+
+    return asyncio.run(run())
+
+
+def answers(engine: Engine, *params: SamplingParams) -> list[list[TokenEvent]]:
+    """Concurrent answers to the same prompt."""
+
+    async def run() -> list[list[TokenEvent]]:
+        generations = await engine.submit_all(prompt(0), [], list(params))
+        return await asyncio.gather(*map(collect, generations))
+
+    return asyncio.run(run())
+
+
+def tokens_of(events: Sequence[TokenEvent]) -> list[tuple[int, float, Any]]:
+    return [(event.token.id, event.token.logprob, event.token.top) for event in events if event.token is not None]
+
+
+def ids_of(events: Sequence[TokenEvent]) -> list[int]:
+    return [token for token, *_ in tokens_of(events)]

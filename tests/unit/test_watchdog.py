@@ -34,13 +34,13 @@ def test_a_step_that_takes_three_times_the_longest_planned_one_is_stuck_until_it
     assert dog.stuck is None
 
 
-def test_a_step_that_was_stuck_is_no_plan_for_the_next(dog: Watchdog) -> None:
+def test_a_step_that_was_stuck_does_not_raise_the_limit(dog: Watchdog) -> None:
     for _ in range(2):
         with dog.step("prefilling 1 prompt"):
             assert wait_until_stuck(dog).endswith("the longest planned step takes 0.0 s")
 
 
-def test_a_longer_step_that_ended_in_time_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_longer_step_that_ended_in_time_raises_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "STUCK", 10**6)
     dog = Watchdog()
     now = iter((0.0, 7.0, 10.0, 10.0 + 7.5 * 10**6, 10.0 + 7.5 * 10**6))
