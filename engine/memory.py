@@ -49,7 +49,7 @@ def plan(
 ) -> MemoryPlan:
     """A plan with as many slots as fit (or `slots`), in free memory or `limit` bytes; the weights are loaded already.
 
-    Raises DeviceError where the slots, or not even one, fit.
+    Raises DeviceError where `slots`, or even a single one, do not fit.
     """
     free = free_bytes(device)
     if limit is not None:

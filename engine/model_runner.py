@@ -247,7 +247,7 @@ class ModelRunner:
 
     def _failure(self, sequence: Sequence, error: Exception, shortage: str) -> GenerationFailed:
         assert sequence.slot is not None
-        self.cache.clear(sequence.slot, slice(sequence.cached + 1))  # whatever was written there
+        self.cache.clear(sequence.slot, slice(sequence.cached + 1))  # undo what the failed step may have written
         return GenerationFailed(shortage) if is_shortage(error) else UnexpectedFailure()
 
     def _checked(self, tokens: abc.Sequence[tuple[Sequence, Token | None]]) -> list[tuple[Sequence, Outcome]]:

@@ -134,9 +134,9 @@ def test_sampling_parameters_act_the_same_alone_and_in_a_batch(
     one = SamplingParams(max_tokens=8, **params)
     (alone,) = answers(engine, one)
     with running_engine(checkpoint) as other:
-        beside, *_ = answers(other, one, SamplingParams(max_tokens=12), SamplingParams(max_tokens=3, temperature=1.0))
+        batched, *_ = answers(other, one, SamplingParams(max_tokens=12), SamplingParams(max_tokens=3, temperature=1.0))
     for (token, logprob, top), (expected, expected_logprob, expected_top) in zip(
-        tokens_of(beside), tokens_of(alone), strict=True
+        tokens_of(batched), tokens_of(alone), strict=True
     ):
         assert token == expected
         assert logprob == pytest.approx(expected_logprob, abs=1e-4)
