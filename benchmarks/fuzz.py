@@ -311,7 +311,8 @@ class Targets:
     def __init__(self) -> None:
         self.decoders = Decoders(2, SECONDS, LIMITS.max_image_pixels, LIMITS.max_image_bytes)
         self.decoders.start()
-        engine = Engine(EngineConfig(CHECKPOINT))  # never started: a good request hears that the model still loads
+        # It is never started: a good request is told that the model still loads.
+        engine = Engine(EngineConfig(model=CHECKPOINT))
         app = create_app(max_request_bytes=2**20)
         app.state.serving = Serving(engine=engine, model="paddleocr-vl-tiny", limits=LIMITS)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -316,8 +316,8 @@ def vision(tell: Callable[[Any], None], folder: str, device: str, dtype: str, ro
     import torch
     from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
 
+    from engine.build import SLICE_ROWS
     from engine.device import choose_attention
-    from engine.model_runner import SLICE_ROWS
     from models.paddleocr_vl.linear import pack
     from models.paddleocr_vl.slices import run as run_sliced
     from models.paddleocr_vl.weights import load_model

@@ -66,7 +66,7 @@ def braked(engine: Engine, where: Callable[[Step], bool] = lambda _: True) -> It
 
     def step(step: Step) -> Any:
         brake.queued = sum(1 for _ in waiting)
-        brake.begun += [sequence for sequence in step.reading if sequence not in brake.begun]
+        brake.begun += [sequence for sequence in step.prefill if sequence not in brake.begun]
         if brake.released.is_set() or not brake.where(step):
             return run(step)
         brake.stands.set()

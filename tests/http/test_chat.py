@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from engine.engine import Engine
 from engine.request import Job
-from tests.engines import running_engine
+from tests.engines import network, running_engine
 from tests.http.asking import chunks, post, text
 from tests.http.served import client_of
 from tests.payloads import chat, data_uri, image_part, user
@@ -122,8 +122,7 @@ def test_a_stream_has_the_text_of_the_whole_answer(client: TestClient) -> None:
 
 def test_an_error_in_a_stream_is_an_event_before_done(checkpoint: Path) -> None:
     with running_engine(checkpoint) as engine:
-        assert engine.runner is not None
-        engine.runner.model.text.norm.weight.fill_(float("nan"))
+        network(engine).text.norm.weight.fill_(float("nan"))
         *_, last = chunks(client_of(engine))
         assert "not finite" in last["error"]["message"]
 

@@ -102,7 +102,7 @@ def test_a_document_under_way_is_read_to_its_end_while_the_server_drains(checkpo
         def step() -> None:
             if engine.stats().running and not draining.is_set():
                 draining.set()
-                engine.state = "draining"
+                engine.loop.state = "draining"
             first()
 
         engine.core.step = step  # type: ignore[method-assign]

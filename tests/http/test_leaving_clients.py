@@ -102,7 +102,7 @@ def test_a_client_that_leaves_the_queue_frees_a_place_in_it(engine: Engine, stre
 def test_a_client_that_leaves_while_the_vision_tower_runs_frees_the_slot(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Pace, "reading_seconds", lambda *_, **__: 0.0)  # a slice a step
+    monkeypatch.setattr(Pace, "prefill_seconds", lambda *_, **__: 0.0)  # a slice a step
     assert engine.runner is not None
     runner = engine.runner
     with serving(engine) as url, braked(engine, lambda _: runner._work is not None) as brake:
@@ -136,7 +136,7 @@ def test_a_client_that_leaves_at_the_question_of_an_extraction_frees_everything(
     with (
         running_engine(folder, max_model_len=1024, slots=1) as engine,
         served(engine) as url,
-        braked(engine, lambda step: any(one.follows for one in step.reading)) as brake,
+        braked(engine, lambda step: any(one.follows for one in step.prefill)) as brake,
     ):
         with send(url, body):
             wait_until(brake.stands.is_set, engine)

@@ -150,7 +150,7 @@ def test_a_file_that_ended_its_decoder_counts_by_itself(engine: Engine) -> None:
 
 
 def test_a_request_before_the_model_is_loaded_counts_as_refused(checkpoint: Path) -> None:
-    client = client_of(Engine(EngineConfig(checkpoint)))
+    client = client_of(Engine(EngineConfig(model=checkpoint)))
     client.get("/health")
     client.post(CHAT, json=chat())
     assert scrape(client)("paddleocr_vl:rejections_total", reason="unavailable") == 1
@@ -161,7 +161,7 @@ def test_an_answer_that_fails_is_an_error(
     client: TestClient, own_engine: Engine, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     def fail(step: Step) -> Sequence[tuple[EngineSequence, GenerationFailed]]:
-        return [(sequence, GenerationFailed("on purpose")) for sequence in step.reading]
+        return [(sequence, GenerationFailed("on purpose")) for sequence in step.prefill]
 
     monkeypatch.setattr(own_engine.runner, "run", fail)
     client.post(CHAT, json=chat(stream=stream))

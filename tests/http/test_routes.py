@@ -40,7 +40,7 @@ def test_health_reports_the_model_that_is_served(client: TestClient) -> None:
 
 
 def test_health_answers_503_with_the_same_keys_before_the_model_is_loaded(checkpoint: Path) -> None:
-    answer = client_of(Engine(EngineConfig(checkpoint))).get("/health")
+    answer = client_of(Engine(EngineConfig(model=checkpoint))).get("/health")
     assert answer.status_code == 503
     assert list(answer.json()) == HEALTH_KEYS
     assert answer.json()["status"] == "loading"
@@ -48,7 +48,7 @@ def test_health_answers_503_with_the_same_keys_before_the_model_is_loaded(checkp
 
 
 def test_a_request_before_the_model_is_loaded_is_503(checkpoint: Path) -> None:
-    answer = client_of(Engine(EngineConfig(checkpoint))).post("/v1/chat/completions", json=chat())
+    answer = client_of(Engine(EngineConfig(model=checkpoint))).post("/v1/chat/completions", json=chat())
     assert answer.status_code == 503
     assert "still loading" in answer.json()["error"]["message"]
 
@@ -121,7 +121,7 @@ def test_the_version_is_the_projects(client: TestClient) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_ping_is_health_without_a_body(client: TestClient, checkpoint: Path, method: str) -> None:
     assert client.request(method, "/ping").status_code == 200
-    assert client_of(Engine(EngineConfig(checkpoint))).request(method, "/ping").status_code == 503
+    assert client_of(Engine(EngineConfig(model=checkpoint))).request(method, "/ping").status_code == 503
 
 
 def test_tokens_and_text_turn_into_each_other(client: TestClient) -> None:

@@ -18,9 +18,8 @@ from engine.request import REPETITION
 from engine.scheduler import Step
 from engine.stats import Report, Totals
 from models.paddleocr_vl.slices import Sliced
-from tests.engines import running_engine
+from tests.engines import answer, collect, running_engine, submit
 from tests.prompts import noise_image
-from tests.unit.test_engine import answer, collect, submit
 
 SECONDS = 10  # for what takes milliseconds
 

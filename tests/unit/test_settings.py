@@ -152,8 +152,8 @@ def test_switches_are_switched(value: str, meaning: bool) -> None:
 def test_engine_settings_reach_the_engine() -> None:
     settings = load_settings({"SLOTS": "3", "MAX_WAITING": "0", "PICTURE_CACHE_BYTES": "0", "DTYPE": "float32"})
     config = settings.engine_config(Path("model"))
-    assert config == EngineConfig(Path("model"), dtype="float32", slots=3, max_waiting=0, image_cache_bytes=0)
-    assert load_settings({}).engine_config(Path("model")) == EngineConfig(Path("model"))
+    assert config == EngineConfig(model=Path("model"), dtype="float32", slots=3, max_waiting=0, image_cache_bytes=0)
+    assert load_settings({}).engine_config(Path("model")) == EngineConfig(model=Path("model"))
 
 
 def test_the_second_of_three_workers_takes_the_second_gpu() -> None:
