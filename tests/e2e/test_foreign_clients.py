@@ -15,7 +15,7 @@ from tests.e2e.test_clients import IMAGE, TEXT, assert_nearly_read
 
 COMMANDS = ROOT / ".venv-clients" / "bin"
 PROGRAMS = ROOT / "tests" / "e2e" / "clients"
-SECONDS_TO_RUN = 600  # ten on a free machine, but minutes for the imports alone on a busy one
+SECONDS_TO_RUN = 600  # ten on an idle machine, but minutes for the imports alone on a busy one
 LABELS = ["ocr", "table", "formula", "chart", "spotting", "seal"]
 
 

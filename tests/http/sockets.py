@@ -16,7 +16,7 @@ from engine.engine import Engine
 from tests.engines import running_engine
 from tests.http.served import client_of
 
-SECONDS = 10  # for the engine to notice; the answers below would take far longer
+SECONDS = 30  # for the engine to react, on a busy machine too; the endless answers would take far longer
 
 
 @contextmanager
