@@ -100,7 +100,7 @@ LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
 
 class Settings(BaseModel):
-    """Each field is an environment variable of the same name in capitals; the README's table is made of them."""
+    """Each field is an environment variable of the same name in capitals; docs/settings.md lists them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -118,12 +118,12 @@ class Settings(BaseModel):
         default=1,
         ge=1,
         le=64,
-        description="processes with a model each; on GPUs, one for each ([below](#several-gpus))",
+        description="processes with a model each; on GPUs, one for each ([more](deployment.md#several-gpus))",
     )
     api_keys: Annotated[SecretStr, AfterValidator(_are_keys)] | None = Field(
         default=None,
         description="keys of which clients must send one as `Authorization: Bearer SECRET`: `NAME:SECRET`, separated "
-        "by commas; unset, and no file: anybody may ask ([more](SECURITY.md))",
+        "by commas; unset, and no file: anybody may ask ([more](../SECURITY.md))",
     )
     api_keys_file: Annotated[Path, AfterValidator(_has_keys)] | None = Field(
         default=None, description="a file with a key a line instead, read again when it changes"
@@ -176,7 +176,7 @@ class Settings(BaseModel):
     weights: Literal["native", "int8"] = Field(
         default="native",
         description="`int8`: the decoder in 8 bits, on CPUs with VNNI "
-        "([its loss](models/tiny/README.md#measured-error))",
+        "([its loss](../models/tiny/README.md#measured-error))",
     )
     max_model_len: int = Field(
         default=EngineConfig.max_model_len, ge=64, le=131072, description="tokens of prompt and answer together"

@@ -132,10 +132,10 @@ def test_one_gpu_is_no_device_for_several_workers() -> None:
         load_settings({"WORKERS": "2", "DEVICE": "cuda:1"})
 
 
-def test_the_readmes_table_is_made_of_the_settings() -> None:
-    """Else: scripts/settings_table.py"""
-    text = settings_table.README.read_text()
-    assert settings_table.written(text) == text
+def test_the_table_of_settings_is_up_to_date() -> None:
+    """To update it: scripts/settings_table.py"""
+    text = settings_table.PAGE.read_text()
+    assert settings_table.with_table(text) == text
 
 
 def test_names_are_separated_by_commas() -> None:
