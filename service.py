@@ -27,7 +27,7 @@ from settings import load_settings
 
 logger = logging.getLogger("bentoml.paddleocr_vl")
 
-IMAGE_THREADS = 4  # that fetch images and documents and have them decoded, each by a process of its own
+IMAGE_THREADS = 4  # threads that fetch images and documents, each with a process that decodes them
 # Settings of the container image that the bentofiles cannot express. Under no name that BentoML knows, Debian is spared
 # the compiler and git that it adds. The folders belong to the image's ordinary user, who can then write fresh volumes.
 CONTAINER_IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="").run(

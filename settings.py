@@ -123,7 +123,7 @@ class Settings(BaseModel):
     api_keys: Annotated[SecretStr, AfterValidator(_are_keys)] | None = Field(
         default=None,
         description="keys of which clients must send one as `Authorization: Bearer SECRET`: `NAME:SECRET`, separated "
-        "by commas; unset, and no file: anybody may ask ([more](../SECURITY.md))",
+        "by commas; unset, and no file: any client may ask ([more](../SECURITY.md))",
     )
     api_keys_file: Annotated[Path, AfterValidator(_has_keys)] | None = Field(
         default=None, description="a file with a key a line instead, read again when it changes"

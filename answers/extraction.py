@@ -19,7 +19,7 @@ from modes.schemas import Node
 
 logger = logging.getLogger(__name__)
 
-MAX_CHOICE_TOKENS = 2048  # of the model's answer to a form's questions
+MAX_CHOICE_TOKENS = 2048  # at most, in the model's answer to a form's questions
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ExtractedField:
     path: str  # such as items[0].price
     value: str | bool | int | float | None
     confidence: float | None
-    line: str | None  # of the transcript, around the value
+    line: str | None  # the transcript's line around the value
 
 
 class Extraction:
@@ -49,7 +49,7 @@ class Extraction:
         self._node = node
         self._choices = Transcript()  # the model's answer to the form's questions
         self._question: Generation | None = None
-        self._certainties: dict[str, float] = {}  # of each choice: its probability among what the grammar allowed
+        self._certainties: dict[str, float] = {}  # probability of each choice among those that the grammar allowed
 
     async def events(self) -> AsyncIterator[AnswerEvent]:
         """Events of the reading, the last with the content. Raises ImageError, EngineError."""

@@ -20,10 +20,10 @@ class FinishedText:
     def __init__(self, *, reading: Reading, table_format: TableFormat, streaming: bool) -> None:
         self.reading = reading
         self.content = ""  # so far
-        self.keep_chars: int | None = None  # of a streamed content, before the repeats of a loop
+        self.keep_chars: int | None = None  # characters of a streamed content before the repeats of a loop
         self._table_format = table_format
         self._streaming = streaming
-        self._finisher: Finisher | None = None  # of the page under way
+        self._finisher: Finisher | None = None  # the current page's
         self._page_start = 0, 0  # characters of the transcript and of the content before that page
 
     async def events(self) -> AsyncIterator[AnswerEvent]:

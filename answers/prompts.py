@@ -19,8 +19,8 @@ class PendingPrompt:
     """A prompt with its sampling, whose images are opened when it is submitted."""
 
     prompt: Prompt
-    params: Sequence[SamplingParams]  # of each choice
-    bounds: Sequence[PixelBounds]  # of each image
+    params: Sequence[SamplingParams]  # one for each choice
+    bounds: Sequence[PixelBounds]  # one for each image
     reused: bool = False  # it is submitted more than once, so its images stay in memory
     image_sizes: list[tuple[int, int]] = field(default_factory=list)  # (width, height) of each image, once opened
 

@@ -23,7 +23,7 @@ class Reading:
 
     def __init__(self, *, engine: Engine, hold: Hold, choice: int, cut_repeats: bool) -> None:
         """`choice`: which of a prompt's params apply; `cut_repeats`: the transcript loses the repeats of a loop."""
-        self.transcript = Transcript()  # of all prompts, as the model writes it
+        self.transcript = Transcript()  # all prompts' text, as the model writes it
         self.usage = TokenUsage()
         self.prompts: list[PendingPrompt] = []
         self.hold = hold

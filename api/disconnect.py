@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-READER_SECONDS = 60.0  # that a stream waits for a client that reads nothing, as nginx's send_timeout
+READER_SECONDS = 60.0  # a stream's patience with a client that reads nothing, as nginx's send_timeout
 
 
 class CompletionStream(StreamingResponse):

@@ -22,7 +22,7 @@ from api.middleware import HttpMiddleware
 logger = logging.getLogger(__name__)
 
 LogFormat = Literal["text", "json"]
-PACKAGES = ("api", "answers", "images", "engine", "models")  # that have loggers of their own
+PACKAGES = ("api", "answers", "images", "engine", "models")  # packages with loggers of their own
 QUIET = {"/health", "/ping", "/metrics"}  # polled all the time; logged at level debug only
 GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MAX_PATH = 200  # characters

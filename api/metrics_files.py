@@ -6,8 +6,8 @@ import os
 import psutil
 from prometheus_client.multiprocess import mark_process_dead
 
-FILES = ("counter", "histogram", "gauge_livesum", "gauge_livemax")  # of a process, in prometheus_client's words
-FILE_BYTES = 2**18  # of each: several times the space of all its series
+FILES = ("counter", "histogram", "gauge_livesum", "gauge_livemax")  # a process's files, by prometheus_client's names
+FILE_BYTES = 2**18  # for each file: several times the space of all its series
 
 
 def reserve_files(folder: str) -> None:

@@ -26,13 +26,13 @@ class Serving:
     engine: Engine
     model: str  # the checkpoint's name, which every answer carries
     limits: Limits
-    revision: str = "unknown"  # of the checkpoint
+    revision: str = "unknown"  # the checkpoint's
     other_names: tuple[str, ...] = ()  # further names of the checkpoint
     strict_names: bool = False  # no other PaddleOCR-VL name is answered
     strict_fields: bool = False  # an unknown field is an error
     log_texts: bool = False  # the log holds prompts and answers
     request_seconds: float | None = None  # from a request's arrival to its answer's end; None: unlimited
-    decoder: Decoder = decoding  # of images and documents; by default in this process
+    decoder: Decoder = decoding  # decodes images and documents; by default in this process
     started: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
     began: float = field(default_factory=time.monotonic)  # the same, on the monotonic clock
     reported: set[str] = field(default_factory=set)  # unknown fields that the log has named

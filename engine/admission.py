@@ -25,7 +25,7 @@ class Admission:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()  # guards all fields below
         self._inside = 0  # requests that were admitted and have not left
-        self._bytes = 0  # of images that wait
+        self._bytes = 0  # images that wait
         self._requests_of: Counter[str] = Counter()  # by client
         self._bytes_of: Counter[str] = Counter()  # by client
         self._busy = 0.0  # seconds with a request inside, up to the last change from or to none

@@ -30,7 +30,7 @@ from models.protocol import InputProcessor
 
 logger = logging.getLogger(__name__)
 
-PREFILL_TOKENS = {"cpu": 256, "cuda": 4096}  # of prompts prefilled together; few on a CPU, where batching gains nothing
+PREFILL_TOKENS = {"cpu": 256, "cuda": 4096}  # tokens prefilled together; few on a CPU, where batching gains nothing
 SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # tokens of a slice of the vision tower
 
 

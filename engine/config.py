@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Which checkpoint an engine runs, on what device, and within which limits."""
+    """Configuration of an engine: its checkpoint, its device, and its limits."""
 
     model: Path  # checkpoint folder
     device: str = "auto"  # auto | cpu | cuda | cuda:N
@@ -15,7 +15,7 @@ class EngineConfig:
     max_model_len: int = 8192  # tokens of prompt and answer together
     slots: int | None = None  # requests that run at once; None: as many as memory and device make sensible
     max_waiting: int = 256  # requests that wait for a slot before further ones are rejected
-    max_waiting_bytes: int = 2**30  # of the images of waiting requests
+    max_waiting_bytes: int = 2**30  # memory for the images of waiting requests
     image_cache_bytes: int = 256 * 2**20  # image features cached for further requests; 0: none
     gpu_memory_limit: int | None = None  # bytes of GPU memory that this process may use; None: all that is free
     worker: int = 0  # index of this process among those that share the machine, and of its GPU

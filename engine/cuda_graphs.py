@@ -21,7 +21,7 @@ from engine.memory import MIB, is_shortage
 
 logger = logging.getLogger(__name__)
 
-GRAPHS_BYTES = 192 * MIB  # of all graphs with their pool
+GRAPHS_BYTES = 192 * MIB  # for all graphs with their pool
 MIN_BYTES = 2 * MIB  # counted for a graph at least: the driver allocates its part late
 SECONDS_WITHOUT = 30.0  # before the next capture, after there was no room for a graph
 

@@ -21,8 +21,8 @@ from models.protocol import Attend, Network
 
 UNKNOWN = -1  # in place of a token that the host has not read yet
 JOINT_TOKENS = {"cpu": 200, "cuda": 4000}  # overhead of a call of attention, in tokens of the cache that it could read
-MIN_LENGTH = 512  # of the cache that a graph reads
-WASTED_TOKENS = 8192  # of the cache that a graph may read in vain: a fifth of the time that reading the weights takes
+MIN_LENGTH = 512  # cache positions that a graph reads at least
+WASTED_TOKENS = 8192  # cache positions a graph may read in vain: a fifth of the time that reading the weights takes
 
 
 class BatchRow(NamedTuple):
@@ -30,7 +30,7 @@ class BatchRow(NamedTuple):
 
     token: int  # input of the step, or UNKNOWN
     position: int  # M-RoPE, the same on all axes
-    cache_position: int  # of the token in its slot
+    cache_position: int  # the token's, in its slot
     slot: int
 
 
@@ -148,7 +148,7 @@ class Decode:
     def _mask(self, cache_positions: Tensor, length: int) -> Tensor:
         """(B, 1, 1, length), added to scores: rows attend to their slots up to and including `cache_positions` (B,)."""
         beyond = torch.arange(length, device=self.device) > cache_positions[:, None]
-        mask = torch.zeros(beyond.shape, dtype=self.cache.entries.dtype, device=self.device)
+        mask = torch.zeros(beyond.shape, dtype=self.cache.dtype, device=self.device)
         return mask.masked_fill_(beyond, float("-inf"))[:, None, None]
 
 

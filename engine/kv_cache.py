@@ -15,8 +15,9 @@ class KVCache:
         """`config` is the text config; `length` tokens fit in a slot, plus one scratch position."""
         self.scratch = length  # the position to which rows of a batch without a sequence write
         shape = (config.num_hidden_layers, slots, 2, config.num_key_value_heads, length + 1, config.head_dim)
+        self.dtype = dtype  # the keys' and values', as attention sees them
         self.entries = zeros(shape, device, dtype)
-        self._heads = self.entries.flatten(2, 3)  # of keys, then of values
+        self._heads = self.entries.flatten(2, 3)  # keys' heads, then values'
 
     def write_prompt(self, layer: int, slot: int, start: int, kv: Tensor) -> tuple[Tensor, Tensor]:
         """Store a prompt's last L tokens, keys and then values (L, 2 * kv_heads, D), after its first `start`.

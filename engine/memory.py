@@ -10,7 +10,7 @@ from torch import nn
 from engine.device import DeviceError
 
 MAX_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
-LEFT_FREE = 0.1  # of the memory: for the allocator's fragmentation, and on a CPU for other processes
+LEFT_FREE = 0.1  # share of memory for the allocator's fragmentation, and on a CPU for other processes
 MIB = 2**20
 
 
@@ -21,7 +21,7 @@ class MemoryPlan:
     weights: int
     prefill: int  # at most, for the largest prompt or group of prompts
     images: int  # cached features
-    graphs: int  # of decode steps, on a GPU
+    graphs: int  # captured decode steps, on a GPU
     slots: int  # how many
     slot: int  # bytes of each
 

@@ -59,9 +59,9 @@ class ModelRunner:
         self._flight: Flight | None = None  # a decode step whose tokens have not been read yet
         self._in_step = self.decode.graphs is None  # no step is launched before the tokens of the last one are read
         self._pace = Pace()
-        self._group: list[Sequence] = []  # whose prompts `_work` prefills
+        self._group: list[Sequence] = []  # sequences whose prompts `_work` prefills
         self._work: Sliced[Tensor] | None = None
-        self._longest_slice = 0.0  # of `_work` so far, in seconds
+        self._longest_slice = 0.0  # seconds of the longest slice of `_work` so far
         self._trimmed_at = time.monotonic()
 
     @property

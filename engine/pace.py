@@ -3,7 +3,7 @@
 from collections import deque
 
 PREFILL_STEPS = 2.1  # decode steps; with one step of eight rows, a gap stays below four steps of a single row
-IDLE_SECONDS = 0.1  # of prefill while nothing runs, before new requests and aborts are handled
+IDLE_SECONDS = 0.1  # prefill while nothing runs, before new requests and aborts are handled
 MEASURED_STEPS = 64  # decode steps
 
 

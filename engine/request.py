@@ -77,9 +77,9 @@ class TokenEvent:
     end_token: bool = False  # `token` ends the answer and has no part in its text
     finish_reason: FinishReason | None = None
     stop_reason: str | None = None  # the stop string that was found, or REPETITION
-    keep_chars: int | None = None  # of the answer's text, where the rest only repeats it
+    keep_chars: int | None = None  # characters of the answer's text before its repeats
     error: EngineError | None = None
-    cached_tokens: int = 0  # of the prompt, prefilled by an earlier request; the same in all events
+    cached_tokens: int = 0  # prompt tokens prefilled by an earlier request; the same in all events
 
     @property
     def last(self) -> bool:
@@ -113,7 +113,7 @@ class Deadline(NamedTuple):
     """When an answer must be complete."""
 
     at: float  # monotonic seconds
-    seconds: float  # that the request was given, for the error
+    seconds: float  # time that the request was given, for the error
 
 
 @dataclass(eq=False)
@@ -123,7 +123,7 @@ class Job:
     client: str = ""  # clients take turns
     deadline: Deadline | None = None
     begun: bool = False  # its first prompts are in the queue
-    bytes: int = 0  # of its images that wait for prefill; `admission` counts them
+    bytes: int = 0  # memory of its images that wait for prefill; `admission` counts it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 MIN_REUSE = 16  # tokens; fewer are prefilled again
-MIN_SHARE = 0.25  # of a prompt, for which a slot is allocated out of turn
+MIN_SHARE = 0.25  # share of a prompt for which a slot is allocated out of turn
 NOTHING = np.empty(0, dtype=np.int64)
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 class Totals:
     """Counts since the model was ready. Written on the engine's thread only."""
 
-    prompt_tokens: int = 0  # of prefilled prompts, including those of images and those found in the prefix cache
+    prompt_tokens: int = 0  # in prefilled prompts, including image tokens and those found in the prefix cache
     generation_tokens: int = 0
     repetition_cuts: int = 0  # answers that were ended because they fell into a loop
-    images: int = 0  # of prompts whose prefill began
-    image_hits: int = 0  # of those, the ones that the vision tower did not have to encode again
-    image_pixels: int = 0  # that the vision tower encoded
-    vision_seconds: float = 0.0  # that it needed for them
+    images: int = 0  # images of prompts whose prefill began
+    image_hits: int = 0  # images that the vision tower did not have to encode again
+    image_pixels: int = 0  # pixels that the vision tower encoded
+    vision_seconds: float = 0.0  # time that it needed for them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Stats:
 
     running: int  # requests with a slot
     waiting: int  # requests without one, including those whose images are still fetched or prepared
-    waiting_bytes: int  # of the images of waiting requests
+    waiting_bytes: int  # memory of the images of waiting requests
     free_slots: int
     cache_usage: float  # share of the slots in use: each holds one request, however long
     image_cache_bytes: int

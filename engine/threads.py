@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU time per period, and the period
-NICE = 10  # of nice(2); the default of the `nice` command
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's: microseconds of CPU time per period, and the period
+NICE = 10  # priority for nice(2); the default of the `nice` command
 
 
 def compute_threads(workers: int, quota: Path = QUOTA) -> int:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
-MIN_PLANNED_SECONDS = 4.0  # of a step: far above any measured one, so that a short stall raises no alarm
+MIN_PLANNED_SECONDS = 4.0  # for a step: far above any measured one, so that a short stall raises no alarm
 STUCK = 3  # times the longest planned step
 LOST_SECONDS = 600.0  # after which only a new process helps
 LOOK_SECONDS = 1.0

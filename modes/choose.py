@@ -38,7 +38,7 @@ class Prompt:
 
     messages: list[dict[str, Any]]
     images: list[ImageSource]
-    mode: str  # of ANSWER_MODES
+    mode: str  # one of ANSWER_MODES
     finished: bool = False  # the answer is put into the mode's form; else it stays as the model writes it
 
 

@@ -51,7 +51,7 @@ class Form:
     def __init__(self, node: Node, transcript: str) -> None:
         words = {words_of(name) for name in _leaf_names(node) if field_of(name) is None}
         self.page = read_page(transcript, Labels({OWN + own: [own] for own in words if own}))
-        self.choices: dict[str, Any] = {}  # of the model, by question
+        self.choices: dict[str, Any] = {}  # the model's, by question
         self._numbers = numbers(transcript, self.page.mark)
         self._amounts: dict[str, str] = {}  # path of a list of items -> the property with the cost of each
         self._candidates = Candidates(self.page)

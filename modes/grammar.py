@@ -9,7 +9,7 @@ from modes.schemas import ArrayNode, Leaf, Node, ObjectNode
 from modes.values import numbers
 
 NULL = "null"
-MAX_ROWS = 32  # of a list that the model writes
+MAX_ROWS = 32  # in a list that the model writes
 CHUNK = re.compile(r"\s+|\w+(?:[^\w\s]+\w+)*|[^\w\s]+")
 """Blanks, words with the marks inside them (`O'Brien`, `12.50`), other marks: the model copies each whole or not."""
 

@@ -69,9 +69,9 @@ class Label:
     """A label found on a line."""
 
     field: str
-    start: int  # of the phrase on its line
-    end: int  # where its value may begin
-    stop: int  # where the next label begins, or the line ends
+    start: int  # the phrase's, on its line
+    end: int  # start of its value at the earliest
+    stop: int  # start of the next label, or end of the line
 
 
 class Labels:

@@ -20,7 +20,7 @@ class MathFinisher:
 
     def __init__(self) -> None:
         self._held = ""  # perhaps half a tag; backslashes, whose meaning depends on what follows
-        self._dollars = ""  # of the formula that is open
+        self._dollars = ""  # the open formula's
         self._begun = False  # whether something of it has been written
         self._gap = ""  # blanks in it that may end it
         self._closed = ""  # the delimiter just before

@@ -26,10 +26,10 @@ class Mode:
 
     name: str  # in the request's `mode` and in `ocr.mode`
     prompt: str  # the official task prompt
-    words: tuple[str, ...] = ()  # of a request that choose the mode; whole words in English, anywhere in Chinese
+    words: tuple[str, ...] = ()  # keywords that choose the mode; whole words in English, anywhere in Chinese
     extracts: bool = False  # the answer is the JSON object of `schemas.SCHEMAS`, not what the model writes
     finisher: Callable[[FinishOptions], Finisher] = lambda _: MarkdownFinisher()
-    max_repeats: int = 50  # of a pattern in a row, from which an answer counts as a loop
+    max_repeats: int = 50  # repeats of a pattern in a row from which an answer counts as a loop
     detail: Detail = "auto"  # bound on an image's size, if the request gives none
     takes_table_format: bool = False
     one_image: bool = False  # the answer belongs to a single image

@@ -49,7 +49,7 @@ ANNOTATIONS = {
 }  # fmt: skip
 """Keywords that leave the values alone: every property is answered, no others are."""
 
-MAX_NODES = 1000  # of a caller's schema, references followed
+MAX_NODES = 1000  # in a request's schema, references followed
 DEEPEST = 16  # levels of a caller's schema
 
 
@@ -63,7 +63,7 @@ class SchemaError(ValueError):
 @dataclass(frozen=True)
 class Leaf:
     kind: str  # string | number | integer | boolean
-    choices: tuple[Json, ...] | None = None  # of enum and const, and of a boolean
+    choices: tuple[Json, ...] | None = None  # values of enum and const, or of a boolean
 
 
 @dataclass(frozen=True)

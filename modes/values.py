@@ -34,7 +34,7 @@ DATE = re.compile(
 class Number:
     """A number of a text, with its value and currency."""
 
-    start: int  # of the digits, sign included, in the text
+    start: int  # the digits' in the text, sign included
     end: int
     value: Decimal
     currency: tuple[int, int] | None  # run of its sign or code

@@ -210,7 +210,7 @@ class ChatRequest(RequestModel):
     repetition_detection: RepetitionDetection | Literal[False] = RepetitionDetection()
     ocr: OcrOptions = OcrOptions()
     mode: ModeName | None = None  # how the image is read; by default what the words ask for
-    table_format: TableFormat | None = None  # of the mode table; by default auto
+    table_format: TableFormat | None = None  # for the mode table; by default auto
     grounded: bool | None = None  # values of a schema stand on the page; the default where a mode extracts
     user: Text | None = None  # these two go into the log's line on the request
     metadata: dict[Text, Text] | None = None

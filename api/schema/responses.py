@@ -21,7 +21,7 @@ class Usage(BaseModel):
 class TopLogprob(BaseModel):
     token: str
     logprob: float  # natural logarithm
-    bytes: list[int]  # of the token's UTF-8, which may be part of a character
+    bytes: list[int]  # the token in UTF-8, which may be part of a character
 
 
 class TokenLogprob(TopLogprob):
@@ -51,7 +51,7 @@ class OcrField(BaseModel):
     path: str  # such as items[0].price
     value: str | bool | int | float | None
     confidence: float | None
-    line: str | None  # of the transcript, around the value
+    line: str | None  # the transcript's line around the value
 
 
 class OcrCheck(BaseModel):
@@ -68,9 +68,9 @@ class OcrReport(BaseModel):
 
     mode: str
     confidence: float | None  # geometric mean of the probabilities of all tokens
-    lines: list[OcrLine] | None = None  # of what the model read, if asked for
-    keep_chars: int | None = None  # of a streamed answer whose rest is repetition
-    fields: list[OcrField] | None = None  # of an extracted object, in its order
+    lines: list[OcrLine] | None = None  # lines of the transcript, if asked for
+    keep_chars: int | None = None  # characters to keep of a streamed answer that ends in repetition
+    fields: list[OcrField] | None = None  # values of an extracted object, in its order
     checks: list[OcrCheck] | None = None
 
 

@@ -35,7 +35,7 @@ CONFINED = (
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
 )
-OWNER = "2000"  # of the host's store, which BentoML makes private: so the container runs as that user
+OWNER = "2000"  # user id of the host's store, which BentoML makes private: the container runs as that user
 SECONDS_TO_START = 600  # unless something hangs
 DRAIN_SECONDS = 8  # too short for any machine to write 8000 tokens
 SECONDS_TO_STOP = DRAIN_SECONDS + 10  # as the documentation advises

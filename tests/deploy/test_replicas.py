@@ -42,7 +42,7 @@ def test_a_stream_passes_nginx_token_by_token(site: Site) -> None:
 
 
 def test_a_body_as_large_as_the_servers_own_limit_passes_nginx(site: Site) -> None:
-    """Nginx lets in one megabyte where nobody says more. What answers here is the server."""
+    """Nginx by itself accepts one megabyte. The answer here is the server's."""
     uri = f"data:image/png;base64,{base64.b64encode(bytes(21 * 2**20)).decode()}"
     content = [{"type": "image_url", "image_url": {"url": uri}}]
     body = {"model": MODEL, "messages": [{"role": "user", "content": content}]}

@@ -215,7 +215,7 @@ def test_requests_that_are_sent_without_waiting_are_answered_in_order(server: Se
     assert b"nowhere-2" in answers[3]
 
 
-def test_many_connections_that_say_nothing_keep_nobody_out(server: Server) -> None:
+def test_many_silent_connections_keep_no_client_out(server: Server) -> None:
     silent = [connect(server) for _ in range(200)]
     try:
         assert httpx.get(f"{server.url}/health", timeout=HANG_SECONDS).status_code == 200

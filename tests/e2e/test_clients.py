@@ -28,7 +28,7 @@ IMAGE = ROOT / "tests" / "data" / "test_document.png"
 TEXT = IMAGE.with_suffix(".txt").read_text()
 URI = f"data:image/png;base64,{base64.b64encode(IMAGE.read_bytes()).decode()}"
 MODEL = "PaddlePaddle/PaddleOCR-VL"
-MAX_ERRORS = 0.05  # of the characters, at other sizes than the image's own: the embedded checkpoint is small
+MAX_ERRORS = 0.05  # share of the characters, at other sizes than the image's own: the embedded checkpoint is small
 IMAGE_PART: Any = {"type": "image_url", "image_url": {"url": URI}}
 
 

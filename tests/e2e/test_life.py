@@ -194,4 +194,4 @@ def test_a_model_named_by_its_commit_is_fetched_at_the_first_start_only(tmp_path
         with running(tmp_path, HF_ENDPOINT=source.address, **chosen) as server:
             assert httpx.get(f"{server.url}/health").json()["model"] == source.repository
     with running(tmp_path, HF_ENDPOINT=source.address, **chosen):
-        pass  # where nobody answers any more
+        pass  # no server answers any more

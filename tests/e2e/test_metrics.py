@@ -65,7 +65,7 @@ def workers_of(server: Server) -> list[psutil.Process]:
 def test_the_launcher_takes_the_settings_as_options(two_workers: Server) -> None:
     assert len(workers_of(two_workers)) == 2
     log = two_workers.log.read_text()
-    assert "[WARNING]" in log  # of the embedded checkpoint
+    assert "[WARNING]" in log  # about the embedded checkpoint
     assert "[INFO]" not in log
 
 

@@ -72,7 +72,7 @@ def test_openais_client_gets_504_at_its_deadline_and_does_not_ask_again(keyed: S
     wait_until(lambda: nothing_is_left(keyed))
 
 
-def test_who_gives_up_while_an_image_is_fetched_ends_the_fetch(keyed: Server) -> None:
+def test_a_client_that_gives_up_while_an_image_is_fetched_ends_the_fetch(keyed: Server) -> None:
     with SilentHost() as host:
         client = send(keyed.url, host.image(), bearer(ALICE))
         with host.asked() as fetching:
@@ -83,7 +83,7 @@ def test_who_gives_up_while_an_image_is_fetched_ends_the_fetch(keyed: Server) ->
     wait_until(lambda: nothing_is_left(keyed))
 
 
-def test_who_does_not_read_holds_up_nobody(keyed: Server) -> None:
+def test_a_client_that_does_not_read_delays_no_other(keyed: Server) -> None:
     flood = {"messages": messages(), "stream": True, "logprobs": True, "top_logprobs": 20, **LONG}
     with send(keyed.url, flood, bearer(ALICE), SMALL):
         wait_until(lambda: metrics(keyed)("vllm:num_requests_running") == 1)
@@ -101,7 +101,7 @@ def half_a_request(server: Server) -> socket.socket:
     return client
 
 
-def test_sigterm_ends_who_runs_who_waits_and_whose_image_is_still_to_come_each_with_an_error(tmp_path: Path) -> None:
+def test_sigterm_ends_running_waiting_and_fetching_requests_each_with_an_error(tmp_path: Path) -> None:
     """BentoML waited for running requests as long as they took. Workers get the signal twice where systemd sends it."""
     drain = 1
     with (

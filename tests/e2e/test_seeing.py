@@ -19,7 +19,7 @@ from tests.e2e.test_clients import IMAGE, MODEL, messages
 from tests.unit.test_auth import ALICE, BOB
 
 CHAT = "/v1/chat/completions"
-ASKED = "Words that nobody else should read"
+ASKED = "Words that no one else should read"
 LAST_TRACE = f"{1234:032x}"
 NEVER = "600000"  # milliseconds
 
@@ -40,7 +40,7 @@ def test_openais_client_is_let_in_with_either_key_and_else_told_so(keyed: Server
     assert refusal.value.request_id
 
 
-def test_an_image_without_a_key_is_refused_before_it_is_sent_and_the_client_hears_why(keyed: Server) -> None:
+def test_an_image_without_a_key_is_refused_before_it_is_sent_with_the_reason(keyed: Server) -> None:
     large = json.dumps({"messages": [{"role": "user", "content": "x" * 30_000_000}]})
     answer = httpx.post(
         keyed.url + CHAT, content=large, headers={"content-type": "application/json"}, timeout=HANG_SECONDS

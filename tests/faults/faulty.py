@@ -23,7 +23,7 @@ CHAT = "/v1/chat/completions"
 INJECT = Path(__file__).parent / "inject"
 
 
-HOURS_AHEAD = 5  # of the server's clock when it starts
+HOURS_AHEAD = 5  # offset of the server's clock when it starts
 
 
 CULPRIT = 666  # as in inject/sitecustomize.py
@@ -32,7 +32,7 @@ CULPRIT = 666  # as in inject/sitecustomize.py
 @dataclass
 class Faulty:
     server: Server
-    folder: Path  # of the faults
+    folder: Path  # for the faults
 
     @property
     def worker(self) -> psutil.Process:

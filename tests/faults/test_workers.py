@@ -42,7 +42,7 @@ def assert_service_resumes(faulty: Faulty, former: int) -> None:
     assert outcome.complete
 
 
-def test_when_the_engines_thread_dies_everybody_is_told_and_another_worker_takes_over(faulty: Faulty) -> None:
+def test_when_the_engines_thread_dies_every_client_gets_an_error_and_another_worker_takes_over(faulty: Faulty) -> None:
     former = faulty.worker.pid
     seen: list[httpx.Response] = []
 
@@ -73,7 +73,7 @@ def test_a_worker_that_is_killed_breaks_its_connections_and_another_takes_over(f
     assert_service_resumes(faulty, former.pid)
 
 
-def test_a_stuck_step_is_told_with_its_kind_and_age_and_readiness_comes_back_with_its_end(faulty: Faulty) -> None:
+def test_a_stuck_step_is_reported_with_its_kind_and_age_and_readiness_returns_with_its_end(faulty: Faulty) -> None:
     worker = faulty.worker.pid
 
     async def run() -> Outcome:
@@ -85,7 +85,7 @@ def test_a_stuck_step_is_told_with_its_kind_and_age_and_readiness_comes_back_wit
                     pass
                 health = await client.get("/health")
                 assert (await client.get("/livez")).status_code == 200
-                await asyncio.to_thread(wait_for, lambda: "in faulty_launch" in faulty.log)  # where it stands
+                await asyncio.to_thread(wait_for, lambda: "in faulty_launch" in faulty.log)  # its stack
             assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
             stuck = re.search(r"the engine is stuck: decoding 1 answer has taken ([\d.]+) s", health.json()["reason"])
             assert stuck is not None

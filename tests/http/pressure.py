@@ -148,7 +148,7 @@ class Decoder:
     def __init__(self) -> None:
         self.hold_file, self.asked = threading.Event(), threading.Event()
         self._passes = threading.Semaphore(0)
-        self.sizes: list[tuple[int, int]] = []  # of the images, as they come
+        self.sizes: list[tuple[int, int]] = []  # sizes of the images, as they come
         self.images: list[weakref.ref[Image.Image]] = []
 
     def __enter__(self) -> "Decoder":

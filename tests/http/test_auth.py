@@ -145,7 +145,7 @@ def test_too_many_requests_of_one_key_are_429_and_another_key_is_unaffected(engi
     assert 1 <= int(answers[2].headers["Retry-After"]) <= 30
     assert answers[2].json()["error"]["code"] == "rate_limit_exceeded"
     assert client.post(CHAT, json=chat(), headers=bearer(BOB)).status_code == 200
-    assert client.get("/v1/models", headers=bearer(ALICE)).status_code == 200  # which costs next to nothing
+    assert client.get("/v1/models", headers=bearer(ALICE)).status_code == 200  # a GET costs next to nothing
 
 
 def test_without_keys_the_rate_belongs_to_the_address(engine: Engine) -> None:

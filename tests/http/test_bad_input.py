@@ -18,7 +18,7 @@ from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL, client_of
 from tests.payloads import chat
 
 JSON = {"Content-Type": "application/json"}
-MEGABYTES = 3 * 2**20  # of text in one field: the tests' server takes 4 MiB
+MEGABYTES = 3 * 2**20  # text in one field: the tests' server accepts 4 MiB
 NOT_LONG = 5  # seconds; each of these took from 8 to 60, or would have
 
 

@@ -142,7 +142,7 @@ def test_usage_comes_with_every_chunk_if_asked(client: TestClient) -> None:
 
 
 def test_usage_reports_how_much_of_the_prompt_was_cached(client: TestClient) -> None:
-    question = user({"type": "text", "text": "Has anybody asked this before?"})
+    question = user({"type": "text", "text": "Has this been asked before?"})
     first, again = (post(client, messages=question)["usage"] for _ in range(2))
     assert first["prompt_tokens_details"] == {"cached_tokens": 0}
     assert again["prompt_tokens_details"] == {"cached_tokens": again["prompt_tokens"] - 1}

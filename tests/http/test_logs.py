@@ -22,7 +22,7 @@ from tests.payloads import chat, image_part, user
 from tests.prompts import noise_image
 from tests.unit.test_auth import ALICE
 
-ASKED = "what nobody else should read"
+ASKED = "text that no one else should read"
 
 
 class Lines(logging.Handler):

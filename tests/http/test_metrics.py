@@ -184,7 +184,7 @@ def client_of_a_silent_model(own_engine: Engine, monkeypatch: pytest.MonkeyPatch
 
 def test_a_client_that_closes_a_stream_is_an_abort(client_of_a_silent_model: httpx.Client, own_engine: Engine) -> None:
     with client_of_a_silent_model.stream("POST", CHAT, json=chat(stream=True)) as answer:
-        pieces = answer.iter_bytes()  # which would close the connection if nothing held it
+        pieces = answer.iter_bytes()  # referenced, since dropping it closes the connection
         next(pieces)
         wait_for(own_engine, running=1)
     wait_for(own_engine, running=0)

@@ -1,4 +1,4 @@
-"""Which GPU a worker uses. The GPUs are fakes; nothing runs on them."""
+"""Choice of a worker's GPU. The GPUs are fakes; nothing runs on them."""
 
 import pytest
 import torch

@@ -20,14 +20,9 @@ FILE_NAMES = {file.name for folder in FOLDERS - {"build"} for file in (ROOT / fo
     file.name for file in ROOT.iterdir()
 }
 PLACEHOLDERS = {"NAME.md", "requirements.txt"}  # a client's file, and a bento's own
-# Until the rooms are rebuilt; empty afterwards.
-PLANNED = {
-    *("lifecycle.py", "bentoml_patches.py", "api/requests.py", "api/middleware.py", "answers/events.py"),
-    *("modes/registry.py", "engine/build.py", "engine/loop.py"),
-}
 NOT_SETTINGS = {
-    *("TORCH_BUILD", "PYTHON"),  # of scripts/setup
-    *("OCR_ENGINE", "VLLM_URL", "MODEL_NAME", "VLLM_API_KEY"),  # of scripts/ocr.py
+    *("TORCH_BUILD", "PYTHON"),  # settings of scripts/setup
+    *("OCR_ENGINE", "VLLM_URL", "MODEL_NAME", "VLLM_API_KEY"),  # settings of scripts/ocr.py
     *("FORWARDED_ALLOW_IPS", "BENTOML_HOME", "HUB_ID", "NAME"),  # uvicorn's, BentoML's, placeholders
 }
 
@@ -73,8 +68,6 @@ def unresolved(page: str, target: str) -> str | None:
 
 def exists(path: str) -> bool:
     """Whether a path from the root, or a bare file name, is one of the repository's."""
-    if path in PLANNED:
-        return True
     return (ROOT / path).exists() if "/" in path.rstrip("/") or path.endswith("/") else path in FILE_NAMES
 
 

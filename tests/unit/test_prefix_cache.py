@@ -224,7 +224,7 @@ def encoded(tokens: int) -> Tensor:
 
 
 def cached(cache: ImageCache, keys: bytes) -> str:
-    """Which of these images, named by one letter each, are cached."""
+    """The images, named by one letter each, that are cached."""
     return "".join(chr(key) for key in keys if cache.find(bytes([key])) is not None)
 
 

@@ -96,7 +96,7 @@ def test_dense_slots_allocate_the_lowest_and_move_its_content() -> None:
     slots = slots_with(held, asked, dense=True)
     assert slots.allocate(asked) == (0, 49)
     assert slots.exchanges == [Exchange(0, 1, 60)]  # the longer of their useful contents
-    assert slots.allocate(held) == (1, 59)  # where it was moved
+    assert slots.allocate(held) == (1, 59)  # the slot that it was moved to
 
 
 def test_dense_slots_move_nothing_where_the_lowest_is_empty() -> None:

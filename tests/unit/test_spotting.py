@@ -6,7 +6,7 @@ import pytest
 from modes.spotting import SpottingFinisher
 
 CORNERS = (100, 200, 300, 200, 300, 250, 100, 250)
-POINTS = [[200, 100], [600, 100], [600, 125], [200, 125]]  # of CORNERS in an image of 2000 x 500
+POINTS = [[200, 100], [600, 100], [600, 125], [200, 125]]  # CORNERS in an image of 2000 x 500
 
 
 def places(*thousandths: int) -> str:
