@@ -97,9 +97,6 @@ def noise(width: int, height: int, seed: int) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-# --- requests -------------------------------------------------------------------------------------------------------
-
-
 async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Timing:
     """One streamed request; what goes wrong is in the timing."""
     timing = Timing(time.monotonic())
@@ -185,9 +182,6 @@ def connect(url: str, at_once: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, timeout=LONGEST_REQUEST, limits=limits)
 
 
-# --- what they tell -------------------------------------------------------------------------------------------------
-
-
 def percentile(values: Sequence[float], percent: int) -> float | None:
     if len(values) < 2:
         return round(values[0], 6) if values else None
@@ -213,9 +207,6 @@ def summary(timings: Sequence[Timing], seconds: float) -> dict[str, Any]:
         },
         "end_to_end": {"p50": percentile(whole, 50), "p95": percentile(whole, 95)},
     }
-
-
-# --- memory ---------------------------------------------------------------------------------------------------------
 
 
 class Memory:

@@ -10,9 +10,11 @@ import torch
 from transformers import PaddleOCRVLConfig
 
 from benchmarks.bench import named_url, positive
-from benchmarks.compare import WORK, Found, Generating, Ratio, absolute, checked, floor_seconds, middle, ratios, report
+from benchmarks.children import ChildError, child, server, told
 from benchmarks.load import ServerError, Timing, server_processes
-from benchmarks.peers import Arrivals, ChildError, child, floor, product_rate, server, told, with_images
+from benchmarks.measure import WORK, Found, Generating, checked
+from benchmarks.peers import Arrivals, floor, product_rate, with_images
+from benchmarks.ratios import Ratio, absolute, floor_seconds, middle, ratios, report
 
 KEYS = {
     "c1_e2e_time",
