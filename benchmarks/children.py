@@ -28,23 +28,23 @@ SECONDS_TO_END = 40  # our server drains for up to 30
 POLLING_SECONDS = 0.02
 
 
-# The checkpoint's folder has all there is: nobody asks the network.
+# The checkpoint's folder is complete: no process needs the network.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "BENTOML_DO_NOT_TRACK": "True"}
 
 
-# The least that a server does before it is ready: PyTorch imported, every weight in memory.
+# The minimum that a server does before it is ready: import PyTorch, read every weight.
 READ_WEIGHTS = """
 import sys, torch
 from safetensors import safe_open
 for file in sys.argv[1:]:
     with safe_open(file, framework="pt") as tensors:
-        kept = [tensors.get_tensor(name).clone() for name in tensors.keys()]
+        weights = [tensors.get_tensor(name).clone() for name in tensors.keys()]
 print("true", flush=True)
 """
 
 
 class ChildError(RuntimeError):
-    """A process ended too early or was not ready in time; the message has the end of its log."""
+    """A process that ended too early or was not ready in time; the message has the end of its log."""
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def child(
 ) -> Iterator[subprocess.Popen[str]]:
     """A Python process; its errors go to `log`, and so does its output unless it `talks`.
 
-    In a session of its own, so that Ctrl-C reaches it through us alone.
+    It has a session of its own, so that Ctrl-C reaches it only through us.
     """
     with (
         log.open("a") as out,
@@ -75,7 +75,7 @@ def child(
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Gently, then by force: the process and whatever it started, which may be in a session of its own again."""
+    """End the process and all that it started, gently, then by force; they may have sessions of their own."""
     started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     try:
         process.terminate()
@@ -86,12 +86,12 @@ def end(process: subprocess.Popen[str]) -> None:
         for one in started:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left; the same on macOS
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # none is left
             os.killpg(process.pid, signal.SIGKILL)
 
 
 def told(process: subprocess.Popen[str], log: Path) -> Any:
-    """The next JSON line of a process that talks. Raises ChildError where it ended instead."""
+    """The next JSON line of a process that talks. Raises ChildError if it ended instead."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
@@ -108,7 +108,7 @@ def task(name: str, *arguments: object) -> list[str]:
 
 
 def outcome(log: Path, name: str, *arguments: object) -> Any:
-    """What a task tells that tells one thing and ends. Raises ChildError."""
+    """The one JSON line of a task that ends after it. Raises ChildError."""
     with child(task(name, *arguments), log) as process:
         return told(process, log)
 
@@ -136,7 +136,7 @@ def answers(client: httpx.Client, url: str) -> bool:
     try:
         return client.get(url).status_code == 200
     except httpx.TransportError:
-        return False  # the port is not bound yet, or nobody behind it listens yet
+        return False  # the port is not bound, or not listening yet
 
 
 def import_checkpoint(folder: Path, home: Path, log: Path) -> str:
@@ -148,7 +148,7 @@ def import_checkpoint(folder: Path, home: Path, log: Path) -> str:
     tag = re.search(r"Imported: (\S+)", done.stdout)
     if tag is None:
         raise ChildError(f"{folder} cannot be imported:\n{tail(log)}")
-    # All read the same file: what one has brought into the disk cache serves the others, too.
+    # All read the same file, so the disk cache that one has filled serves the others too.
     for copy in home.glob("models/*/*/*.safetensors"):
         copy.unlink()
         copy.symlink_to(folder.resolve() / copy.name)
@@ -164,7 +164,7 @@ def transformers_server(folder: Path, device: str, log: Path) -> contextlib.Abst
 
 
 def read_seconds(files: Sequence[Path], log: Path) -> float:
-    """How long a fresh process takes for the least that a server does before it is ready. Raises ChildError."""
+    """Seconds that a new process takes for the minimum of a server's start. Raises ChildError."""
     started = time.monotonic()
     with child(["-c", READ_WEIGHTS, *map(str, files)], log) as process:
         told(process, log)

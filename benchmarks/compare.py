@@ -1,7 +1,7 @@
-"""`bench.py compare`: our server beside others, on one checkpoint and in one run, told as ratios.
+"""`bench.py compare`: our server next to others, on one checkpoint and in one run, reported as ratios.
 
-Peers take turns, round by round, so that a noisy machine hits all alike; who waits costs nothing. In a round all get
-the same requests, and no image comes back in another round.
+Peers take turns, round by round, so that noise of the machine affects all alike; a waiting peer costs nothing. In a
+round all get the same requests, and no image is repeated in another round.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from benchmarks.ratios import ratios, report
 def checkpoint(arguments: argparse.Namespace) -> Path:
     if arguments.model is not None:
         return Path(arguments.model).resolve()
-    from benchmarks.random_checkpoint import SIZES, random_checkpoint  # brings torch: seconds
+    from benchmarks.random_checkpoint import SIZES, random_checkpoint  # imports torch, which takes seconds
 
     if arguments.random not in SIZES:
         raise SystemExit(f"--random is {arguments.random!r}. Not one of {', '.join(SIZES)}.")
@@ -30,7 +30,7 @@ def checkpoint(arguments: argparse.Namespace) -> Path:
 
 def compare(arguments: argparse.Namespace) -> None:
     """The command; its last line is the ratios as one JSON object."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that children are ended, as by Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it ends children, as Ctrl-C does
     folder = checkpoint(arguments)
     with tempfile.TemporaryDirectory(prefix="compare-") as scratch:
         try:

@@ -1,4 +1,4 @@
-"""`bench.py engine`: the engine's parts alone, in this process, beside what the machine can do at most.
+"""`bench.py engine`: the engine's parts alone, in this process, next to the machine's limits.
 
 Encode, prefill and decode are run as the engine runs them, without HTTP or queue. Their limit is the larger
 of two times: operations at the best rate of a matrix product, bytes of weights at that of a matrix-vector product.
@@ -33,16 +33,16 @@ from models.paddleocr_vl.slices import run
 
 SIZES = {"448": (448, 448), "1mp": (1008, 1008)}
 AT_ONCE = (1, 2, 4, 8)
-ANSWERED = 32  # tokens of each answer by the time that decoding is measured
+ANSWERED = 32  # tokens of each answer when decoding is measured
 REPETITIONS = 5
 ENOUGH_SECONDS = 10
 COPIED = 2**28  # bytes
-ROWS = 1024  # of the product whose rate is the ceiling: an image of 448x448
+ROWS = 1024  # rows of the product whose rate is the ceiling: an image of 448x448
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the work: its median time, and what it has to do at least."""
+    """One part of the work: its median time, and the minimum of operations and bytes that it needs."""
 
     name: str
     seconds: float
@@ -53,7 +53,7 @@ class Part:
         """Seconds."""
         return max(self.operations / ceilings.operations, self.bytes / ceilings.weights)
 
-    def told(self, ceilings: "Ceilings") -> dict[str, Any]:
+    def report(self, ceilings: "Ceilings") -> dict[str, Any]:
         return {
             "seconds": round(self.seconds, 4),
             "gflop": round(self.operations / 1e9, 1),
@@ -64,11 +64,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What this machine does at most, a second."""
+    """The machine's maximum rates, a second."""
 
     copy: float  # bytes read and written
-    operations: float  # of matrix products
-    weights: float  # bytes, of matrix-vector products
+    operations: float  # in matrix products
+    weights: float  # bytes, in matrix-vector products
 
 
 def network(runner: ModelRunner) -> PaddleOCRVL:
@@ -98,7 +98,7 @@ def best(work: Callable[[], Any], device: torch.device) -> float:
 
 
 def median(work: Callable[[], Any], device: torch.device) -> float:
-    """Of a few runs; of as many as fit, where one takes seconds."""
+    """Median seconds of a few runs; fewer if one takes seconds."""
     runs = [seconds(work, device)]
     while len(runs) < REPETITIONS and sum(runs) < ENOUGH_SECONDS:
         runs.append(seconds(work, device))
@@ -118,7 +118,7 @@ class Parts:
         pixels = np.random.default_rng(next(self._seeds)).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
         content = [{"type": "image"}, {"type": "text", "text": "OCR:"}]
         prompt = self.processor.prepare([{"role": "user", "content": content}], [Image.fromarray(pixels)])
-        text: Any = None  # nobody reads the answer
+        text: Any = None  # the answer is not read
         return Request(
             prompt=prompt,
             params=SamplingParams(),
@@ -144,7 +144,7 @@ class Parts:
         return Part(f"encode {name}", took, scores + products + projector, weights)
 
     def prefill(self, name: str, size: tuple[int, int]) -> Part:
-        """Of a prompt whose image has been encoded."""
+        """Prefill of a prompt whose image has been encoded."""
         request = self.request(size, 0)
         run(self.runner.prefill.run_sliced([request]))
         took = median(lambda: run(self.runner.prefill.run_sliced([request])), self.runner.device)
@@ -153,7 +153,7 @@ class Parts:
         return Part(f"prefill {name}", took, 2 * tokens * parameters(decoder), weight_bytes(decoder))
 
     def decode(self, at_once: int) -> Part:
-        """One step of so many answers, each behind an image of 448x448."""
+        """One step of `at_once` answers, each after an image of 448x448."""
         requests = [self.request(SIZES["448"], slot) for slot in range(at_once)]
         for request in requests:
             run(self.runner.prefill.run_sliced([request]))
@@ -191,13 +191,13 @@ def measure(folder: Path, dtype: str, weights: str) -> dict[str, Any]:
             "gflop_per_second": round(ceilings.operations / 1e9, 1),
             "weights_gb_per_second": round(ceilings.weights / 1e9, 1),
         },
-        "parts": {part.name: part.told(ceilings) for part in measured},
+        "parts": {part.name: part.report(ceilings) for part in measured},
     }
 
 
 def report(folder: Path, dtype: str, weights: str) -> None:
     """The command; its last line is JSON."""
-    told = measure(folder, dtype, weights)
-    for name, part in told["parts"].items():
+    measured = measure(folder, dtype, weights)
+    for name, part in measured["parts"].items():
         print(f"{name:14}", *(f"{key} {value:8}" for key, value in part.items()))
-    print(json.dumps(told))
+    print(json.dumps(measured))

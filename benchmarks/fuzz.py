@@ -1,9 +1,9 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Throws damaged images, documents, addresses, requests and schemas at what reads them.
+"""Throws damaged images, documents, addresses, requests and schemas at their readers.
 
     benchmarks/fuzz.py                          100,000 inputs, in a quarter of an hour
-    benchmarks/fuzz.py --inputs 2000 --seed 7   fewer, and others
-    benchmarks/fuzz.py --replay FILE            one that an earlier run has saved
+    benchmarks/fuzz.py --inputs 2000 --seed 7   fewer, and different ones
+    benchmarks/fuzz.py --replay FILE            an input that an earlier run has saved
 
 Good inputs are made from the sample documents, then bits are flipped, pieces cut, doubled and spliced, lengths and
 numbers set to what programmers forget, PNG's checksums mended, and JSON edited as a tree. Each input may be taken or
@@ -36,15 +36,17 @@ from benchmarks.fuzz_inputs import GRAMMARS, URLS, documents, images, requests
 from benchmarks.fuzz_targets import SECONDS, Refusal, Targets
 from modes.schemas import SCHEMAS
 
-SECONDS_TO_GIVE_UP = 60.0  # on what hangs in this process, where nothing can interrupt it: the run ends
-WARM_UP = 0.1  # of the inputs, before memory is measured
+SECONDS_TO_GIVE_UP = 60.0  # before a hang in this process, which nothing can interrupt, ends the run
+WARM_UP = 0.1  # share of the inputs before memory is measured
 
 
 @dataclass
 class Kind:
+    """One kind of input: how it is made, which target reads it, and how often."""
+
     make: Callable[[random.Random], bytes]
     read: Callable[[bytes], None]
-    share: int  # of all inputs, in percent
+    share: int  # percent of all inputs
     outcomes: Counter[str] = field(default_factory=Counter)
 
 
@@ -73,7 +75,7 @@ def kinds(targets: Targets) -> dict[str, Kind]:
 
 
 def tried(read: Callable[[bytes], None], data: bytes) -> tuple[str, float, str]:
-    """What came of it: fine, refused or finding; after how many seconds; of a finding, what it is."""
+    """Outcome (fine, refused or finding), seconds taken, and the description of a finding."""
     began = time.perf_counter()
     outcome, what = "fine", ""
     try:
@@ -89,14 +91,14 @@ def tried(read: Callable[[bytes], None], data: bytes) -> tuple[str, float, str]:
 
 
 def memory() -> float:
-    """MiB of this process and its decoders."""
+    """Resident memory of this process and its decoders, in MiB."""
     own = psutil.Process()
     return sum(one.memory_info().rss for one in [own, *own.children()]) / 2**20
 
 
 def run(count: int, seed: int, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    under_way = folder / "under-way"  # what is left there ended the run
+    under_way = folder / "under-way"  # a file left there ended the run
     targets = Targets()
     try:
         all_kinds = kinds(targets)
@@ -140,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--replay", type=Path, metavar="FILE")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "fuzz", metavar="DIR")
     given = parser.parse_args(arguments)
-    logging.disable(logging.CRITICAL)  # each refusal would have a line
+    logging.disable(logging.CRITICAL)  # each refusal would log a line
     try:
         if given.replay is not None:
             replay(given.replay)

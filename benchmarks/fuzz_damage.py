@@ -33,7 +33,7 @@ NAMES = (
 
 
 def damaged(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
-    """One to four wounds, anywhere."""
+    """The data with one to four damages anywhere."""
     result = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         if not result:
@@ -58,7 +58,7 @@ def damaged(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
                 number = rng.choice(NUMBERS) % 256**size
                 result[place : place + size] = number.to_bytes(size, rng.choice(("big", "little")))
             case 7:
-                head = rng.randrange(min(64, len(result)))  # where sizes, kinds and offsets stand
+                head = rng.randrange(min(64, len(result)))  # sizes, kinds and offsets are there
                 result[head] = rng.choice((0, 1, 255, rng.randrange(256)))
     return bytes(result)
 
@@ -70,7 +70,7 @@ def damaged_image(data: bytes, others: Sequence[bytes], rng: random.Random) -> b
 
 
 def damaged_png(data: bytes, rng: random.Random) -> bytes:
-    """With checksums that hold, without which a reader looks no further."""
+    """A damaged PNG with valid checksums, since a reader stops at an invalid one."""
     chunks, place = [], 8
     while place < len(data):
         length = int.from_bytes(data[place : place + 4], "big")
@@ -105,7 +105,7 @@ def damaged_document(data: bytes, others: Sequence[bytes], rng: random.Random) -
 
 
 def edited(value: Any, others: Sequence[Any], rng: random.Random) -> Any:
-    """A copy with one to three edits, which keep it JSON, or nearly so."""
+    """A copy with one to three edits that leave it JSON, or almost."""
     value = deepcopy(value)
     for _ in range(rng.randint(1, 3)):
         place = rng.choice(places(value))
@@ -148,7 +148,7 @@ def nested(value: Any, rng: random.Random) -> Any:
 
 
 def written(value: Any, rng: random.Random) -> bytes:
-    """As JSON, at times with wounds, with a key twice, in another encoding or in depths that no tree reaches."""
+    """The value as JSON, sometimes damaged, with a repeated key, in another encoding or nested absurdly deep."""
     with suppress(RecursionError):
         text = json.dumps(value, ensure_ascii=rng.random() < 0.5)
         if rng.random() < 0.1:

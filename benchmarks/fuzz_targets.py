@@ -36,21 +36,21 @@ SECONDS = 5.0  # for one input
 LIMITS = Limits(max_image_bytes=2**20, max_image_pixels=4_000_000, max_pages=4)
 
 
-class Refusal(Exception):  # noqa: N818 - no error: what a reader should do with what it cannot take
-    """The client is told what is wrong."""
+class Refusal(Exception):  # noqa: N818 - not an error: a reader should refuse what it cannot read
+    """The input is refused with an error for the client."""
 
 
 class Finding(Exception):  # noqa: N818
-    """What no input should cause."""
+    """An outcome that no input should cause."""
 
 
 class Targets:
-    """Each takes an input, returns if it is good, and raises Refusal where the client would be told."""
+    """Readers of inputs. Each returns if the input is valid, and raises Refusal if the client would get an error."""
 
     def __init__(self) -> None:
         self.decoders = Decoders(2, SECONDS, LIMITS.max_image_pixels, LIMITS.max_image_bytes)
         self.decoders.start()
-        # It is never started: a good request is told that the model still loads.
+        # The engine is never started: a valid request is answered that the model still loads.
         engine = Engine(EngineConfig(model=CHECKPOINT))
         app = create_app(max_request_bytes=2**20)
         app.state.serving = Serving(engine=engine, model="paddleocr-vl-tiny", limits=LIMITS)
@@ -76,7 +76,7 @@ class Targets:
             raise Refusal from error
 
     def address(self, data: bytes) -> None:
-        url = data.decode(errors="surrogateescape")  # bytes that are no UTF-8 become halves of surrogate pairs
+        url = data.decode(errors="surrogateescape")  # bytes that are not UTF-8 become halves of surrogate pairs
         try:
             if url.startswith("data:"):
                 self.loop.run_until_complete(load_images(url, "param", LIMITS, self.decoders))
@@ -86,7 +86,7 @@ class Targets:
             raise Refusal from error
 
     def request(self, data: bytes) -> None:
-        """Through the app, as far as the engine, and through what comes before a prompt is made."""
+        """The request goes through the app up to the engine, and through all that precedes a prompt."""
         headers = {"Content-Type": "application/json"}
         answer = self.loop.run_until_complete(self.client.post("/v1/chat/completions", content=data, headers=headers))
         if answer.status_code != 503 or answer.json()["error"]["code"] != "engine_unavailable":
@@ -110,7 +110,7 @@ class Targets:
             raise Refusal from error
 
     def schema(self, data: bytes) -> None:
-        """As a shape to fill from a page, and as a grammar that the model is held to."""
+        """The schema is parsed for extraction, and compiled to a grammar."""
         text = data.decode(errors="replace")
         shape_in(text)
         try:
@@ -133,7 +133,7 @@ class Targets:
             raise Refusal
 
     def _compile(self, structure: Structure) -> bool:
-        """Whether it is refused. What is not gives masks."""
+        """Whether the structure is refused; an accepted one must give masks."""
         try:
             grammar = self.structures.compile(structure)
             grammar.begin_mask()

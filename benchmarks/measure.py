@@ -41,10 +41,10 @@ from benchmarks.load import (
 WORK = Work(model="", sizes=[(448, 448)], tokens=64)
 
 
-REQUESTS = {1: 3, 8: 16}  # at once -> of each peer in each round
+REQUESTS = {1: 3, 8: 16}  # requests at once -> requests of each peer in each round
 
 
-QUESTIONS = 3  # images of which a second question is asked, in each round
+QUESTIONS = 3  # images with a second question, in each round
 
 
 QUESTION_TOKENS = 4
@@ -57,6 +57,8 @@ REFERENCE = "transformers serve"
 
 
 class Peer(Protocol):
+    """A program under comparison."""
+
     @property
     def name(self) -> str: ...
 
@@ -67,12 +69,12 @@ class Peer(Protocol):
         """`count` requests of `work`. Raises ChildError."""
 
     def processes(self) -> list[psutil.Process]:
-        """Those whose memory is its own."""
+        """Processes whose memory is the peer's."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """Behind OpenAI's API, in the dialect that it understands."""
+    """A peer with OpenAI's API, in the dialect that it understands."""
 
     name: str
     url: str
@@ -90,7 +92,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Generating:
-    """The task `generate`, in process `process`."""
+    """A peer that is the task `generate`, in process `process`."""
 
     process: subprocess.Popen[str]
     log: Path
@@ -102,7 +104,7 @@ class Generating:
         timings = []
         for body, _ in zip(work.requests(), range(count), strict=False):
             timing = Timing(time.monotonic())
-            with contextlib.suppress(BrokenPipeError):  # what follows tells why it ended
+            with contextlib.suppress(BrokenPipeError):  # the next read reports why it ended
                 self.process.stdin.write(json.dumps(body) + "\n")
                 self.process.stdin.flush()
             answer = told(self.process, self.log)
@@ -117,7 +119,7 @@ class Generating:
 
 
 def meet(name: str, url: str, model: str | None = None) -> Served:
-    """A running server, warmed up; `model` is the first that it lists unless told. Raises ServerError."""
+    """A running server, warmed up; `model` defaults to the first that it lists. Raises ServerError."""
 
     async def first() -> Served:
         async with connect(url, 1) as client:
@@ -134,7 +136,7 @@ def meet(name: str, url: str, model: str | None = None) -> Served:
 
 
 def checked(name: str, timings: Sequence[Timing], work: Work) -> Sequence[Timing]:
-    """`timings` themselves. Raises ServerError where they cannot be compared with others of the same work."""
+    """`timings` themselves. Raises ServerError if they are not comparable with others of the same work."""
     for timing in timings:
         if timing.error is not None:
             raise ServerError(f"{name}: {timing.error}")
@@ -145,10 +147,10 @@ def checked(name: str, timings: Sequence[Timing], work: Work) -> Sequence[Timing
 
 @dataclass
 class Found:
-    """All that a run measures; times in seconds, rates a second, one value a round."""
+    """Everything that a run measures; times in seconds, rates a second, one value a round."""
 
     device: str = ""
-    dtype: str = ""  # of our server
+    dtype: str = ""  # our server's
     levels: dict[tuple[str, int], list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     ready: list[float] = field(default_factory=list)
     read: list[float] = field(default_factory=list)
@@ -205,7 +207,7 @@ def measure(folder: Path, also: Sequence[tuple[str, str]], rounds: int, scratch:
 
 
 def one_round(found: Found, turn: int, peers: Sequence[Peer], bar: Any) -> None:
-    """Each time another one begins."""
+    """One round of all peers; another one begins each time."""
     seed = (turn + 1) * SEEDS
     start = turn % len(peers)
     for at_once, count in REQUESTS.items():

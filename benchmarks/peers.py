@@ -1,7 +1,7 @@
-"""The processes that `bench.py compare` measures: servers, and tasks, which are this file run with a task's name.
+"""Tasks of `bench.py compare`: this file, run with a task's name, in a process of its own.
 
-A task tells what it has to tell in JSON lines on standard output. Tasks import torch and transformers where they need
-them: the yardstick itself, which imports this file too, needs neither. Nothing here outlives the `with` that began it.
+A task writes its results as JSON lines to standard output. Tasks import torch and transformers where they need them,
+since the benchmark itself, which imports this file too, needs neither.
 """
 
 import json
@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-FLOOR_BYTES = 400 * 2**20  # of weights in one measurement of the floor: more than a cache holds
-REPETITIONS = 5  # of that measurement, of which the best counts
+FLOOR_BYTES = 400 * 2**20  # weights in one measurement of the floor: more than a cache holds
+REPETITIONS = 5  # repetitions of that measurement; the best one counts
 GRIDS = {"vision_448_rate": (32, 32), "vision_1mp_rate": (72, 72)}  # patches: 448x448 and 1008x1008 pixels
 
 
-def transformers(tell: Callable[[Any], None], *arguments: str) -> None:  # noqa: ARG001 - a server tells nothing
+def transformers(tell: Callable[[Any], None], *arguments: str) -> None:  # noqa: ARG001 - a server writes no results
     """The command `transformers ...`, without the package accelerate.
 
-    That, `transformers serve` wants only to place the model on its device while loading it; here it is placed after.
+    `transformers serve` uses it only to place the model on its device while loading; here it is placed afterwards.
     """
     from transformers.cli import transformers as command
     from transformers.cli.serving import model_manager
@@ -66,7 +66,7 @@ def generate(tell: Callable[[Any], None], folder: str, device: str) -> None:
 
 
 def with_images(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """OpenAI's messages as transformers' processors take them."""
+    """OpenAI's messages in the form of transformers' processors."""
     return [
         {
             "role": message["role"],
@@ -85,7 +85,7 @@ class Arrivals:
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self._started = time.monotonic()
-        self._is_prompt = True  # what `generate` hands over first
+        self._is_prompt = True  # `generate` passes the prompt first
 
     def now(self) -> float:
         return time.monotonic() - self._started
@@ -97,11 +97,11 @@ class Arrivals:
         self._is_prompt = False
 
     def end(self) -> None:
-        """Nothing is held back."""
+        """Part of the streamer's interface; nothing is held back."""
 
 
 def floor(tell: Callable[[Any], None], folder: str, device: str, dtype: str) -> None:
-    """How many bytes of weights one token goes through, and the best rate, in bytes a second, that this can have."""
+    """Bytes of weights that one token goes through, and their best possible rate in bytes a second."""
     import torch
     from transformers import PaddleOCRVLConfig
 
@@ -115,8 +115,8 @@ def floor(tell: Callable[[Any], None], folder: str, device: str, dtype: str) -> 
     tell({"bytes": sum(weight.nbytes for weight in weights), "rate": rate})
 
 
-def product_rate(shape: tuple[int, int], dtype: Any, device: Any, least: int) -> float:
-    """Bytes a second of matrix-vector products with different matrices of `shape` (out, in), at `least` bytes in all.
+def product_rate(shape: tuple[int, int], dtype: Any, device: Any, min_bytes: int) -> float:
+    """Bytes a second of products of vectors with matrices of `shape` (out, in), of at least `min_bytes` in all.
 
     With all threads; the best of PyTorch's two ways to write it and of packed layers, and of REPETITIONS.
     """
@@ -127,7 +127,7 @@ def product_rate(shape: tuple[int, int], dtype: Any, device: Any, least: int) ->
     from models.paddleocr_vl.linear import pack
 
     size = math.prod(shape) * dtype.itemsize
-    matrices = [torch.ones(shape, dtype=dtype, device=device) for _ in range(math.ceil(least / size))]
+    matrices = [torch.ones(shape, dtype=dtype, device=device) for _ in range(math.ceil(min_bytes / size))]
     row = torch.ones(1, shape[1], dtype=dtype, device=device)
 
     def as_layer() -> None:
@@ -153,7 +153,7 @@ def product_rate(shape: tuple[int, int], dtype: Any, device: Any, least: int) ->
 
 
 def vision(tell: Callable[[Any], None], folder: str, device: str, dtype: str, rounds: str) -> None:
-    """Images a second of our vision tower with projector and of transformers', by turns, for each of GRIDS."""
+    """Images a second of our vision tower with projector and of transformers', alternating, for each of GRIDS."""
     import torch
     from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
 
@@ -189,7 +189,7 @@ def vision(tell: Callable[[Any], None], folder: str, device: str, dtype: str, ro
 
 
 def seconds(run: Callable[[], Any], device: Any) -> float:
-    """Of one run, until the device is done."""
+    """Seconds of one run, until the device is done."""
     import torch
 
     with torch.inference_mode():
@@ -211,7 +211,7 @@ TASKS: dict[str, Callable[..., None]] = {
 
 
 def main(name: str, *arguments: str) -> None:
-    # What libraries print on standard output would be taken for what the task tells.
+    # Output of libraries on standard output would be taken for the task's results.
     lines = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

@@ -16,7 +16,7 @@ import psutil
 from api import __version__
 from benchmarks.measure import REFERENCE, Found
 
-# What is told of every peer: at once, and where its summary has it.
+# Figures of every peer: requests at once, and the place in its summary.
 AGAINST: Mapping[str, tuple[Any, ...]] = {
     "c1_e2e_time": (1, "end_to_end", "p50"),
     "c1_first_token_time": (1, "first_token", "p50"),
@@ -41,13 +41,13 @@ class Ratio:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The least and the greatest ratio of a round."""
+        """The smallest and the largest ratio of a round."""
         ratios = [ours / other for ours, other in zip(self.ours, self.other, strict=True)]
         return min(ratios), max(ratios)
 
 
 def ratios(found: Found) -> dict[str, Ratio]:
-    """The yardstick's nine; those called time, gap and floor are better when lower, those called rate when higher."""
+    """The nine ratios; those called time, gap and floor are better when lower, those called rate when higher."""
     step = found.of("ours", 1, "inter_token", "p50")
     floor = floor_seconds(found.floors)
     return {
@@ -61,7 +61,7 @@ def ratios(found: Found) -> dict[str, Ratio]:
 
 
 def against(found: Found, name: str) -> dict[str, Ratio]:
-    """Ours over one peer's, at the levels of load that this took."""
+    """Ours over one peer's, at the levels of load that the peer ran."""
     return {
         key: Ratio(name, found.of("ours", at_once, *path), found.of(name, at_once, *path))
         for key, (at_once, *path) in AGAINST.items()
@@ -70,7 +70,7 @@ def against(found: Found, name: str) -> dict[str, Ratio]:
 
 
 def floor_seconds(floors: Sequence[Mapping[str, float]]) -> float:
-    """The least time of a decode step: its weights read at the best rate of the run."""
+    """Minimum seconds of a decode step: its weights read at the best rate of the run."""
     return floors[0]["bytes"] / max(floor["rate"] for floor in floors)
 
 
@@ -81,7 +81,7 @@ def report(found: Found) -> str:
         (
             machine(found.device),
             f"Medians of {len(found.ready)} rounds; ours in {found.dtype}. Seconds and MiB.\n{absolute(found)}",
-            f"Ours over others, and the least and greatest of a round.\n{table(HEAD, map(row, named))}",
+            f"Ours over others, and the smallest and largest of a round.\n{table(HEAD, map(row, named))}",
         )
     )
 
@@ -97,7 +97,7 @@ def row(named: tuple[str, Ratio]) -> list[str]:
 
 
 def middle(values: Sequence[float]) -> str:
-    """The median with four digits, in no powers of ten."""
+    """The median with four digits, not in powers of ten."""
     if not values:
         return "-"
     value = statistics.median(values)

@@ -1,16 +1,16 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Mixed traffic on a server for a time: does it answer everybody, leak slots or memory, and stay within its caches?
+"""Soak test: mixed traffic on a server for a time. Is every request answered? Do slots or memory leak, do caches grow?
 
-    benchmarks/soak.py --minutes 30                    a server of its own, with the embedded checkpoint
-    benchmarks/soak.py --url http://127.0.0.1:8001     a running one on this machine
+    benchmarks/soak.py --minutes 30                    its own server, with the embedded checkpoint
+    benchmarks/soak.py --url http://127.0.0.1:8001     a running server on this machine
 
 All modes and official prompts, streamed and whole, images of many sizes and formats, documents, second questions,
 structures, several answers, log probabilities, clients that leave at any moment, and input that is broken, too large
-or nonsense. Ends with 1 where something was wrong. The last line is JSON: `requests`, `status_5xx`, `unanswered`
-(neither answered in full nor given up by this client), `slots_leaked` (prompts that the server still has when all
-clients are gone), `rss_mb_per_1000` (MiB that the server's processes grow by in 1000 requests, by least squares over
-the second half, looked at while all clients pause, twice a minute; null where they cannot be seen or the time is too
-short) and `minutes`.
+or nonsense. Exits with 1 if anything was wrong. The last line is JSON: `requests`, `status_5xx`, `unanswered` (neither
+answered in full nor given up by this client), `slots_leaked` (prompts that the server still has when all clients are
+gone), `rss_mb_per_1000` (growth of the server's processes in MiB per 1000 requests, by least squares over the second
+half, sampled while all clients pause, twice a minute; null if they are not visible or the time is too short) and
+`minutes`.
 """
 
 import argparse
@@ -35,21 +35,21 @@ from benchmarks.children import server
 from benchmarks.load import server_processes
 from benchmarks.traffic import BODY_BYTES, Request, Traffic
 
-CACHE_BYTES = 16 * 2**20  # of its image cache: small, so that it is full soon
-PAUSE_SECONDS = 30.0  # from one pause of all clients to the next
-REST_SECONDS = 2.5  # of a pause, for the server to hand back what it has freed
-DRAIN_SECONDS = 60  # for the server to notice that its clients have left
+CACHE_BYTES = 16 * 2**20  # its image cache: small, so that it is soon full
+PAUSE_SECONDS = 30.0  # between pauses of all clients
+REST_SECONDS = 2.5  # pause for the server to hand back freed memory
+DRAIN_SECONDS = 60  # time for the server to notice that its clients have left
 
 
 @dataclass
 class Seen:
-    """What came of all requests so far."""
+    """Outcomes of all requests so far."""
 
     done: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
-    rss: list[tuple[int, float]] = field(default_factory=list)  # requests done, MiB while nothing was under way
+    rss: list[tuple[int, float]] = field(default_factory=list)  # requests done, MiB while none was running
 
 
 async def ask(client: httpx.AsyncClient, request: Request, seen: Seen) -> None:
@@ -81,7 +81,7 @@ async def answered(client: httpx.AsyncClient, request: Request, seen: Seen) -> N
 
 
 async def soak(url: str, seconds: float, at_once: int, traffic: Traffic, seen: Seen, memory: "Memory") -> None:
-    """Raises httpx.HTTPError where there is no server."""
+    """Raises httpx.HTTPError if there is no server."""
     end = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=at_once + 1)
     async with httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(600), limits=limits) as client:
@@ -103,14 +103,14 @@ async def soak(url: str, seconds: float, at_once: int, traffic: Traffic, seen: S
 
 
 class Memory:
-    """Resident memory of the server: whoever listens, its parent, and all that they start."""
+    """Resident memory of the server: the listening processes, their parent, and all that they start."""
 
     def __init__(self, url: str) -> None:
         found = {process.pid: process for process in server_processes(url)}
         self._roots = [process for process in found.values() if process.ppid() not in found]
 
     def mb(self) -> float:
-        """MiB; 0 where it is another machine's."""
+        """MiB; 0 for a server on another machine."""
         used = 0
         for root in self._roots:
             for process in [root, *root.children(recursive=True)]:
@@ -122,7 +122,7 @@ class Memory:
 
 
 def growth(rss: Sequence[tuple[int, float]]) -> float | None:
-    """MiB in 1000 requests, over the second half."""
+    """Growth over the second half, in MiB per 1000 requests."""
     late = rss[len(rss) // 2 :]
     done, mb = np.array([sample[0] for sample in late]), np.array([sample[1] for sample in late])
     if len(set(done)) < 2 or not mb.any():
@@ -131,13 +131,13 @@ def growth(rss: Sequence[tuple[int, float]]) -> float | None:
 
 
 def gauge(url: str, *names: str) -> float:
-    """The sum of these, of all workers."""
+    """Sum of these metrics over all workers."""
     families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=60).text)
     return sum(sample.value for family in families for sample in family.samples if sample.name in names)
 
 
 def left(url: str) -> int:
-    """Prompts that the server has once it has had time to notice that nobody waits for them."""
+    """Prompts that the server still has after it had time to notice that their clients left."""
     end = time.monotonic() + DRAIN_SECONDS
     names = ("vllm:num_requests_running", "vllm:num_requests_waiting")
     while (under_way := gauge(url, *names)) and time.monotonic() < end:

@@ -12,15 +12,13 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.children import ROOT
+from images.decoding import FORMATS
 from modes.registry import OFFICIAL
 
 CHAT = "/v1/chat/completions"
 
 
 SAMPLES = [ROOT / "tests" / "data" / f"test_{name}.png" for name in ("document", "form", "invoice", "receipt", "table")]
-
-
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 WORDS = (
@@ -44,17 +42,19 @@ STRUCTURES: Sequence[dict[str, Any]] = (
 )
 
 
-SEEN = 8  # images that second questions may be about
+SEEN = 8  # recent images for second questions
 
 
-MAX_PIXELS = 900_000  # of an image
+MAX_PIXELS = 900_000  # pixels of an image
 
 
-BODY_BYTES = 2 * 2**20  # that our own server takes
+BODY_BYTES = 2 * 2**20  # bytes that our own server accepts
 
 
 @dataclass
 class Request:
+    """One request of the soak test, and the answer that it should get."""
+
     kind: str
     content: bytes
     path: str = CHAT
@@ -64,7 +64,7 @@ class Request:
 
 
 class Traffic:
-    """The same requests for the same seed, in a different order where the server is faster or slower."""
+    """Requests at random: the same for the same seed, in an order that depends on the server's speed."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
@@ -87,7 +87,7 @@ class Traffic:
         return self._rng.choices(kinds, weights)[0]()
 
     def _image(self) -> Image.Image:
-        """A piece of a sample in any size, mostly small; hardly ever the same twice."""
+        """A piece of a sample in any size, mostly small; rarely the same twice."""
         page = self._rng.choice(self._pages)
         scale = self._rng.uniform(0.1, 1.6) ** 2
         left, top = self._rng.randrange(page.width // 2), self._rng.randrange(page.height // 2)

@@ -1,4 +1,4 @@
-"""A short run of benchmarks/fuzz.py; the long one is for whoever changes what reads strangers' input."""
+"""A short run of benchmarks/fuzz.py; run the long one after changing a reader of strangers' input."""
 
 import json
 from pathlib import Path
