@@ -17,7 +17,7 @@ from openai import OpenAI
 ROOT = Path(__file__).resolve().parents[2]
 
 
-SECONDS_TO_START = 300
+SECONDS_TO_START = 300  # unless something hangs
 HANG_SECONDS = 300  # for an answer or event that comes at once, unless something hangs: no test fails for being slow
 
 
@@ -59,6 +59,14 @@ def wait_until_ready(
         time.sleep(0.1)
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = HANG_SECONDS) -> None:
+    """Wait for an event, with a bound that only a hang reaches."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain"
+        time.sleep(0.02)
+
+
 @contextmanager
 def started(
     folder: Path,
@@ -93,6 +101,14 @@ def running(folder: Path, *options: str, **how: Any) -> Iterator[Server]:
         server.wait_until_ready()
         yield server
     assert server.process.returncode == 0, f"the server ended in {server.process.returncode}:\n{server.log.read_text()}"
+
+
+def half_a_request(server: Server) -> socket.socket:
+    """A client that never sends the rest."""
+    address = httpx.URL(server.url)
+    client = socket.create_connection((address.host, address.port))
+    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{")
+    return client
 
 
 def bearer(secret: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from models.store import EMBEDDED
 from tests import hub
-from tests.e2e.servers import HANG_SECONDS, ROOT, SECONDS_TO_START, Server, running, started
+from tests.e2e.servers import HANG_SECONDS, ROOT, SECONDS_TO_START, Server, running, started, wait_until
 from tests.e2e.test_clients import MODEL, messages
 
 LONG: Any = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nothing ends it
@@ -99,8 +99,8 @@ def test_new_requests_are_refused_while_one_runs_on_after_ctrl_c_and_a_second_ct
     with running(tmp_path, DRAIN_SECONDS="600") as server:
         chunks = running_stream(server, **LONG)
         server.process.send_signal(signal.SIGINT)
-        while (health := httpx.get(f"{server.url}/health", timeout=HANG_SECONDS)).status_code == 200:
-            pass
+        wait_until(lambda: httpx.get(f"{server.url}/health", timeout=HANG_SECONDS).status_code != 200)
+        health = httpx.get(f"{server.url}/health", timeout=HANG_SECONDS)
         assert (health.status_code, health.json()["status"]) == (503, "draining")
         with pytest.raises(openai.InternalServerError, match="the server is shutting down") as refused:
             server.client().chat.completions.create(model=MODEL, messages=messages())
@@ -192,6 +192,6 @@ def test_a_model_named_by_its_commit_is_fetched_at_the_first_start_only(tmp_path
     with hub.serving(hub.content_of(EMBEDDED)) as source:
         chosen = {"MODEL": f"{source.repository}@{source.commit}", "HF_HOME": str(tmp_path / "hub")}
         with running(tmp_path, HF_ENDPOINT=source.address, **chosen) as server:
-            assert httpx.get(f"{server.url}/health").json()["model"] == source.repository
+            assert httpx.get(f"{server.url}/health", timeout=HANG_SECONDS).json()["model"] == source.repository
     with running(tmp_path, HF_ENDPOINT=source.address, **chosen):
         pass  # no server answers any more

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -13,7 +12,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.e2e.servers import HANG_SECONDS, Server, running
+from tests.e2e.servers import HANG_SECONDS, Server, running, wait_until
 from tests.e2e.test_clients import IMAGE
 from tests.http.scraping import CHAT, Scrape, scrape
 from tests.payloads import image_part
@@ -35,15 +34,8 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def client(two_workers: Server) -> Iterator[httpx.Client]:
     """Its one connection stays with one worker; any answers /metrics for both."""
     with httpx.Client(base_url=two_workers.url, timeout=HANG_SECONDS, limits=httpx.Limits(max_connections=1)) as client:
-        wait_for(lambda: client.get("/health").status_code == 200)
+        wait_until(lambda: client.get("/health").status_code == 200)
         yield client
-
-
-def wait_for(condition: Any) -> None:
-    end = time.monotonic() + HANG_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def about_a_line() -> dict[str, Any]:
@@ -148,7 +140,7 @@ def test_busy_workers_are_summed_a_full_one_turns_away_and_a_killed_one_is_forgo
 
         worker, *_ = workers_of(two_workers)
         os.kill(worker.pid, signal.SIGKILL)
-        wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+        wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
         after = scrape_anew(two_workers)
         assert after("vllm:num_requests_running") == 1
         assert after("vllm:prompt_tokens_total") == busy("vllm:prompt_tokens_total")
@@ -156,7 +148,7 @@ def test_busy_workers_are_summed_a_full_one_turns_away_and_a_killed_one_is_forgo
     def aborted() -> bool:
         return scrape_anew(two_workers)("vllm:request_success_total", finished_reason="abort") == 1
 
-    wait_for(aborted)
+    wait_until(aborted)
     assert scrape_anew(two_workers)("vllm:num_requests_running") == 0
 
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import psutil
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.e2e.servers import HANG_SECONDS, Server, bearer, running
+from tests.e2e.servers import HANG_SECONDS, Server, bearer, half_a_request, running, wait_until
 from tests.e2e.test_clients import MODEL, messages
 from tests.http.pressure import SMALL, Received, SilentHost, send
 from tests.http.scraping import Scrape
@@ -28,15 +26,8 @@ def metrics(server: Server) -> Scrape:
     return Scrape(httpx.get(f"{server.url}/metrics", headers=bearer(ALICE), timeout=HANG_SECONDS).text)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + HANG_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_one_request_goes_between_another_clients_many(keyed: Server) -> None:
-    asked: Any = {"model": MODEL, "messages": messages(), "extra_body": {"ignore_eos": True, "max_tokens": 60}}
+    asked: Any = {"model": MODEL, "messages": messages(), "extra_body": {"ignore_eos": True, "max_tokens": 300}}
 
     async def run() -> int:
         def client(key: str) -> AsyncOpenAI:
@@ -93,17 +84,9 @@ def test_a_client_that_does_not_read_delays_no_other(keyed: Server) -> None:
     wait_until(lambda: nothing_is_left(keyed))
 
 
-def half_a_request(server: Server) -> socket.socket:
-    """A client that never sends the rest."""
-    address = httpx.URL(server.url)
-    client = socket.create_connection((address.host, address.port))
-    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{")
-    return client
-
-
 def test_sigterm_ends_running_waiting_and_fetching_requests_each_with_an_error(tmp_path: Path) -> None:
     """BentoML waited for running requests as long as they took. Workers get the signal twice where systemd sends it."""
-    drain = 1
+    drain = 8  # long enough for a new request to arrive meanwhile, on a busy machine too
     with (
         running(tmp_path, SLOTS="1", DRAIN_SECONDS=str(drain), ALLOWED_HOSTS="127.0.0.1") as server,
         half_a_request(server),
@@ -121,8 +104,7 @@ def test_sigterm_ends_running_waiting_and_fetching_requests_each_with_an_error(t
             signalled = time.monotonic()
             for process in [*workers, server.process]:
                 process.terminate()
-            while httpx.get(f"{server.url}/health", timeout=HANG_SECONDS).status_code == 200:
-                pass
+            wait_until(lambda: httpx.get(f"{server.url}/health", timeout=HANG_SECONDS).status_code != 200)
             new = Received(send(server.url, long))
             assert (new.status, new.headers["retry-after"]) == (503, "5")
             assert waiting.result(HANG_SECONDS).status == fetching.result(HANG_SECONDS).status == 503

@@ -49,7 +49,7 @@ def test_an_image_without_a_key_is_refused_before_it_is_sent_with_the_reason(key
 
 
 def test_what_bentoml_itself_serves_without_a_key_is_about_health_and_routes(keyed: Server) -> None:
-    with httpx.Client(base_url=keyed.url) as client:
+    with httpx.Client(base_url=keyed.url, timeout=HANG_SECONDS) as client:
         for path in ("/livez", "/readyz", "/healthz", "/schema.json", "/health", "/ping"):
             assert client.get(path).status_code == 200, path
         for path in ("/", "/docs.json", "/static_content/index.css", "/metrics", "/v1/models"):
@@ -58,7 +58,7 @@ def test_what_bentoml_itself_serves_without_a_key_is_about_health_and_routes(key
 
 
 def test_health_tells_of_the_queue_the_model_and_the_memory(keyed: Server) -> None:
-    health = httpx.get(f"{keyed.url}/health", headers=bearer(ALICE)).json()
+    health = httpx.get(f"{keyed.url}/health", headers=bearer(ALICE), timeout=HANG_SECONDS).json()
     assert health["queue"] == {"running": 0, "waiting": 0, "slots": 2, "free_slots": 2}
     assert (health["model"], health["status"]) == (EMBEDDED_NAME, "healthy")
     assert health["revision"]
@@ -94,7 +94,8 @@ def test_a_trace_goes_on_from_the_clients_with_a_span_for_all_that_took_time(
 
 def test_a_refused_requests_trace_is_one_span(keyed: Server, collector: Collector) -> None:
     trace_id = f"{99:032x}"
-    httpx.post(keyed.url + CHAT, json={}, headers={"traceparent": f"00-{trace_id}-{1:016x}-01"})
+    headers = {"traceparent": f"00-{trace_id}-{1:016x}-01"}
+    httpx.post(keyed.url + CHAT, json={}, headers=headers, timeout=HANG_SECONDS)
     (request,) = collector.trace(trace_id)
     assert {a.key: a.value.int_value for a in request.attributes}["http.response.status_code"] == 401
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import httpx
 import psutil
 from PIL import Image
 
-from tests.e2e.servers import HANG_SECONDS, SECONDS_TO_START, Server
+from tests.e2e.servers import HANG_SECONDS, Server, wait_until
 from tests.e2e.test_clients import IMAGE
 from tests.payloads import image_part
 
@@ -56,7 +55,7 @@ class Faulty:
             (self.folder / name).unlink(missing_ok=True)
 
     def wait_until_struck(self, name: str) -> None:
-        wait_for((self.folder / f"{name}.struck").exists)
+        wait_until((self.folder / f"{name}.struck").exists)
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"{self.server.url}{path}", timeout=HANG_SECONDS)
@@ -80,13 +79,6 @@ class Outcome:
     def complete(self) -> bool:
         """It looks like a whole answer."""
         return self.finish_reason is not None and self.error is None and not self.broken
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = HANG_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds:g} s in vain"
-        time.sleep(0.02)
 
 
 def line(number: int = 0, **fields: Any) -> dict[str, Any]:
@@ -148,7 +140,7 @@ def ask_all(faulty: Faulty, *bodies: dict[str, Any]) -> list[Outcome]:
     """All at once."""
 
     async def run() -> list[Outcome]:
-        async with httpx.AsyncClient(base_url=faulty.server.url, timeout=SECONDS_TO_START) as client:
+        async with httpx.AsyncClient(base_url=faulty.server.url, timeout=HANG_SECONDS) as client:
             return await asyncio.gather(*(ask(client, body) for body in bodies))
 
     return asyncio.run(run())

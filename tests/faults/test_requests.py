@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.faulty import CULPRIT, Faulty, ask_all, line, wait_for
+from tests.e2e.servers import wait_until
+from tests.faults.faulty import CULPRIT, Faulty, ask_all, line
 
 BIG = {"mm_processor_kwargs": {"min_pixels": 1003520}}
 MAX_PATCHES = 2000  # fewer than that makes, more than any other image here
@@ -47,7 +48,7 @@ def test_images_that_do_not_fit_together_are_read_one_by_one(faulty: Faulty) -> 
             first = clients.submit(ask_all, faulty, line(seed=CULPRIT))
             faulty.wait_until_struck("stuck-step")
             others = clients.submit(ask_all, faulty, *(line(number, max_tokens=3, **SMALL) for number in range(30, 33)))
-            wait_for(lambda: faulty.get("/health").json()["queue"]["waiting"] == 3)
+            wait_until(lambda: faulty.get("/health").json()["queue"]["waiting"] == 3)
         assert all(outcome.complete for outcome in first.result() + others.result())
     assert "Prefilling 3 prompts did not fit into memory" in faulty.log
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from engine.watchdog import MIN_PLANNED_SECONDS, STUCK
-from tests.e2e.servers import SECONDS_TO_START
-from tests.faults.faulty import CULPRIT, Faulty, Outcome, ask, ask_all, lasting, line, wait_for
+from tests.e2e.servers import HANG_SECONDS, half_a_request, wait_until
+from tests.faults.faulty import CULPRIT, Faulty, Outcome, ask, ask_all, lasting, line
 
 READ = "Test Document\nDate: March 14, 2025"
 
@@ -18,12 +18,12 @@ def struck_while_running(faulty: Faulty, strike: Callable[[], Any]) -> list[Outc
     """What a stream and a whole answer that run, and one that waits, come to when the fault strikes."""
 
     async def run() -> list[Outcome]:
-        async with httpx.AsyncClient(base_url=faulty.server.url, timeout=SECONDS_TO_START) as client:
+        async with httpx.AsyncClient(base_url=faulty.server.url, timeout=HANG_SECONDS) as client:
             begun = asyncio.Event()
             stream = asyncio.create_task(ask(client, lasting(stream=True), begun))
             await begun.wait()
             whole = [asyncio.create_task(ask(client, lasting(number))) for number in range(1, 5)]
-            await asyncio.to_thread(wait_for, lambda: faulty.get("/health").json()["queue"]["waiting"] == 1)
+            await asyncio.to_thread(wait_until, lambda: faulty.get("/health").json()["queue"]["waiting"] == 1)
             await asyncio.to_thread(strike)
             return await asyncio.gather(stream, *whole)
 
@@ -44,17 +44,17 @@ def assert_service_resumes(faulty: Faulty, former: int) -> None:
 
 def test_when_the_engines_thread_dies_every_client_gets_an_error_and_another_worker_takes_over(faulty: Faulty) -> None:
     former = faulty.worker.pid
-    seen: list[httpx.Response] = []
+    probes: list[httpx.Response] = []
 
     def strike() -> None:
-        with faulty.fault("dead-thread"):
+        # The worker ends after two seconds, or once an unfinished request is over: a slow test needs the latter.
+        with half_a_request(faulty.server), faulty.fault("dead-thread"):
             faulty.wait_until_struck("dead-thread")
-            while not seen or seen[-1].status_code == 200:
-                seen.append(faulty.get("/health"))
-            seen.append(faulty.get("/livez"))
+            wait_until(lambda: faulty.get("/health").status_code != 200)
+            probes.extend(faulty.get(path) for path in ("/health", "/livez"))
 
     stream, *whole = struck_while_running(faulty, strike)
-    health, alive = seen[-2:]
+    health, alive = probes
     assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
     assert health.json()["reason"] == "the engine stopped working: an injected fault of the thread"
     assert alive.status_code == 503
@@ -77,15 +77,14 @@ def test_a_stuck_step_is_reported_with_its_kind_and_age_and_readiness_returns_wi
     worker = faulty.worker.pid
 
     async def run() -> Outcome:
-        async with httpx.AsyncClient(base_url=faulty.server.url, timeout=SECONDS_TO_START) as client:
+        async with httpx.AsyncClient(base_url=faulty.server.url, timeout=HANG_SECONDS) as client:
             with faulty.fault("stuck-step"):
                 stream = asyncio.create_task(ask(client, line(seed=CULPRIT, stream=True)))
                 await asyncio.to_thread(faulty.wait_until_struck, "stuck-step")
-                while (await client.get("/readyz")).status_code == 200:
-                    pass
+                await asyncio.to_thread(wait_until, lambda: faulty.get("/readyz").status_code != 200)
                 health = await client.get("/health")
                 assert (await client.get("/livez")).status_code == 200
-                await asyncio.to_thread(wait_for, lambda: "in faulty_launch" in faulty.log)  # its stack
+                await asyncio.to_thread(wait_until, lambda: "in faulty_launch" in faulty.log)  # its stack
             assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
             stuck = re.search(r"the engine is stuck: decoding 1 answer has taken ([\d.]+) s", health.json()["reason"])
             assert stuck is not None
