@@ -103,9 +103,6 @@ def in_folder(folder: Path) -> list[Document]:
     return documents
 
 
-# --- asking -----------------------------------------------------------------------------------------------------------
-
-
 async def ask_all(engine: Engine, documents: Sequence[Document]) -> list[Outcome]:
     app = create_app(max_request_bytes=MAX_REQUEST_BYTES)
     app.state.serving = Serving(engine=engine, model="evaluated", limits=Limits())
@@ -140,9 +137,6 @@ async def ask(client: httpx.AsyncClient, document: Document) -> Outcome:
     choice = answer.json()["choices"][0]
     read = "\n".join(line["text"] for line in choice["ocr"]["lines"])
     return Outcome(document, choice["message"]["content"], read)
-
-
-# --- judging ----------------------------------------------------------------------------------------------------------
 
 
 def is_object(content: str) -> bool:
