@@ -26,7 +26,7 @@ from api.logs import formatter
 from api.serving import Serving
 from engine.engine import Engine
 from engine.threads import background_pool
-from images.processes import Decoders
+from images.processes import DecoderProcesses
 from models.hub import fetch
 from models.store import EMBEDDED_NAME, StoreError, import_embedded
 from settings import load_settings
@@ -233,7 +233,7 @@ class PaddleOCRVLService:
         worker = bentoml.server_context.worker_index
         if name == EMBEDDED_NAME:
             logger.warning("Serving the embedded checkpoint, %s: it reads small clean English print only.", name)
-        self.decoders = Decoders(
+        self.decoders = DecoderProcesses(
             IMAGE_THREADS, settings.decode_seconds, settings.max_image_pixels, settings.max_image_bytes
         )
         self.engine = Engine(settings.engine_config(Path(checkpoint.path), worker or 1), on_failure=self._on_failure)

@@ -22,7 +22,7 @@ from api.logs import LogFormat
 from api.tracing import Exporter
 from engine.config import EngineConfig
 from images.fetching import FetchLimits
-from images.loading import Limits
+from images.loading import ImageLimits
 
 
 class SettingsError(SystemExit):
@@ -274,11 +274,11 @@ class Settings(BaseModel):
         chosen = self.otel_traces_exporter or ("otlp" if self.otel_exporter_otlp_endpoint else "none")
         return None if chosen == "none" else chosen
 
-    def limits(self) -> Limits:
+    def limits(self) -> ImageLimits:
         fetching = FetchLimits(
             self.max_image_bytes, self.fetch_seconds, self.max_redirects, self.allowed_hosts, self.media_folder
         )
-        return Limits(self.max_image_bytes, self.max_image_pixels, self.max_images, self.max_pages, fetching)
+        return ImageLimits(self.max_image_bytes, self.max_image_pixels, self.max_images, self.max_pages, fetching)
 
     def engine_config(self, model: Path, worker: int = 1) -> EngineConfig:
         """Of the worker with this number, from 1."""

@@ -44,6 +44,7 @@ from api.serving import Serving
 from api.tracing import Exporter, Traced, collecting
 from engine.engine import Engine
 from engine.errors import EngineError
+from images.errors import ImageError
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ def create_app(
     app.add_middleware(UnderWay, tasks=app.state.requests)
     app.add_middleware(Counted)
     app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(ImageError, _on_image_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_unexpected_error)
@@ -257,6 +259,11 @@ async def _on_api_error(request: Request, error: Exception) -> Response:
     if error.error["code"] == DECODER_ENDED:
         request.state.rejection = DECODER_ENDED
     return error.response()
+
+
+async def _on_image_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ImageError)
+    return await _on_api_error(request, translated(error))
 
 
 async def _on_validation_error(_: Request, error: Exception) -> Response:

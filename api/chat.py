@@ -34,7 +34,7 @@ from engine.engine import Engine
 from engine.errors import EngineError
 from engine.handles import Hold
 from engine.request import Deadline
-from images.loading import Decoder, Limits, load_images
+from images.loading import Decoder, ImageLimits, load_images
 from images.source import Detail
 from modes.choose import Task, Turn, choose
 
@@ -242,7 +242,7 @@ def _one_line(names: list[str]) -> str:
     return "".join(c if c.isprintable() else "?" for c in ", ".join(names))[:1000]
 
 
-async def load_turns(messages: list[Message], limits: Limits, decoder: Decoder, hold: Hold) -> list[Turn]:
+async def load_turns(messages: list[Message], limits: ImageLimits, decoder: Decoder, hold: Hold) -> list[Turn]:
     """The conversation with its images, read off the event loop; `hold` counts their bytes.
 
     Raises ApiError, QueueFull.

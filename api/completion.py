@@ -37,6 +37,7 @@ from api.serving import Serving
 from engine.errors import DeadlineExceeded, EngineError
 from engine.handles import Hold
 from engine.request import Token, TokenEvent
+from images.errors import ImageError
 from modes.choose import Task
 from modes.finish import finisher_of
 from modes.markdown import Finisher
@@ -217,7 +218,7 @@ class Completion:
                     )
         except Exception as error:
             self._end(self._open, _end_of(error))
-            if isinstance(error, EngineError):
+            if isinstance(error, EngineError | ImageError):
                 raise translated(error) from error
             raise
         finally:
@@ -246,7 +247,7 @@ class Completion:
                     yield self._last_chunk(index, event)
             if self._options.include_usage:
                 yield sse.event(self._body_of([], self._usage()).model_dump())
-        except (EngineError, ApiError) as error:
+        except (EngineError, ImageError, ApiError) as error:
             self._end(self._open, _end_of(error))
             yield sse.event((error if isinstance(error, ApiError) else translated(error)).body)
         except Exception as error:  # the response has begun: only an event can still say so

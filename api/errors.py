@@ -5,9 +5,10 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable, InvalidRequest, QueueFull
+from images.errors import DecoderEnded, DecoderUnavailable, ImageError, InvalidImage
 
 MAX_SHOWN = 1000  # characters of a message: what a request holds may come back in it, and be of any length
-DECODER_ENDED = "decoder_ended"  # the code of a refusal: a file hung or crashed what reads it
+DECODER_ENDED = "decoder_ended"  # error code: a file hung or crashed its decoder
 RETRY_SECONDS = 5  # for a server that starts or ends; behind a balancer the next one may be ready at once
 
 
@@ -52,9 +53,14 @@ def invalid(message: str, param: str | None) -> ApiError:
     return ApiError(400, message, param=param)
 
 
-def translated(error: EngineError) -> ApiError:
-    """The engine's errors, translated here and nowhere else."""
+def translated(error: EngineError | ImageError) -> ApiError:
+    """The errors of engine/ and images/, translated here and nowhere else."""
     message = str(error)
+    if isinstance(error, InvalidImage):
+        code = DECODER_ENDED if isinstance(error, DecoderEnded) else None
+        return ApiError(400, message, param=error.param, code=code)
+    if isinstance(error, DecoderUnavailable):
+        return ApiError(503, message, type_="server_error", code="decoder_unavailable")
     if isinstance(error, InvalidRequest):
         return invalid(message, error.param)
     if isinstance(error, QueueFull):

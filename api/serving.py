@@ -9,7 +9,7 @@ from api.errors import ApiError
 from api.metrics import Metrics
 from engine.engine import Engine
 from images import decoding
-from images.loading import Decoder, Limits
+from images.loading import Decoder, ImageLimits
 
 FAMILY = re.compile(r"paddleocr-?vl", re.IGNORECASE)  # any PaddleOCR-VL name is answered by whichever is loaded
 
@@ -20,7 +20,7 @@ class Serving:
 
     engine: Engine
     model: str  # the checkpoint's name, which every answer carries
-    limits: Limits
+    limits: ImageLimits
     revision: str = "unknown"  # of the checkpoint
     other_names: tuple[str, ...] = ()  # that it is served under as well
     strict_names: bool = False  # no other PaddleOCR-VL name is answered

@@ -52,8 +52,9 @@ from engine.errors import EngineError
 from engine.request import SamplingParams, Structure
 from engine.structured import Structures
 from images import fetching
-from images.loading import Limits, load_images, read_images
-from images.processes import Decoders, EndedDecoderError
+from images.errors import DecoderEnded, DecoderUnavailable, ImageError
+from images.loading import ImageLimits, load_images, read_images
+from images.processes import DecoderProcesses
 from images.source import ImageSource
 from modes.choose import Turn
 from modes.schemas import SCHEMAS, SchemaError, parse, shape_in
@@ -62,7 +63,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "models" / "tiny"
 SECONDS = 5.0  # for one input
 SECONDS_TO_GIVE_UP = 60.0  # on what hangs in this process, where nothing can interrupt it: the run ends
-LIMITS = Limits(max_image_bytes=2**20, max_image_pixels=4_000_000, max_pages=4)
+LIMITS = ImageLimits(max_image_bytes=2**20, max_image_pixels=4_000_000, max_pages=4)
 WARM_UP = 0.1  # of the inputs, before memory is measured
 
 NUMBERS = (0, 1, 2, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
@@ -309,7 +310,7 @@ class Targets:
     """Each takes an input, returns if it is good, and raises Refusal where the client would be told."""
 
     def __init__(self) -> None:
-        self.decoders = Decoders(2, SECONDS, LIMITS.max_image_pixels, LIMITS.max_image_bytes)
+        self.decoders = DecoderProcesses(2, SECONDS, LIMITS.max_image_pixels, LIMITS.max_image_bytes)
         self.decoders.start()
         engine = Engine(EngineConfig(CHECKPOINT))  # never started: a good request hears that the model still loads
         app = create_app(2**20)
@@ -330,8 +331,8 @@ class Targets:
         try:
             for image in read_images(data, "param", LIMITS, self.decoders):
                 image.open()
-        except ApiError as error:
-            if isinstance(error.__cause__, EndedDecoderError) or error.status != 400:
+        except ImageError as error:
+            if isinstance(error, DecoderEnded | DecoderUnavailable):
                 raise Finding(str(error)) from error
             raise Refusal from error
 
@@ -342,7 +343,7 @@ class Targets:
                 self.loop.run_until_complete(load_images(url, "param", LIMITS, self.decoders))
             else:
                 fetching._http_url(fetching._split(url))
-        except (ApiError, fetching._FetchError) as error:
+        except (ImageError, fetching._FetchError) as error:
             raise Refusal from error
 
     def request(self, data: bytes) -> None:

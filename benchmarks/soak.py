@@ -38,11 +38,11 @@ from tqdm import tqdm
 
 from benchmarks.load import server_processes
 from benchmarks.peers import ROOT, server
+from images.decoding import FORMATS
 from modes.choose import OFFICIAL
 
 CHAT = "/v1/chat/completions"
 SAMPLES = [ROOT / "tests" / "data" / f"test_{name}.png" for name in ("document", "form", "invoice", "receipt", "table")]
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 WORDS = (
     *("Read this", "Extract the table", "Extract the receipt as JSON", "Extract the invoice", "List the form fields"),
     *("Give me the formula", "Describe the chart", "Read the seal", "Bounding boxes of all lines", ""),

@@ -29,7 +29,7 @@ from engine.request import Sequence as EngineSequence
 from engine.scheduler import Step
 from images import decoding
 from images.fetching import FetchLimits
-from images.loading import Limits
+from images.loading import ImageLimits
 from models.paddleocr_vl.processor import PaddleOCRVLInput
 from tests.checkpoints import write_script
 from tests.engines import running_engine
@@ -317,7 +317,7 @@ def test_a_deadline_ends_a_stream_with_an_error_event(endless: Engine) -> None:
 
 @contextmanager
 def serving(engine: Engine, keys: Keys | None = None, **serving: Any) -> Iterator[str]:
-    limits = Limits(max_pages=4, fetching=FetchLimits(allowed_hosts=("127.0.0.1",)))
+    limits = ImageLimits(max_pages=4, fetching=FetchLimits(allowed_hosts=("127.0.0.1",)))
     app = create_app(MAX_REQUEST_BYTES, keys=keys)
     app.state.serving = Serving(engine, MODEL, limits, **serving)
     with served(engine, app) as url:
