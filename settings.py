@@ -17,7 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from api.auth import Keys, parse_keys
+from api.gate import BODY_SECONDS
+from api.keys import Keys, parse_keys
 from api.logs import LogFormat
 from api.tracing import Exporter
 from engine.config import EngineConfig
@@ -99,7 +100,7 @@ LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
 
 class Settings(BaseModel):
-    """Each field is an environment variable of the same name in capitals; the README's table is made of them."""
+    """Each field is an environment variable of the same name in capitals; docs/settings.md lists them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -117,12 +118,12 @@ class Settings(BaseModel):
         default=1,
         ge=1,
         le=64,
-        description="processes with a model each; on GPUs, one for each ([below](#several-gpus))",
+        description="processes with a model each; on GPUs, one for each ([more](deployment.md#several-gpus))",
     )
     api_keys: Annotated[SecretStr, AfterValidator(_are_keys)] | None = Field(
         default=None,
         description="keys of which clients must send one as `Authorization: Bearer SECRET`: `NAME:SECRET`, separated "
-        "by commas; unset, and no file: anybody may ask ([more](SECURITY.md))",
+        "by commas; unset, and no file: any client may ask ([more](../SECURITY.md))",
     )
     api_keys_file: Annotated[Path, AfterValidator(_has_keys)] | None = Field(
         default=None, description="a file with a key a line instead, read again when it changes"
@@ -175,9 +176,11 @@ class Settings(BaseModel):
     weights: Literal["native", "int8"] = Field(
         default="native",
         description="`int8`: the decoder in 8 bits, on CPUs with VNNI "
-        "([its loss](models/tiny/README.md#measured-error))",
+        "([its loss](../models/tiny/README.md#measured-error))",
     )
-    max_model_len: int = Field(default=8192, ge=64, le=131072, description="tokens of prompt and answer together")
+    max_model_len: int = Field(
+        default=EngineConfig.max_model_len, ge=64, le=131072, description="tokens of prompt and answer together"
+    )
     slots: int | None = Field(
         default=None,
         ge=1,
@@ -185,13 +188,13 @@ class Settings(BaseModel):
         description="requests that run at once; unset: by memory, at most 8 on a CPU, 64 on a GPU",
     )
     max_waiting: int = Field(
-        default=256,
+        default=EngineConfig.max_waiting,
         ge=0,
         description="requests that wait beyond those; one more gets 429 with `Retry-After`. A quarter more may wait of "
         "clients that have none there yet, as of the next",
     )
     max_waiting_bytes: int = Field(
-        default=2**30,
+        default=EngineConfig.max_waiting_bytes,
         ge=1,
         description="memory that images may take until they are read, from their encoded bytes to the model's "
         "input; more gets 429 with `Retry-After`, unless nothing else waits",
@@ -204,7 +207,7 @@ class Settings(BaseModel):
         "header `x-request-timeout`, in seconds",
     )
     picture_cache_bytes: int = Field(
-        default=256 * 2**20,
+        default=EngineConfig.image_cache_bytes,
         ge=0,
         description="memory, on the model's device, for features of images that may be asked about again; "
         "`0` keeps none",
@@ -224,21 +227,21 @@ class Settings(BaseModel):
     )
     max_request_bytes: int = Field(default=128 * 2**20, ge=1, description="of a request's body; more is 413")
     body_seconds: float = Field(
-        default=30.0,
+        default=BODY_SECONDS,
         gt=0,
         description="between two pieces of a body, and before it must have come at 1000 bytes a second; more is 408",
     )
-    max_image_bytes: int = Field(default=20 * 2**20, ge=1, description="of an image or document")
-    max_image_pixels: int = Field(default=50_000_000, ge=1, description="of a decoded image")
+    max_image_bytes: int = Field(default=ImageLimits.max_image_bytes, ge=1, description="of an image or document")
+    max_image_pixels: int = Field(default=ImageLimits.max_image_pixels, ge=1, description="of a decoded image")
     decode_seconds: float = Field(
         default=20.0,
         gt=0,
         description="for an image or page to be decoded, in a process apart that is ended when they are over",
     )
-    max_images: int = Field(default=16, ge=1, description="images and documents in one request")
-    max_pages: int = Field(default=64, ge=1, description="of one document")
-    fetch_seconds: float = Field(default=20.0, gt=0, description="for an image given by its address")
-    max_redirects: int = Field(default=3, ge=0, description="of such an address")
+    max_images: int = Field(default=ImageLimits.max_images, ge=1, description="images and documents in one request")
+    max_pages: int = Field(default=ImageLimits.max_pages, ge=1, description="of one document")
+    fetch_seconds: float = Field(default=FetchLimits.seconds, gt=0, description="for an image given by its address")
+    max_redirects: int = Field(default=FetchLimits.max_redirects, ge=0, description="of such an address")
     allowed_hosts: Names = Field(
         default=(),
         description="hosts that may have private addresses, `*.example.org` for all below one; others are fetched from "
@@ -270,31 +273,41 @@ class Settings(BaseModel):
 
     @property
     def exporter(self) -> Exporter | None:
-        """Of spans."""
+        """Exporter of spans; None: no tracing."""
         chosen = self.otel_traces_exporter or ("otlp" if self.otel_exporter_otlp_endpoint else "none")
         return None if chosen == "none" else chosen
 
     def limits(self) -> ImageLimits:
         fetching = FetchLimits(
-            self.max_image_bytes, self.fetch_seconds, self.max_redirects, self.allowed_hosts, self.media_folder
+            max_bytes=self.max_image_bytes,
+            seconds=self.fetch_seconds,
+            max_redirects=self.max_redirects,
+            allowed_hosts=self.allowed_hosts,
+            media_folder=self.media_folder,
         )
-        return ImageLimits(self.max_image_bytes, self.max_image_pixels, self.max_images, self.max_pages, fetching)
+        return ImageLimits(
+            max_image_bytes=self.max_image_bytes,
+            max_image_pixels=self.max_image_pixels,
+            max_images=self.max_images,
+            max_pages=self.max_pages,
+            fetching=fetching,
+        )
 
     def engine_config(self, model: Path, worker: int = 1) -> EngineConfig:
-        """Of the worker with this number, from 1."""
+        """Configuration of the worker with this number, from 1."""
         return EngineConfig(
-            model,
-            self.device,
-            self.dtype,
-            self.weights,
-            self.max_model_len,
-            self.slots,
-            self.max_waiting,
-            self.max_waiting_bytes,
-            self.picture_cache_bytes,
-            self.gpu_memory_limit,
-            worker - 1,
-            self.workers,
+            model=model,
+            device=self.device,
+            dtype=self.dtype,
+            weights=self.weights,
+            max_model_len=self.max_model_len,
+            slots=self.slots,
+            max_waiting=self.max_waiting,
+            max_waiting_bytes=self.max_waiting_bytes,
+            image_cache_bytes=self.picture_cache_bytes,
+            gpu_memory_limit=self.gpu_memory_limit,
+            worker=worker - 1,
+            workers=self.workers,
         )
 
 

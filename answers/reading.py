@@ -1,134 +1,153 @@
-"""One answer: the pages of its task read in order, the next ones already on their way while one is read out."""
+"""A reading: the prompts of one answer in order, the next ones in the queue while one is generated."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
-from PIL import Image
-
+from answers.events import AnswerEvent, TokenUsage
+from answers.prompts import PendingPrompt
 from answers.transcript import Transcript
 from engine.engine import Engine
 from engine.handles import Generation, Hold
-from engine.request import SamplingParams, Times, TokenEvent
-from images.loading import decoded_bytes
-from models.protocol import PixelBounds
-from modes.choose import Prompt
+from engine.request import Times, TokenEvent
 
 PAGE_SEPARATOR = "\n\n---\n\n"  # Markdown's thematic break
-PAGES_AHEAD = 2  # submitted beyond the one that is read out
-
-
-@dataclass
-class Page:
-    """A prompt whose images are opened when it is submitted."""
-
-    prompt: Prompt
-    bounds: list[PixelBounds]  # of each image
-    again: bool = False  # it is submitted more than once, and its images are kept in memory meanwhile
-    sizes: list[tuple[int, int]] = field(default_factory=list)  # of each image, once opened: width, height
-
-    def followed_by(self, *turns: tuple[str, str]) -> "Page":
-        """The same with more turns of role and text."""
-        more = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
-        return Page(replace(self.prompt, messages=[*self.prompt.messages, *more]), self.bounds)
-
-    async def submit(self, engine: Engine, params: Sequence[SamplingParams], hold: Hold) -> list[Generation]:
-        """Raises ApiError, EngineError."""
-        async with hold.turn():
-            images = await self._images()
-        drawn = [image for image, source in zip(images, self.prompt.images, strict=True) if source.page]
-        hold.reserve_bytes(sum(map(decoded_bytes, drawn)))  # others are counted since they were decoded
-        generations = await engine.submit_all(self.prompt.messages, images, params, self.bounds, hold)
-        if not self.again:
-            self.prompt = replace(self.prompt, images=[])
-        return generations
-
-    async def tokens(self, engine: Engine) -> list[int]:
-        """Of the prompt, placeholders of images included. Raises ApiError, EngineError."""
-        return await engine.tokenize(self.prompt.messages, await self._images(), self.bounds)
-
-    async def _images(self) -> list[Image.Image]:
-        images = [await asyncio.to_thread(image.open) for image in self.prompt.images]
-        self.sizes = [image.size for image in images]
-        return images
+PROMPTS_AHEAD = 2  # submitted beyond the one that is generated
 
 
 class Reading:
-    def __init__(
-        self, engine: Engine, pages: Sequence[Page], first: Generation, params: SamplingParams, hold: Hold
-    ) -> None:
-        """`first`: the first page's, in the queue already."""
-        self.transcript = Transcript()  # of all pages, as the model writes it
-        self.page = 0  # that the newest event is of
-        self.pages = pages
-        self.prompt_tokens = 0
-        self.cached_tokens = 0
-        self.completion_tokens = 0
+    """What the model writes for one choice: prompts, each in a mode of its own, joined into one transcript.
+
+    Prompts may be added while `events` runs, until the reading is closed.
+    """
+
+    def __init__(self, *, engine: Engine, hold: Hold, choice: int, cut_repeats: bool) -> None:
+        """`choice`: which of a prompt's params apply; `cut_repeats`: the transcript loses the repeats of a loop."""
+        self.transcript = Transcript()  # all prompts' text, as the model writes it
+        self.usage = TokenUsage()
+        self.prompts: list[PendingPrompt] = []
         self.hold = hold
         self._engine = engine
-        self._params = params
-        self._generations = [first]
-        self._rest = list(pages[1:])
-        self._ahead: list[asyncio.Task[Generation]] = []
+        self._choice = choice
+        self._cut_repeats = cut_repeats
+        self._first: Generation | None = None  # until its events are read
+        self._generations: list[Generation] = []
+        self._submitted: list[asyncio.Task[Generation]] = []  # in order, ahead of the one that is generated
+        self._next_prompt = 0  # index of the first prompt that is not submitted
+        self._closed = False
+        self._changed = asyncio.Event()  # a prompt was added, or the reading closed
 
-    async def events(self) -> AsyncIterator[TokenEvent]:
-        """The events of all pages as those of one answer, each in the transcript by then.
+    def begin(self, prompt: PendingPrompt, generation: Generation) -> None:
+        """Add the first prompt, which is in the queue already."""
+        self.prompts.append(prompt)
+        self._next_prompt += 1
+        self._first = generation
+        self._generations.append(generation)
 
-        Between pages comes an event without a token, their separator. `keep_chars` counts from the beginning of the
-        answer. An end of a page that is not the last loses its reason; the answer ends with the first reason that is
-        not a plain end. Raises ApiError, EngineError.
+    def add(self, prompts: Iterable[PendingPrompt]) -> None:
+        """Append prompts; they are submitted when their turn comes near."""
+        assert not self._closed
+        self.prompts += prompts
+        self._changed.set()
+
+    def close(self) -> None:
+        """End the answer with the prompts that it has."""
+        self._closed = True
+        self._changed.set()
+
+    async def events(self) -> AsyncIterator[AnswerEvent]:
+        """Events of all prompts as those of one answer; each is in the transcript when it is yielded.
+
+        `keep_chars` counts from the beginning of the answer. A page that is not the last loses its finish reason; the
+        answer ends with the first reason that is not a plain end. Raises ImageError, EngineError.
         """
-        start = 0  # of the page in the transcript
-        async for event in self._events():
-            self.transcript.add(event.text, None if event.token is None else event.token.logprob)
-            if event.last:
-                self.transcript.end()
-            kept = None if event.keep_chars is None else start + event.keep_chars
-            yield replace(event, keep_chars=kept)
-            if event.token is None:
-                self.page += 1
-                start = len(self.transcript.text)
-
-    async def _events(self) -> AsyncIterator[TokenEvent]:
         ends: list[TokenEvent] = []
-        generation: Generation | None = self._generations[0]
+        generation = await self._next_generation()
         while generation is not None:
-            self.prompt_tokens += generation.prompt_tokens
-            self._look_ahead()
-            before = self.completion_tokens
-            async for event in generation:
-                self.completion_tokens = before + event.completion_tokens
-                event = replace(event, completion_tokens=self.completion_tokens)
+            page, start = len(ends), len(self.transcript.text)
+            async for event in self._tokens(generation):
                 if not event.last:
-                    yield event
+                    yield self._recorded(event, page, start)
             ends.append(event)
-            self.cached_tokens += event.cached_tokens
-            generation = await self._next()
+            generation = await self._next_generation()
             if generation is not None:
-                yield replace(event, finish_reason=None, stop_reason=None)
-                yield TokenEvent(PAGE_SEPARATOR, self.completion_tokens)
+                yield self._recorded(replace(event, finish_reason=None, stop_reason=None), page, start)
+                place = len(self.transcript.text)
+                self.transcript.add(PAGE_SEPARATOR, None)
+                yield AnswerEvent(
+                    kind="separator",
+                    text=PAGE_SEPARATOR,
+                    place=place,
+                    page=page,
+                    completion_tokens=self.usage.completion,
+                )
         why = next((end for end in ends if (end.finish_reason, end.stop_reason) != ("stop", None)), ends[-1])
-        yield replace(ends[-1], finish_reason=why.finish_reason, stop_reason=why.stop_reason)
+        yield self._recorded(
+            replace(ends[-1], finish_reason=why.finish_reason, stop_reason=why.stop_reason), page, start
+        )
+
+    async def _tokens(self, generation: Generation) -> AsyncIterator[TokenEvent]:
+        """Token events of one prompt, counted."""
+        self.usage.prompt += generation.prompt_tokens
+        self._submit_ahead()
+        before = self.usage.completion
+        async for event in generation:
+            self.usage.completion = before + event.completion_tokens
+            yield event
+        self.usage.cached += event.cached_tokens
+
+    def _recorded(self, event: TokenEvent, page: int, start: int) -> AnswerEvent:
+        """The event, added to the transcript; `start`: characters before its page."""
+        place = len(self.transcript.text)
+        self.transcript.add(event.text, None if event.token is None else event.token.logprob)
+        if event.last:
+            self.transcript.end()
+        keep = None if event.keep_chars is None else start + event.keep_chars
+        if keep is not None and self._cut_repeats:
+            self.transcript.cut(keep)
+        return AnswerEvent(
+            kind="token",
+            text=event.text,
+            place=place,
+            page=page,
+            completion_tokens=self.usage.completion,
+            token=event.token,
+            end_token=event.end_token,
+            keep_chars=keep,
+            finish_reason=event.finish_reason,
+            stop_reason=event.stop_reason,
+        )
 
     @property
     def times(self) -> list[Times]:
-        """Of its pages, as far as they are queued."""
+        """Times of its prompts, as far as they are queued."""
         return [generation.times for generation in self._generations]
 
     def abort(self) -> None:
-        for task in self._ahead:
+        for task in self._submitted:
             task.cancel()
         for generation in self._generations:
             generation.abort()
 
-    def _look_ahead(self) -> None:
-        while self._rest and len(self._ahead) < PAGES_AHEAD:
-            self._ahead.append(asyncio.create_task(self._submit(self._rest.pop(0))))
+    def _submit_ahead(self) -> None:
+        while self._next_prompt < len(self.prompts) and len(self._submitted) < PROMPTS_AHEAD:
+            prompt = self.prompts[self._next_prompt]
+            self._next_prompt += 1
+            self._submitted.append(asyncio.create_task(self._submit(prompt)))
 
-    async def _next(self) -> Generation | None:
-        return await self.hold.unless_ended(self._ahead.pop(0)) if self._ahead else None
+    async def _next_generation(self) -> Generation | None:
+        """The next prompt's generation; waits for a prompt while the reading is open. None: there are no more."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        self._submit_ahead()
+        while not self._submitted and not self._closed:
+            self._changed.clear()
+            await self.hold.unless_ended(asyncio.create_task(self._changed.wait()))
+            self._submit_ahead()
+        return await self.hold.unless_ended(self._submitted.pop(0)) if self._submitted else None
 
-    async def _submit(self, page: Page) -> Generation:
-        (generation,) = await page.submit(self._engine, [self._params], self.hold)
+    async def _submit(self, prompt: PendingPrompt) -> Generation:
+        (generation,) = await prompt.submit(self._engine, self.hold, [prompt.params[self._choice]])
         self._generations.append(generation)
         return generation

@@ -1,4 +1,4 @@
-"""The text of an answer as it grows, with what the model thought of each piece of it."""
+"""The text of an answer as it grows, with the log probability of each piece."""
 
 import bisect
 import math
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """A token and the characters that it stands for; the end token has none."""
+    """A token and its characters; the end token has none."""
 
     start: int
     end: int
@@ -26,13 +26,15 @@ class Part:
 
 
 class Transcript:
+    """Text in the order in which tokens bring it, each token with its span of characters."""
+
     def __init__(self) -> None:
         self.text = ""
         self.spans: list[Span] = []
-        self._held: list[float] = []  # of tokens whose text has not come yet
+        self._held: list[float] = []  # log probabilities of tokens whose text is incomplete
 
     def add(self, text: str, logprob: float | None) -> None:
-        """New text and the token that brought it. Text without a token (a page separator) has no probability."""
+        """Append text and the token that completes it. Text without a token (a page separator) has no probability."""
         start = len(self.text)
         self.text += text
         if logprob is not None:
@@ -41,7 +43,7 @@ class Transcript:
             self._settle(start)
 
     def end(self) -> None:
-        """Tokens that brought no text count for the whole only."""
+        """Assign the tokens that brought no text; they count only for the whole."""
         self._settle(len(self.text))
 
     def _settle(self, start: int) -> None:
@@ -49,7 +51,7 @@ class Transcript:
         self._held.clear()
 
     def cut(self, length: int) -> None:
-        """Forget what stands after `length` characters."""
+        """Drop everything after `length` characters."""
         self.text = self.text[:length]
         self.spans = [Span(start, min(end, length), logprob) for start, end, logprob in self.spans if start < length]
 
@@ -59,7 +61,7 @@ class Transcript:
         return _confidence(self.spans)
 
     def confidence_at(self, start: int, end: int) -> float | None:
-        """The same of the tokens of one run of the text."""
+        """Geometric mean of the probabilities of the tokens in one run of the text."""
         return _confidence(self._spans_at(start, end))
 
     def probability_at(self, start: int, end: int) -> float:

@@ -4,16 +4,17 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from api.schema.responses import ErrorResponse
 from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable, InvalidRequest, QueueFull
 from images.errors import DecoderEnded, DecoderUnavailable, ImageError, InvalidImage
 
-MAX_SHOWN = 1000  # characters of a message: what a request holds may come back in it, and be of any length
-DECODER_ENDED = "decoder_ended"  # error code: a file hung or crashed its decoder
-RETRY_SECONDS = 5  # for a server that starts or ends; behind a balancer the next one may be ready at once
+MAX_SHOWN = 1000  # characters of a message: it may quote the request, at any length
+DECODER_ENDED = "decoder_ended"  # an error code: a file hung or crashed its decoder
+RETRY_SECONDS = 5  # for a server that starts or ends; another one behind the balancer may be ready at once
 
 
 class ApiError(Exception):
-    """An answer that is an error. `headers` go out with it."""
+    """An error that is sent to the client, with `headers`."""
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class ApiError(Exception):
 
 
 def _shown(text: str) -> str:
-    """What can be sent, which half a surrogate pair cannot, of what helps."""
+    """The text cut to a length that helps, without half surrogate pairs, which cannot be sent."""
     text = text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]} ... {text[-MAX_SHOWN // 2 :]}"
     return text.encode(errors="replace").decode()
 
@@ -54,7 +55,7 @@ def invalid(message: str, param: str | None) -> ApiError:
 
 
 def translated(error: EngineError | ImageError) -> ApiError:
-    """The errors of engine/ and images/, translated here and nowhere else."""
+    """The API's error for one of engine/ or images/; translated here and nowhere else."""
     message = str(error)
     if isinstance(error, InvalidImage):
         code = DECODER_ENDED if isinstance(error, DecoderEnded) else None
@@ -67,9 +68,14 @@ def translated(error: EngineError | ImageError) -> ApiError:
         headers = {"Retry-After": str(error.retry_after)}
         return ApiError(429, message, type_="rate_limit_error", code="queue_full", headers=headers)
     if isinstance(error, DeadlineExceeded):
-        headers = {"x-should-retry": "false"}  # OpenAI's clients would try again twice, each time for as long
+        headers = {"x-should-retry": "false"}  # else OpenAI's clients would try twice more, each time for as long
         return ApiError(504, message, type_="timeout_error", code="deadline_exceeded", headers=headers)
     if isinstance(error, EngineUnavailable):
         headers = {"Retry-After": str(RETRY_SECONDS)}
         return ApiError(503, message, type_="server_error", code="engine_unavailable", headers=headers)
     return ApiError(500, message, type_="server_error", code="generation_failed")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Error responses of a route, for the OpenAPI document."""
+    return {status: {"model": ErrorResponse} for status in statuses}

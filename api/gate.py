@@ -1,4 +1,4 @@
-"""Around every request: bounds on its body, on the size before it is read and on the time that it may take."""
+"""Bounds on a request's body: on its size before it is read, and on the time that it may take to arrive."""
 
 import asyncio
 import re
@@ -9,23 +9,24 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError
+from api.middleware import HttpMiddleware
 
 MAX_PARTS = 300_000  # commas and opening brackets: a second of the event loop's time to read and check
+BODY_SECONDS = 30.0  # the default of the longest pause between two pieces of a body
 GONE = 499  # nginx's number for a client that left, for the log and the metrics
-MIN_RATE = 1000  # bytes a second of a body that takes long: one that drips is as bad as one that stalls
+MIN_RATE = 1000  # bytes a second of a long body: one that drips is as bad as one that stalls
 
 
-class Gate:
+class BodyLimits(HttpMiddleware):
+    """Middleware that refuses bodies that are too big, have too many parts or arrive too slowly."""
+
     def __init__(self, app: ASGIApp, max_bytes: int, body_seconds: float) -> None:
         """`body_seconds`: the longest pause between two pieces of a body."""
-        self.app = app
+        super().__init__(app)
         self.max_bytes = max_bytes
         self.body_seconds = body_seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _announced(scope) > self.max_bytes:
             await ApiError(413, f"the request is over {self.max_bytes} bytes").response()(scope, receive, send)
             return
@@ -39,15 +40,15 @@ class Gate:
 
 
 def _announced(scope: Scope) -> int:
-    """Bytes of the body, where the request says so."""
+    """Bytes of the body by its Content-Length; 0 without one."""
     length = Headers(scope=scope).get("content-length", "")
     return int(length) if re.fullmatch("[0-9]{1,20}", length) else 0
 
 
 class _Body:
-    """`receive`, until the body has come in. Raises HTTPException: 413 if it is too big, 408 if it is too slow.
+    """A `receive` that checks the body as it arrives. Raises HTTPException: 413 if it is too big, 408 if too slow.
 
-    And GONE where the client leaves before, which else would look like a body that cannot be read.
+    GONE if the client leaves before its end, which would otherwise look like an invalid body.
     """
 
     def __init__(self, receive: Receive, max_bytes: int, seconds: float) -> None:
@@ -58,7 +59,7 @@ class _Body:
         self._complete = False
 
     async def __call__(self) -> Message:
-        if self._complete:  # what comes now is that the client leaves, whenever that is
+        if self._complete:  # the next message is the client's disconnect, whenever that is
             return await self._receive()
         allowed = min(self._seconds, self._seconds + self._received / MIN_RATE - self._waited)
         began = time.monotonic()

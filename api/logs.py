@@ -1,6 +1,6 @@
-"""What the log says of requests: one line for each, and its id in every line that is written on its behalf.
+"""The log of requests: one line for each, and its id in every line that is written on its behalf.
 
-Neither images nor keys are in it, and texts only where an operator asks for them. Text or JSON, a line a record.
+It holds neither images nor keys, and texts only if an operator asks for them. Text or JSON, one line a record.
 """
 
 import json
@@ -15,45 +15,42 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from api.middleware import HttpMiddleware
 
 logger = logging.getLogger(__name__)
 
 LogFormat = Literal["text", "json"]
-QUIET = {"/health", "/ping", "/metrics"}  # asked all the time; in the log at level debug only
+PACKAGES = ("api", "answers", "images", "engine", "models")  # packages with loggers of their own
+QUIET = {"/health", "/ping", "/metrics"}  # polled all the time; logged at level debug only
 GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MAX_PATH = 200  # characters
-MAX_TEXT = 2000  # characters of a text that a client sent or got
+MAX_TEXT = 2000  # characters of a prompt or an answer
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""Of the request that the running task or thread works for."""
+"""The id of the request that the current task or thread works for."""
 
 
-def cut(text: str, most: int = MAX_TEXT) -> str:
-    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+def cut(text: str, length: int = MAX_TEXT) -> str:
+    return text if len(text) <= length else f"{text[:length]}... ({len(text)} characters)"
 
 
-class Logged:
-    """Around every request: gives it an id, or takes the client's, and writes its line once it is over.
+class RequestLog(HttpMiddleware):
+    """Middleware that gives a request an id, or takes the client's, and writes its line once it is over.
 
-    What `state.completion` tells of a chat is part of the line.
+    The line of a chat request includes the facts of `state.completion`.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = Headers(scope=scope).get("x-request-id", "")
         own = given if GOOD_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
         scope.setdefault("state", {})["request_id"] = own
         request_id.set(own)
         started = time.monotonic()
-        status = 500  # where nothing is sent, which is answered further out
+        status = 500  # if nothing is sent here, an outer layer answers
 
-        async def noted(message: Message) -> None:
+        async def with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -61,10 +58,10 @@ class Logged:
             await send(message)
 
         try:
-            await self.app(scope, receive, noted)
+            await self.app(scope, receive, with_id)
         finally:
             facts = {"status": status, "seconds": round(time.monotonic() - started, 4)}
-            with suppressed_errors("The line on a request is incomplete"):
+            with suppressed_errors("The log line of a request is incomplete"):
                 facts |= facts_of(scope)
             level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
             path = cut(quote(scope["path"]), MAX_PATH)
@@ -73,7 +70,7 @@ class Logged:
 
 @contextmanager
 def suppressed_errors(said: str) -> Iterator[None]:
-    """What only tells of a request must not end it."""
+    """Log errors of reporting, which must not end the request that is reported."""
     try:
         yield
     except Exception:
@@ -81,21 +78,21 @@ def suppressed_errors(said: str) -> Iterator[None]:
 
 
 def facts_of(scope: Scope) -> dict[str, Any]:
-    """What is known of a request that is over."""
+    """Facts about a request that is over."""
     state = scope["state"]
-    told = {name: state[name] for name in ("client", "trace_id") if name in state}
+    facts = {name: state[name] for name in ("client", "trace_id") if name in state}
     completion = state.get("completion")
-    return told if completion is None else told | completion.facts()
+    return facts if completion is None else facts | completion.facts()
 
 
 def own_facts(record: logging.LogRecord) -> dict[str, Any]:
     ours = request_id.get()
-    told: dict[str, Any] = getattr(record, "facts", {})
-    return told if ours is None else {"request_id": ours} | told
+    facts: dict[str, Any] = getattr(record, "facts", {})
+    return facts if ours is None else {"request_id": ours} | facts
 
 
 class TextFormatter(logging.Formatter):
-    """As BentoML writes it, with facts as NAME=VALUE at the end, values that are no plain words as JSON."""
+    """BentoML's format with facts as NAME=VALUE at the end; values other than plain words are JSON."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s [%(levelname)s] %(component)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
@@ -113,6 +110,8 @@ def _plain(value: Any) -> str:
 
 
 class JsonFormatter(logging.Formatter):
+    """One JSON object a line, with the facts among its fields."""
+
     def __init__(self) -> None:
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%S%z")
 
@@ -132,3 +131,12 @@ class JsonFormatter(logging.Formatter):
 
 def formatter(log_format: LogFormat) -> logging.Formatter:
     return JsonFormatter() if log_format == "json" else TextFormatter()
+
+
+def configure_logs(parent: logging.Logger, level: str, log_format: LogFormat) -> None:
+    """Send the packages' logs through the handlers of `parent`; by default Python shows only warnings, without time."""
+    parent.setLevel(level.upper())
+    for handler in parent.handlers:  # shared with uvicorn and others
+        handler.setFormatter(formatter(log_format))
+    for package in PACKAGES:
+        logging.getLogger(package).parent = parent

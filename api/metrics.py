@@ -1,26 +1,25 @@
-"""What the server does, as Prometheus metrics: under vLLM's names where it has one, under our own otherwise.
+"""Prometheus metrics of the server: under vLLM's names where it has one, under our own otherwise.
 
-Labels come from closed sets: whatever clients send, no series is added. With several workers, BentoML gives all of
-them one folder by PROMETHEUS_MULTIPROC_DIR (before Python starts, which is when prometheus_client looks), and each
-answers for all.
+Labels come from closed sets: no request can add a series. With several workers, BentoML gives all of them one folder by
+PROMETHEUS_MULTIPROC_DIR (before Python starts, which is when prometheus_client reads it), and each answers for all.
 """
 
-import contextlib
 import os
 from collections.abc import Iterable
 from typing import Literal
 
-import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import DECODER_ENDED
+from api.metrics_files import drop_dead_workers, reserve_files
+from api.middleware import HttpMiddleware
 from engine.engine import Engine
 from engine.stats import Report, Totals
-from modes.choose import MODES, OFFICIAL, RAW
+from modes.registry import ANSWER_MODES
 
-# vLLM's bounds, so that its dashboards fit. They reach far enough for CPUs, where a page takes minutes.
+# vLLM's buckets, so that its dashboards fit. They reach far enough for CPUs, where a page takes minutes.
 FIRST_TOKEN = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
     *(1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560),
@@ -41,55 +40,57 @@ REASONS = {
     503: "unavailable",
     504: "deadline",
 }
-"""Why a chat request was turned away, by the status that it was told, unless `state.rejection` says it."""
+"""Reasons for refusing a chat request, by the status of the answer, unless `state.rejection` names one."""
 RATE_LIMITED = "rate_limited"  # 429 as well
 
-FILES = ("counter", "histogram", "gauge_livesum", "gauge_livemax")  # of a process, in prometheus_client's words
-FILE_BYTES = 2**18  # of each: several times what all its series take
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
 class Metrics:
-    """Of one app: each has a registry of its own."""
+    """The metrics of one app, in a registry of its own."""
 
     def __init__(self, model: str) -> None:
         """`model`: the checkpoint's name, which all metrics of the model carry."""
         if (folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR")) is not None:
-            reserve(folder)
+            reserve_files(folder)
         self._registry = CollectorRegistry()
         self._model = model
         self._running = self._gauge("vllm:num_requests_running", "Prompts and answers that have a slot.")
-        self._waiting = self._gauge("vllm:num_requests_waiting", "Prompts that are let in and wait.")
-        self._waiting_bytes = self._gauge("paddleocr_vl:waiting_picture_bytes", "Of the images that they wait with.")
-        self._kept = self._gauge("paddleocr_vl:picture_cache_bytes", "Of features of images that are kept.")
-        # Of several workers the fullest: a sum would exceed 1.
+        self._waiting = self._gauge("vllm:num_requests_waiting", "Admitted prompts that wait.")
+        self._waiting_bytes = self._gauge(
+            "paddleocr_vl:waiting_picture_bytes", "Bytes of the images of waiting prompts."
+        )
+        self._image_cache = self._gauge("paddleocr_vl:picture_cache_bytes", "Bytes of cached image features.")
+        # The fullest of several workers: a sum would exceed 1.
         self._cache = self._gauge("vllm:kv_cache_usage_perc", "Share of the slots that are taken, 0 to 1.", "livemax")
         self._totals = {
-            "prompt_tokens": self._counter("vllm:prompt_tokens", "Tokens of prompts, images' included."),
+            "prompt_tokens": self._counter("vllm:prompt_tokens", "Tokens of prompts, image tokens included."),
             "generation_tokens": self._counter("vllm:generation_tokens", "Tokens that the model wrote."),
             "repetition_cuts": self._counter("paddleocr_vl:repetition_cuts", "Answers ended for repeating themselves."),
             "images": self._counter("paddleocr_vl:picture_cache_queries", "Images of prompts."),
-            "image_hits": self._counter("paddleocr_vl:picture_cache_hits", "Images that were seen before."),
-            "image_pixels": self._counter("paddleocr_vl:picture_pixels", "Pixels that the vision tower saw."),
-            "vision_seconds": self._counter("paddleocr_vl:vision_seconds", "Seconds that the vision tower took."),
+            "image_hits": self._counter("paddleocr_vl:picture_cache_hits", "Images whose features were cached."),
+            "image_pixels": self._counter("paddleocr_vl:picture_pixels", "Pixels that the vision tower processed."),
+            "vision_seconds": self._counter("paddleocr_vl:vision_seconds", "Seconds spent in the vision tower."),
         }
         self._next_token = self._histogram(
-            "vllm:inter_token_latency_seconds", "Between two tokens of an answer.", NEXT_TOKEN
+            "vllm:inter_token_latency_seconds", "Seconds between two tokens.", NEXT_TOKEN
         )
-        self._queued = self._histogram("vllm:request_queue_time_seconds", "That a prompt waited for a slot.", REQUEST)
+        self._queued = self._histogram(
+            "vllm:request_queue_time_seconds", "Seconds a prompt waited for a slot.", REQUEST
+        )
         self._first_token = self._histogram(
-            "vllm:time_to_first_token_seconds", "From a request's arrival to its answer's first token.", FIRST_TOKEN
+            "vllm:time_to_first_token_seconds",
+            "Seconds from a request's arrival to its answer's first token.",
+            FIRST_TOKEN,
         )
         self._whole = self._histogram(
-            "vllm:e2e_request_latency_seconds", "From a request's arrival to its answer's end.", REQUEST
+            "vllm:e2e_request_latency_seconds", "Seconds from a request's arrival to its answer's end.", REQUEST
         )
         self._ended = self._counters("vllm:request_success", "Answers by the way they ended.", "finished_reason", ENDS)
-        self._asked = self._counters(
-            "paddleocr_vl:requests", "Chat requests by mode.", "mode", {*MODES, *OFFICIAL.values(), RAW}
-        )
+        self._asked = self._counters("paddleocr_vl:requests", "Chat requests by mode.", "mode", ANSWER_MODES)
         self._rejected = self._counters(
             "paddleocr_vl:rejections",
-            "Chat requests that were turned away.",
+            "Chat requests that were refused.",
             "reason",
             [*REASONS.values(), RATE_LIMITED, DECODER_ENDED],
         )
@@ -106,7 +107,7 @@ class Metrics:
         return Counter(name, text, ("model_name",), registry=self._registry).labels(self._model)
 
     def _counters(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
-        """One for each value of a label, all there from the beginning: rates need a zero to rise from."""
+        """A counter for each value of a label, all there from the start: rates need a zero to rise from."""
         counter = Counter(name, text, ("model_name", label), registry=self._registry)
         return {value: counter.labels(self._model, value) for value in values}
 
@@ -117,14 +118,14 @@ class Metrics:
     def watch(self, engine: Engine) -> None:
         """Count what the engine does from now on."""
         self._seen = engine.stats().totals
-        engine.observer = self._take
+        engine.observer = self._observe
 
-    def _take(self, report: Report) -> None:
+    def _observe(self, report: Report) -> None:
         stats = report.stats
         self._running.set(stats.running)
         self._waiting.set(stats.waiting)
         self._waiting_bytes.set(stats.waiting_bytes)
-        self._kept.set(stats.image_cache_bytes)
+        self._image_cache.set(stats.image_cache_bytes)
         self._cache.set(stats.cache_usage)
         for name, counter in self._totals.items():
             more = getattr(stats.totals, name) - getattr(self._seen, name)
@@ -137,21 +138,21 @@ class Metrics:
             self._next_token.observe(seconds)
 
     def asked(self, mode: str) -> None:
-        """A chat request was let in."""
+        """A chat request was admitted."""
         self._asked[mode].inc()
 
     def began(self, seconds: float) -> None:
-        """An answer has its first token, so long after its request came."""
+        """An answer has its first token, `seconds` after its request came."""
         self._first_token.observe(seconds)
 
     def ended(self, end: End, seconds: float) -> None:
-        """An answer is over, so long after its request came; only whole ones are latencies."""
+        """An answer is over, `seconds` after its request came; only complete ones count as latencies."""
         self._ended[end].inc()
         if end in ("stop", "length"):
             self._whole.observe(seconds)
 
     def answered(self, scope: Scope, status: int) -> None:
-        """An HTTP request gets this status. Paths that no route knows, and what is turned away at the door, are one."""
+        """An HTTP request gets this status. Unknown paths and requests refused before routing share one handler."""
         handler = getattr(scope.get("route"), "path", None) or "none"
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._http.labels(handler, method, f"{status // 100}xx").inc()
@@ -159,57 +160,20 @@ class Metrics:
             self._rejected[scope["state"].get("rejection", REASONS[status])].inc()
 
     def text(self) -> bytes:
-        """Prometheus' text format; of several workers, all together."""
+        """Prometheus' text format, over all workers."""
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if folder is None:
             return generate_latest(self._registry)
-        forget_the_dead(folder)
+        drop_dead_workers(folder)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
 
-def reserve(folder: str) -> None:
-    """Take the disk space of this process's metrics beforehand. Raises OSError where there is none.
+class RequestMetrics(HttpMiddleware):
+    """Middleware that counts each request by the status of its answer."""
 
-    prometheus_client maps sparse files into memory; the first write to a page of one that a full disk cannot take is
-    SIGBUS, which ends the process.
-    """
-    if not hasattr(os, "posix_fallocate"):  # macOS
-        return
-    for kind in FILES:
-        with open(os.path.join(folder, f"{kind}_{os.getpid()}.db"), "ab") as file:
-            os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
-
-
-def forget_the_dead(folder: str) -> None:
-    """Drop how workers stood that were killed; what they counted stays."""
-    for name in os.listdir(folder):
-        kind, _, pid = name.removesuffix(".db").rpartition("_")
-        if kind.startswith("gauge_live") and not works_beside(int(pid)):
-            with contextlib.suppress(FileNotFoundError):  # another worker was asked at the same time
-                mark_process_dead(int(pid), folder)  # type: ignore[no-untyped-call]
-
-
-def works_beside(pid: int) -> bool:
-    """Whether a process is a worker of this server; the number may be another's by now."""
-    try:
-        process = psutil.Process(pid)
-        return process.ppid() == os.getppid() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-class Counted:
-    """Around every request: counts what it is answered."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
 
         def count(status: int) -> None:
@@ -228,5 +192,5 @@ class Counted:
             await self.app(scope, receive, counted)
         except Exception:
             if not begun:
-                count(500)  # which is answered further out
+                count(500)  # an outer layer answers
             raise

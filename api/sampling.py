@@ -1,29 +1,30 @@
-"""The request's fields -> what the engine takes. What fields say to each other is checked here."""
+"""The request's fields -> sampling parameters, structure and pixel bounds; conflicts between fields are found here."""
 
 import json
 from typing import Any
 
 from api.errors import invalid
-from api.schema import ChatRequest, ImageOptions, JsonObjectFormat, JsonSchemaFormat
+from api.schema.requests import ChatRequest, ImageOptions, JsonObjectFormat, JsonSchemaFormat
 from engine.repetition import RepetitionLimits
 from engine.request import SamplingParams, Structure
 from images.source import Detail
 from models.protocol import PixelBounds
-from modes.choose import Task
-from modes.repetition import usual_count
+from modes.choose import Prompt
+from modes.registry import MODES, max_repeats
 
 MAX_DEFINITION = 120_000  # characters of a structure, as at OpenAI; longer ones take seconds to compile
 ANY_OBJECT = {"type": "object"}
 DETAIL_PIXELS: dict[Detail, int] = {
     "low": 512 * 512,  # OpenAI's own size for it
-    "high": 1_605_632,  # what PaddleOCR gives the task that needs the most, spotting
+    "high": 1_605_632,  # PaddleOCR's bound for spotting, the task that needs the most
 }
 
 
 def sampling(
-    body: ChatRequest, task: Task, structure: Structure | None, defaults: SamplingParams
+    body: ChatRequest, prompt: Prompt, structure: Structure | None, defaults: SamplingParams
 ) -> list[SamplingParams]:
-    """One for each choice; seeds count up. `defaults` are the checkpoint's own. Raises ApiError."""
+    """Sampling of a prompt for each choice; seeds count up. `defaults` are the checkpoint's own. Raises ApiError."""
+    keeps_special_tokens = prompt.finished and MODES[prompt.mode].keep_special_tokens
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     _check(body, limit, structure)
     seeds = [None if body.seed is None else body.seed + number for number in range(body.n)]
@@ -43,9 +44,9 @@ def sampling(
             stop=tuple(body.stop),
             ignore_eos=body.ignore_eos,
             min_tokens=body.min_tokens,
-            skip_special_tokens=body.skip_special_tokens and not (task.finished and task.mode == "spotting"),
+            skip_special_tokens=body.skip_special_tokens and not keeps_special_tokens,
             structure=structure,
-            repetition=repetition(body, task.mode),
+            repetition=repetition(body, prompt.mode),
         )
         for seed in seeds
     ]
@@ -99,19 +100,23 @@ def structure_of(body: ChatRequest) -> Structure | None:
         return None
     if len(found[0].definition) > MAX_DEFINITION:
         param = found[0].param
-        raise invalid(f"{param} has {len(found[0].definition)} characters; {MAX_DEFINITION} are the most", param)
+        raise invalid(f"{param} has {len(found[0].definition)} characters; at most {MAX_DEFINITION} are allowed", param)
     return found[0]
 
 
 def repetition(body: ChatRequest, mode: str) -> RepetitionLimits | None:
-    """None where loops are to run on: when the request says so, or wants tokens to the end."""
+    """Limits of repetition; None if the request lets loops run, or asks for tokens up to its limit."""
     asked = body.repetition_detection
     if asked is False or body.ignore_eos:
         return None
     if asked.min_pattern_size > asked.max_pattern_size:
         message = f"min_pattern_size {asked.min_pattern_size} is over max_pattern_size {asked.max_pattern_size}"
         raise invalid(message, "repetition_detection.min_pattern_size")
-    return RepetitionLimits(asked.max_pattern_size, asked.min_pattern_size, _given(asked.min_count, usual_count(mode)))
+    return RepetitionLimits(
+        max_pattern_size=asked.max_pattern_size,
+        min_pattern_size=asked.min_pattern_size,
+        min_count=_given(asked.min_count, max_repeats(mode)),
+    )
 
 
 def bounds(asked: ImageOptions, detail: Detail, own: PixelBounds) -> PixelBounds:
@@ -121,6 +126,6 @@ def bounds(asked: ImageOptions, detail: Detail, own: PixelBounds) -> PixelBounds
     user sets.
     """
     usual = DETAIL_PIXELS.get(detail, own.max_pixels)
-    least = asked.min_pixels or own.min_pixels
-    most = asked.max_pixels or (max(usual, least) if asked.min_pixels else usual)
-    return PixelBounds(min(least, most), most)
+    min_pixels = asked.min_pixels or own.min_pixels
+    max_pixels = asked.max_pixels or (max(usual, min_pixels) if asked.min_pixels else usual)
+    return PixelBounds(min(min_pixels, max_pixels), max_pixels)

@@ -1,8 +1,10 @@
-"""What the routes serve, and under which names."""
+"""Context of the routes: what they serve, and under which names."""
 
 import re
 import time
 from dataclasses import dataclass, field
+
+from fastapi import Request
 
 from api import __version__
 from api.errors import ApiError
@@ -14,23 +16,26 @@ from images.loading import Decoder, ImageLimits
 FAMILY = re.compile(r"paddleocr-?vl", re.IGNORECASE)  # any PaddleOCR-VL name is answered by whichever is loaded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Serving:
-    """Set as `app.state.serving` before the first request."""
+    """The app's context: the engine, the names it answers to, and what an operator allows.
+
+    Set as `app.state.serving` before the first request.
+    """
 
     engine: Engine
     model: str  # the checkpoint's name, which every answer carries
     limits: ImageLimits
-    revision: str = "unknown"  # of the checkpoint
-    other_names: tuple[str, ...] = ()  # that it is served under as well
+    revision: str = "unknown"  # the checkpoint's
+    other_names: tuple[str, ...] = ()  # further names of the checkpoint
     strict_names: bool = False  # no other PaddleOCR-VL name is answered
-    strict_fields: bool = False  # a field that nobody knows is an error
-    log_texts: bool = False  # the log holds what is asked and answered
-    request_seconds: float | None = None  # from a request's arrival to its answer's end; None: no end to it
-    decoder: Decoder = decoding  # of images and documents; by default in this process
+    strict_fields: bool = False  # an unknown field is an error
+    log_texts: bool = False  # the log holds prompts and answers
+    request_seconds: float | None = None  # from a request's arrival to its answer's end; None: unlimited
+    decoder: Decoder = decoding  # decodes images and documents; by default in this process
     started: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
-    began: float = field(default_factory=time.monotonic)  # the same, on the clock that nobody sets
-    reported: set[str] = field(default_factory=set)  # unknown fields that the log has
+    began: float = field(default_factory=time.monotonic)  # the same, on the monotonic clock
+    reported: set[str] = field(default_factory=set)  # unknown fields that the log has named
     metrics: Metrics = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,7 +48,7 @@ class Serving:
 
     @property
     def fingerprint(self) -> str:
-        """What an answer depends on besides the request, for `system_fingerprint`."""
+        """`system_fingerprint`: what an answer depends on besides the request."""
         return f"{self.revision}-{__version__}"
 
     def check_model(self, requested: str | None) -> None:
@@ -54,3 +59,8 @@ class Serving:
         family = "" if self.strict_names else "; any PaddleOCR-VL name means it too"
         message = f"The model {requested!r} does not exist. Served here: {served}{family}."
         raise ApiError(404, message, param="model", code="model_not_found")
+
+
+def serving_of(request: Request) -> Serving:
+    serving: Serving = request.app.state.serving
+    return serving

@@ -1,6 +1,6 @@
-"""OpenTelemetry: a span for each request, and in a chat's one for each thing that its time went to.
+"""OpenTelemetry: a span for each request, and within a chat's span one for each phase of it.
 
-Only where an exporter is set; the engine reports plain times and knows nothing of it. OpenTelemetry's SDK reads the
+Used only if an exporter is set; the engine reports plain times and knows nothing of it. OpenTelemetry's SDK reads the
 rest from its own environment variables: OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, ...
 """
 
@@ -18,30 +18,31 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api import __version__
 from api.logs import QUIET, facts_of, suppressed_errors
+from api.middleware import HttpMiddleware
 
 Exporter = Literal["otlp", "console"]
 SECONDS_TO_SEND = 2.0
 
-NAMES = {  # OpenTelemetry's own names for what the log tells; ours for the rest
+NAMES = {  # OpenTelemetry's own names for the log's facts; ours for the rest
     "model": "gen_ai.response.model",
     "id": "gen_ai.response.id",
     "prompt_tokens": "gen_ai.usage.input_tokens",
     "completion_tokens": "gen_ai.usage.output_tokens",
     "finish_reasons": "gen_ai.response.finish_reasons",
 }
-TOLD = (*NAMES, "client", "mode", "pictures", "cached_tokens")
+ATTRIBUTES = (*NAMES, "client", "mode", "pictures", "cached_tokens")
 
 
 @asynccontextmanager
 async def collecting(exporter: Exporter, app: Starlette) -> AsyncIterator[None]:
-    """The lifespan of an app whose requests are traced. At its end, what is left is sent, if the collector is quick."""
+    """The lifespan of a traced app. At its end, remaining spans are sent if the collector is quick."""
     own = Resource.create({SERVICE_NAME: "paddleocr-vl", SERVICE_VERSION: __version__})
-    provider = TracerProvider(  # ended here, with the app: where a signal ends the process, nothing runs at its exit
-        resource=own.merge(OTELResourceDetector().detect()),  # the environment's has its way
+    provider = TracerProvider(  # shut down here, with the app: nothing runs at exit if a signal ends the process
+        resource=own.merge(OTELResourceDetector().detect()),  # the environment's attributes win
         shutdown_on_exit=False,
     )
     provider.add_span_processor(BatchSpanProcessor(_exporter(exporter)))
@@ -52,19 +53,16 @@ async def collecting(exporter: Exporter, app: Starlette) -> AsyncIterator[None]:
     await asyncio.to_thread(last.join, SECONDS_TO_SEND)
 
 
-class Traced:
-    """Around every request that is not only about health."""
+class RequestTrace(HttpMiddleware):
+    """Middleware that traces each request, except polls of health and metrics."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in QUIET:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in QUIET:
             await self.app(scope, receive, send)
             return
         status = 500
 
-        async def noted(message: Message) -> None:
+        async def with_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -76,11 +74,11 @@ class Traced:
         scope["state"]["trace_id"] = trace.format_trace_id(span.get_span_context().trace_id)
         try:
             with trace.use_span(span, record_exception=False, set_status_on_exception=False):  # it may quote a client
-                await self.app(scope, receive, noted)
+                await self.app(scope, receive, with_status)
         finally:
             with suppressed_errors("The trace is incomplete"):
                 _describe(span, scope, status)
-                _tell_phases(tracer, span, scope)
+                _add_phases(tracer, span, scope)
             span.end()
 
 
@@ -88,18 +86,18 @@ def _describe(span: trace.Span, scope: Scope, status: int) -> None:
     span.set_attribute("http.request.method", scope["method"])
     span.set_attribute("http.response.status_code", status)
     span.set_attribute("request_id", scope["state"]["request_id"])
-    if route := getattr(scope.get("route"), "path", None):  # BentoML's mount has none
+    if route := getattr(scope.get("route"), "path", None):  # BentoML's mount has no route
         span.update_name(f"{scope['method']} {route}")
         span.set_attribute("http.route", route)
     if status >= 500:
         span.set_status(StatusCode.ERROR)
     facts = facts_of(scope)
-    for name in TOLD:
+    for name in ATTRIBUTES:
         if facts.get(name) is not None:
             span.set_attribute(NAMES.get(name, f"paddleocr_vl.{name}"), facts[name])
 
 
-def _tell_phases(tracer: trace.Tracer, span: trace.Span, scope: Scope) -> None:
+def _add_phases(tracer: trace.Tracer, span: trace.Span, scope: Scope) -> None:
     completion: Any = scope["state"].get("completion")
     if completion is None:
         return

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Measures servers: a running one, or this one beside others.
+"""Measures servers: a running one, or this one next to others.
 
     benchmarks/bench.py serve                                    448x448 images, 64 tokens, 1 and 8 requests at once
     benchmarks/bench.py serve --url http://host:8000 --model M   another server
@@ -8,10 +8,10 @@
     benchmarks/bench.py compare                                  this server, `transformers serve` and plain `generate`,
                                                               on random weights of the real size
     benchmarks/bench.py compare --model DIR --also vLLM=http://localhost:8000
-    benchmarks/bench.py engine --weights int8                    the engine's parts alone, beside the machine's limits
+    benchmarks/bench.py engine --weights int8                    the engine's parts alone, next to the machine's limits
 
-Every request has an image of its own, so nothing is answered from a cache; answers have a fixed length where the
-server can be told to go on. The last line is JSON.
+Every request has a new image, so that no answer comes from a cache; answers have a fixed length if the server supports
+it. The last line is JSON.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def measure(arguments: argparse.Namespace, work: Work, at_once: int) -> dict[str
 
 def plot(levels: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Throughput and latency of levels of load against requests at once, as a PNG."""
-    import matplotlib  # half a second, and only wanted here
+    import matplotlib  # half a second, and only used here
     from matplotlib.figure import Figure
 
     matplotlib.use("Agg")
@@ -85,7 +85,7 @@ def plot(levels: Sequence[Mapping[str, Any]], file: Path) -> None:
 
 
 async def meet(url: str, work: Work) -> Work:
-    """`work` as the server understands it, after a request to warm it up. Raises ServerError."""
+    """`work` in the dialect of the server, after a warm-up request. Raises ServerError."""
     async with connect(url, 1) as client:
         return await understood(client, work)
 
@@ -99,7 +99,7 @@ def serve(arguments: argparse.Namespace) -> None:
         raise SystemExit(str(error)) from error
     levels: list[dict[str, Any]] = []
     for at_once in [0] if arguments.rate else arguments.at_once:
-        asked = sum(level["requests"] for level in levels)  # no image comes back in another level
+        asked = sum(level["requests"] for level in levels)  # no image is repeated at another level
         level = measure(arguments, replace(work, seed=asked), at_once)
         levels.append(level)
         print(json.dumps(level))
@@ -109,7 +109,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 def engine(arguments: argparse.Namespace) -> None:
-    from benchmarks.engine_bench import report  # brings torch: seconds
+    from benchmarks.engine_bench import report  # imports torch, which takes seconds
 
     report(checkpoint(arguments), arguments.dtype, arguments.weights)
 
@@ -135,15 +135,15 @@ def main() -> None:
     load.add_argument("--url", default="http://127.0.0.1:8001", help="default: %(default)s")
     load.add_argument("--model", help="default: the first that the server lists")
     load.add_argument("--images", type=size, nargs="+", default=[(448, 448)], metavar="WxH", help="default: 448x448")
-    load.add_argument("--tokens", type=int, default=64, help="of every answer; default: %(default)s")
-    load.add_argument("--requests", type=int, help="of each level; default: 4 for each at once, at least 8")
+    load.add_argument("--tokens", type=int, default=64, help="in every answer; default: %(default)s")
+    load.add_argument("--requests", type=int, help="at each level; default: 4 times the requests at once, at least 8")
     load.add_argument("--at-once", type=int, nargs="+", default=[1, 8], metavar="N", help="default: 1 8")
     instead = load.add_mutually_exclusive_group()
     instead.add_argument("--rate", type=float, help="requests a second that arrive at random, instead of --at-once")
     instead.add_argument("--plot", type=Path, metavar="FILE", help="a PNG of throughput and latency by --at-once")
-    beside = commands.add_parser("compare", help="this server beside others, on one checkpoint in one run")
+    beside = commands.add_parser("compare", help="this server next to others, on one checkpoint in one run")
     beside.set_defaults(run=compare)
-    alone = commands.add_parser("engine", help="the engine's parts alone, beside what the machine can do at most")
+    alone = commands.add_parser("engine", help="the engine's parts alone, next to the machine's limits")
     alone.set_defaults(run=engine)
     alone.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
     alone.add_argument("--weights", default="native", choices=["native", "int8"])

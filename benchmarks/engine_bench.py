@@ -1,4 +1,4 @@
-"""`bench.py engine`: the engine's parts alone, in this process, beside what the machine can do at most.
+"""`bench.py engine`: the engine's parts alone, in this process, next to the machine's limits.
 
 Encode, prefill and decode are run as the engine runs them, without HTTP or queue. Their limit is the larger
 of two times: operations at the best rate of a matrix product, bytes of weights at that of a matrix-vector product.
@@ -20,27 +20,29 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.peers import FLOOR_BYTES, product_rate, seconds
+from engine.build import build_runner
 from engine.config import EngineConfig
 from engine.memory import weight_bytes
 from engine.model_runner import ModelRunner
 from engine.request import SamplingParams
 from engine.request import Sequence as Request
 from models.paddleocr_vl.linear import pack
+from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.slices import run
 
 SIZES = {"448": (448, 448), "1mp": (1008, 1008)}
 AT_ONCE = (1, 2, 4, 8)
-ANSWERED = 32  # tokens of each answer by the time that decoding is measured
+ANSWERED = 32  # tokens of each answer when decoding is measured
 REPETITIONS = 5
 ENOUGH_SECONDS = 10
 COPIED = 2**28  # bytes
-ROWS = 1024  # of the product whose rate is the ceiling: an image of 448x448
+ROWS = 1024  # rows of the product whose rate is the ceiling: an image of 448x448
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the work: its median time, and what it has to do at least."""
+    """One part of the work: its median time, and the minimum of operations and bytes that it needs."""
 
     name: str
     seconds: float
@@ -51,7 +53,7 @@ class Part:
         """Seconds."""
         return max(self.operations / ceilings.operations, self.bytes / ceilings.weights)
 
-    def told(self, ceilings: "Ceilings") -> dict[str, Any]:
+    def report(self, ceilings: "Ceilings") -> dict[str, Any]:
         return {
             "seconds": round(self.seconds, 4),
             "gflop": round(self.operations / 1e9, 1),
@@ -62,22 +64,27 @@ class Part:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What this machine does at most, a second."""
+    """The machine's maximum rates, a second."""
 
     copy: float  # bytes read and written
-    operations: float  # of matrix products
-    weights: float  # bytes, of matrix-vector products
+    operations: float  # in matrix products
+    weights: float  # bytes, in matrix-vector products
+
+
+def network(runner: ModelRunner) -> PaddleOCRVL:
+    assert isinstance(runner.model, PaddleOCRVL)
+    return runner.model
 
 
 def measure_ceilings(runner: ModelRunner) -> Ceilings:
-    config, device = runner.model.config.vision_config, runner.device
+    config, device = network(runner).config.vision_config, runner.device
     source = torch.ones(COPIED, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     layer = nn.Linear(config.hidden_size, config.intermediate_size, device=device, dtype=runner.dtype)
     holder = nn.Sequential(layer).requires_grad_(False)
     pack(holder)
     x = torch.ones(ROWS, config.hidden_size, device=device, dtype=runner.dtype)
-    text = runner.model.config.text_config
+    text = network(runner).config.text_config
     shape = (2 * text.intermediate_size, text.hidden_size)
     return Ceilings(
         2 * COPIED / best(lambda: target.copy_(source), device),
@@ -91,7 +98,7 @@ def best(work: Callable[[], Any], device: torch.device) -> float:
 
 
 def median(work: Callable[[], Any], device: torch.device) -> float:
-    """Of a few runs; of as many as fit, where one takes seconds."""
+    """Median seconds of a few runs; fewer if one takes seconds."""
     runs = [seconds(work, device)]
     while len(runs) < REPETITIONS and sum(runs) < ENOUGH_SECONDS:
         runs.append(seconds(work, device))
@@ -103,6 +110,7 @@ class Parts:
 
     def __init__(self, runner: ModelRunner, processor: Processor) -> None:
         self.runner, self.processor = runner, processor
+        self.model = network(runner)
         self._seeds = count()
 
     def request(self, size: tuple[int, int], slot: int) -> Request:
@@ -110,39 +118,48 @@ class Parts:
         pixels = np.random.default_rng(next(self._seeds)).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
         content = [{"type": "image"}, {"type": "text", "text": "OCR:"}]
         prompt = self.processor.prepare([{"role": "user", "content": content}], [Image.fromarray(pixels)])
-        text: Any = None  # nobody reads the answer
-        return Request(prompt, SamplingParams(), 1, text, frozenset(), lambda _event: None, None, slot=slot)
+        text: Any = None  # the answer is not read
+        return Request(
+            prompt=prompt,
+            params=SamplingParams(),
+            max_tokens=1,
+            text=text,
+            end_tokens=frozenset(),
+            deliver=lambda _event: None,
+            loop=None,
+            slot=slot,
+        )
 
     def encode(self, name: str, size: tuple[int, int]) -> Part:
         prompt: Any = self.request(size, 0).prompt
         pixels = torch.from_numpy(prompt.pixels).to(self.runner.device)
         rows = self.runner.prefill.rows
-        took = median(lambda: run(self.runner.model.encode_sliced(pixels, prompt.grids, rows)), self.runner.device)
-        vision = self.runner.model.config.vision_config
+        took = median(lambda: run(self.model.encode_sliced(pixels, prompt.grids, rows)), self.runner.device)
+        vision = self.model.config.vision_config
         patches = len(pixels)
         scores = 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
-        products = 2 * patches * parameters(self.runner.model.visual.layers)
-        projector = 2 * (patches // self.processor.merge**2) * parameters(self.runner.model.projector)
-        weights = weight_bytes(self.runner.model.visual) + weight_bytes(self.runner.model.projector)
+        products = 2 * patches * parameters(self.model.visual.layers)
+        projector = 2 * (patches // self.processor.merge**2) * parameters(self.model.projector)
+        weights = weight_bytes(self.model.visual) + weight_bytes(self.model.projector)
         return Part(f"encode {name}", took, scores + products + projector, weights)
 
     def prefill(self, name: str, size: tuple[int, int]) -> Part:
-        """Of a prompt whose image has been encoded."""
+        """Prefill of a prompt whose image has been encoded."""
         request = self.request(size, 0)
-        run(self.runner.prefill.read([request]))
-        took = median(lambda: run(self.runner.prefill.read([request])), self.runner.device)
+        run(self.runner.prefill.run_sliced([request]))
+        took = median(lambda: run(self.runner.prefill.run_sliced([request])), self.runner.device)
         tokens = len(request.prompt.input_ids)
-        decoder = self.runner.model.text.layers
+        decoder = self.model.text.layers
         return Part(f"prefill {name}", took, 2 * tokens * parameters(decoder), weight_bytes(decoder))
 
     def decode(self, at_once: int) -> Part:
-        """One step of so many answers, each behind an image of 448x448."""
+        """One step of `at_once` answers, each after an image of 448x448."""
         requests = [self.request(SIZES["448"], slot) for slot in range(at_once)]
         for request in requests:
-            run(self.runner.prefill.read([request]))
+            run(self.runner.prefill.run_sliced([request]))
             request.tokens += [0] * ANSWERED
         took = median(lambda: self.runner.decode.launch(requests), self.runner.device)
-        layers, head = self.runner.model.text.layers, self.runner.model.lm_head
+        layers, head = self.model.text.layers, self.model.lm_head
         cache = self.runner.cache.entries[:, 0, :, :, 0].nbytes * sum(request.cached for request in requests)
         moved = weight_bytes(layers) + weight_bytes(head) + cache
         return Part(f"decode {at_once}", took, 2 * at_once * (parameters(layers) + parameters(head)), moved)
@@ -155,8 +172,8 @@ def parameters(module: nn.Module) -> int:
 def measure(folder: Path, dtype: str, weights: str) -> dict[str, Any]:
     """Ceilings and parts of the checkpoint in `folder`."""
     processor = Processor(folder)
-    config = EngineConfig(folder, dtype=dtype, weights=weights, max_model_len=2048, slots=max(AT_ONCE))
-    runner = ModelRunner(config, processor)
+    config = EngineConfig(model=folder, dtype=dtype, weights=weights, max_model_len=2048, slots=max(AT_ONCE))
+    runner = build_runner(config, processor)
     parts = Parts(runner, processor)
     jobs = [partial(work, name, size) for work in (parts.encode, parts.prefill) for name, size in SIZES.items()]
     jobs += [partial(parts.decode, at_once) for at_once in AT_ONCE]
@@ -167,20 +184,20 @@ def measure(folder: Path, dtype: str, weights: str) -> dict[str, Any]:
         "device": str(runner.device),
         "dtype": str(runner.dtype).removeprefix("torch."),
         "weights": weights,
-        "attention": runner.model.visual.full_attention.__name__,
+        "attention": network(runner).visual.full_attention.__name__,
         "plan": str(runner.plan),
         "ceilings": {
             "copy_gb_per_second": round(ceilings.copy / 1e9, 1),
             "gflop_per_second": round(ceilings.operations / 1e9, 1),
             "weights_gb_per_second": round(ceilings.weights / 1e9, 1),
         },
-        "parts": {part.name: part.told(ceilings) for part in measured},
+        "parts": {part.name: part.report(ceilings) for part in measured},
     }
 
 
 def report(folder: Path, dtype: str, weights: str) -> None:
     """The command; its last line is JSON."""
-    told = measure(folder, dtype, weights)
-    for name, part in told["parts"].items():
+    measured = measure(folder, dtype, weights)
+    for name, part in measured["parts"].items():
         print(f"{name:14}", *(f"{key} {value:8}" for key, value in part.items()))
-    print(json.dumps(told))
+    print(json.dumps(measured))

@@ -1,4 +1,4 @@
-"""Load on an OpenAI-compatible server: streamed requests with fresh images, each one timed, and memory watched."""
+"""Load on an OpenAI-compatible server: streamed requests with new images, each one timed, and memory sampled."""
 
 import asyncio
 import base64
@@ -21,11 +21,11 @@ import psutil
 from PIL import Image
 
 LONGEST_REQUEST = 3600.0  # seconds
-SAMPLING_SECONDS = 0.2  # of the server's memory
+SAMPLING_SECONDS = 0.2  # between samples of the server's memory
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 OURS = {"ignore_eos": True, "repetition_detection": False}
-# What keeps an answer going to its last token. Each server knows one of these and may refuse the others.
+# Fields that make an answer run to its last token. Each server knows one of these and may refuse the others.
 DIALECTS: Sequence[Mapping[str, Any]] = (
     OURS,
     {"ignore_eos": True},  # vLLM, llama-server
@@ -35,22 +35,22 @@ DIALECTS: Sequence[Mapping[str, Any]] = (
 
 
 class ServerError(RuntimeError):
-    """A server does not answer; the message says which and why."""
+    """A server that does not answer; the message says which and why."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What each request asks."""
+    """The request that is sent again and again, each time with another image."""
 
     model: str
     sizes: Sequence[tuple[int, int]]  # width, height of images, taken in turn
-    tokens: int  # of every answer: the end token does not end it
+    tokens: int  # in every answer: the end token does not end it
     prompt: str = "OCR:"
     seed: int = 0
     fields: Mapping[str, Any] = field(default_factory=lambda: OURS)  # one of DIALECTS
 
     def requests(self) -> Iterator[dict[str, Any]]:
-        """Bodies without end, no image twice: no server can answer from what it kept."""
+        """Endless bodies without a repeated image: no server can answer from a cache."""
         for number in range(self.seed, self.seed + 2**31):
             yield self.body(self.sizes[number % len(self.sizes)], number)
 
@@ -72,7 +72,7 @@ class Timing:
     """One request, in seconds from its start."""
 
     started: float  # on the monotonic clock
-    arrivals: list[float] = field(default_factory=list)  # of the pieces of text
+    arrivals: list[float] = field(default_factory=list)  # pieces of text
     ended: float = 0.0
     tokens: int = 0
     error: str | None = None
@@ -83,25 +83,22 @@ class Timing:
 
     @property
     def token_gaps(self) -> list[float]:
-        """Between tokens: what was seen, or its average where a piece of text carries several tokens."""
+        """Gaps between tokens: as measured, or their average if a piece of text carries several tokens."""
         if len(self.arrivals) < 2 or len(self.arrivals) >= self.tokens:
             return self.gaps
         return [(self.ended - self.arrivals[0]) / (self.tokens - 1)] * (self.tokens - 1)
 
 
 def noise(width: int, height: int, seed: int) -> str:
-    """An image that nothing can compress or cache, as a data URI."""
+    """An image that cannot be compressed or cached, as a data URI."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-# --- requests -------------------------------------------------------------------------------------------------------
-
-
 async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Timing:
-    """One streamed request; what goes wrong is in the timing."""
+    """One streamed request; its error is in the timing."""
     timing = Timing(time.monotonic())
     try:
         async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
@@ -110,7 +107,7 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Timing:
                 return timing
             async for line in answer.aiter_lines():
                 take(timing, line)
-    except (httpx.HTTPError, ValueError) as error:  # some write errors into the stream that are no JSON
+    except (httpx.HTTPError, ValueError) as error:  # some servers write errors into the stream that are not JSON
         timing.error = f"{type(error).__name__}: {error}"
     finally:
         timing.ended = time.monotonic() - timing.started
@@ -132,7 +129,7 @@ def take(timing: Timing, line: str) -> None:
 
 
 async def understood(client: httpx.AsyncClient, work: Work) -> Work:
-    """`work` in the first dialect that the server takes, after one request of it. Raises ServerError."""
+    """`work` in the first dialect that the server accepts, after one request. Raises ServerError."""
     for fields in DIALECTS:
         spoken = replace(work, fields=fields)
         timing = await ask(client, next(spoken.requests()))
@@ -142,7 +139,7 @@ async def understood(client: httpx.AsyncClient, work: Work) -> Work:
 
 
 async def closed_loop(url: str, work: Work, count: int, at_once: int, done: Callable[[], object]) -> list[Timing]:
-    """`count` requests, always `at_once` of them under way; `done` is called after each."""
+    """`count` requests, always `at_once` of them running; `done` is called after each."""
     bodies = work.requests()
     timings: list[Timing] = []
     left = count
@@ -185,9 +182,6 @@ def connect(url: str, at_once: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, timeout=LONGEST_REQUEST, limits=limits)
 
 
-# --- what they tell -------------------------------------------------------------------------------------------------
-
-
 def percentile(values: Sequence[float], percent: int) -> float | None:
     if len(values) < 2:
         return round(values[0], 6) if values else None
@@ -215,14 +209,11 @@ def summary(timings: Sequence[Timing], seconds: float) -> dict[str, Any]:
     }
 
 
-# --- memory ---------------------------------------------------------------------------------------------------------
-
-
 class Memory:
-    """What processes hold while this is open, in MiB: the peak of resident memory, and at its end that of GPUs.
+    """Memory of processes while this is open, in MiB: the peak of resident memory, and at its end that of GPUs.
 
-    Resident memory counts what processes share once for each. That of GPUs is asked for only once, since asking takes
-    as long as a request, and servers hand none back.
+    Resident memory counts shared pages once for each process. GPUs are queried only once, since a query takes as long
+    as a request, and servers release no memory.
     """
 
     def __init__(self, processes: Sequence[psutil.Process]) -> None:
@@ -241,8 +232,8 @@ class Memory:
         self._thread.join()
         if self._processes and shutil.which("nvidia-smi"):
             query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
-            told = subprocess.run(query, capture_output=True, text=True, check=False).stdout
-            self.gpu_mb = gpu_memory(told, [process.pid for process in self._processes])
+            output = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+            self.gpu_mb = gpu_memory(output, [process.pid for process in self._processes])
 
     def _watch(self) -> None:
         while self._processes:
@@ -257,19 +248,19 @@ class Memory:
                 return
 
 
-def gpu_memory(told: str, pids: Collection[int]) -> float | None:
+def gpu_memory(output: str, pids: Collection[int]) -> float | None:
     """MiB of the processes `pids` by nvidia-smi's lines `pid, MiB`; None where it names none of them.
 
-    Inside a container it may name none, or tell pids but no sizes.
+    Inside a container it may name none, or print pids without sizes.
     """
-    lines = [line.split(",") for line in told.splitlines() if line.count(",") == 1]
+    lines = [line.split(",") for line in output.splitlines() if line.count(",") == 1]
     wanted = set(map(str, pids))
     sizes = [int(size) for pid, size in lines if pid.strip() in wanted and size.strip().isdigit()]
     return float(sum(sizes)) if sizes else None
 
 
 def server_processes(url: str) -> list[psutil.Process]:
-    """Who listens at the address, with their children; none where it is another machine's or not ours to see."""
+    """Processes that listen at the address, with their children; none on another machine or of another user."""
     address = urlsplit(url)
     if address.hostname not in LOCAL:
         return []

@@ -1,187 +1,28 @@
-"""The processes that `bench.py compare` measures: servers, and tasks, which are this file run with a task's name.
+"""Tasks of `bench.py compare`: this file, run with a task's name, in a process of its own.
 
-A task tells what it has to tell in JSON lines on standard output. Tasks import torch and transformers where they need
-them: the yardstick itself, which imports this file too, needs neither. Nothing here outlives the `with` that began it.
+A task writes its results as JSON lines to standard output. Tasks import torch and transformers where they need them,
+since the benchmark itself, which imports this file too, needs neither.
 """
 
-import contextlib
 import json
 import math
 import os
-import re
-import signal
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
-import psutil
-
-ROOT = Path(__file__).resolve().parent.parent
-SECONDS_TO_START = 600
-SECONDS_TO_END = 40  # our server drains for up to 30
-POLLING_SECONDS = 0.02
-# The checkpoint's folder has all there is: nobody asks the network.
-OFFLINE = {"HF_HUB_OFFLINE": "1", "BENTOML_DO_NOT_TRACK": "True"}
-
-FLOOR_BYTES = 400 * 2**20  # of weights in one measurement of the floor: more than a cache holds
-REPETITIONS = 5  # of that measurement, of which the best counts
+FLOOR_BYTES = 400 * 2**20  # weights in one measurement of the floor: more than a cache holds
+REPETITIONS = 5  # repetitions of that measurement; the best one counts
 GRIDS = {"vision_448_rate": (32, 32), "vision_1mp_rate": (72, 72)}  # patches: 448x448 and 1008x1008 pixels
 
-# The least that a server does before it is ready: PyTorch imported, every weight in memory.
-READ_WEIGHTS = """
-import sys, torch
-from safetensors import safe_open
-for file in sys.argv[1:]:
-    with safe_open(file, framework="pt") as tensors:
-        kept = [tensors.get_tensor(name).clone() for name in tensors.keys()]
-print("true", flush=True)
-"""
 
-
-class ChildError(RuntimeError):
-    """A process ended too early or was not ready in time; the message has the end of its log."""
-
-
-# --- processes ------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def child(
-    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, *, talks: bool = True
-) -> Iterator[subprocess.Popen[str]]:
-    """A Python process; its errors go to `log`, and so does its output unless it `talks`.
-
-    In a session of its own, so that Ctrl-C reaches it through us alone.
-    """
-    with (
-        log.open("a") as out,
-        subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env={**os.environ, **OFFLINE, **(environment or {})},
-            stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if talks else out,
-            stderr=out,
-            text=True,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            end(process)
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """Gently, then by force: the process and whatever it started, which may be in a session of its own again."""
-    started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    try:
-        process.terminate()
-        process.wait(SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        pass  # then by force
-    finally:
-        for one in started:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left; the same on macOS
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def told(process: subprocess.Popen[str], log: Path) -> Any:
-    """The next JSON line of a process that talks. Raises ChildError where it ended instead."""
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise ChildError(f"{log.stem} ended:\n{tail(log)}")
-    return json.loads(line)
-
-
-def tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-
-
-def task(name: str, *arguments: object) -> list[str]:
-    return ["-m", "benchmarks.peers", name, *map(str, arguments)]
-
-
-def outcome(log: Path, name: str, *arguments: object) -> Any:
-    """What a task tells that tells one thing and ends. Raises ChildError."""
-    with child(task(name, *arguments), log) as process:
-        return told(process, log)
-
-
-@contextlib.contextmanager
-def server(
-    command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[tuple[str, float]]:
-    """A server: its URL, and seconds from its process' start until GET `ready` was 200. Raises ChildError."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    started = time.monotonic()
-    where = ["--host", "127.0.0.1", "--port", str(port)]
-    with child([*command, *where], log, environment, talks=False) as process, httpx.Client(timeout=5) as client:
-        while not answers(client, url + ready):
-            if process.poll() is not None or time.monotonic() - started > SECONDS_TO_START:
-                raise ChildError(f"{log.stem} did not become ready:\n{tail(log)}")
-            time.sleep(POLLING_SECONDS)
-        yield url, time.monotonic() - started
-
-
-def answers(client: httpx.Client, url: str) -> bool:
-    try:
-        return client.get(url).status_code == 200
-    except httpx.TransportError:
-        return False  # the port is not bound yet, or nobody behind it listens yet
-
-
-def import_checkpoint(folder: Path, home: Path, log: Path) -> str:
-    """Put the checkpoint into a new model store at `home`; its tag there. Raises ChildError."""
-    command = [sys.executable, "scripts/import_model.py", str(folder)]
-    with log.open("w") as out:
-        environment = os.environ | OFFLINE | {"BENTOML_HOME": str(home)}
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=out, text=True)
-    tag = re.search(r"Imported: (\S+)", done.stdout)
-    if tag is None:
-        raise ChildError(f"{folder} cannot be imported:\n{tail(log)}")
-    # All read the same file: what one has brought into the disk cache serves the others, too.
-    for copy in home.glob("models/*/*/*.safetensors"):
-        copy.unlink()
-        copy.symlink_to(folder.resolve() / copy.name)
-    return tag[1]
-
-
-def our_server(tag: str, home: Path, log: Path) -> contextlib.AbstractContextManager[tuple[str, float]]:
-    return server(["-m", "bentoml", "serve", "--arg", f"model={tag}"], "/readyz", log, {"BENTOML_HOME": str(home)})
-
-
-def transformers_server(folder: Path, device: str, log: Path) -> contextlib.AbstractContextManager[tuple[str, float]]:
-    return server(task("transformers", "serve", folder, "--device", device), "/health", log)
-
-
-def read_seconds(files: Sequence[Path], log: Path) -> float:
-    """How long a fresh process takes for the least that a server does before it is ready. Raises ChildError."""
-    started = time.monotonic()
-    with child(["-c", READ_WEIGHTS, *map(str, files)], log) as process:
-        told(process, log)
-        return time.monotonic() - started
-
-
-# --- tasks ----------------------------------------------------------------------------------------------------------
-
-
-def transformers(tell: Callable[[Any], None], *arguments: str) -> None:  # noqa: ARG001 - a server tells nothing
+def transformers(tell: Callable[[Any], None], *arguments: str) -> None:  # noqa: ARG001 - a server writes no results
     """The command `transformers ...`, without the package accelerate.
 
-    That, `transformers serve` wants only to place the model on its device while loading it; here it is placed after.
+    `transformers serve` uses it only to place the model on its device while loading; here it is placed afterwards.
     """
     from transformers.cli import transformers as command
     from transformers.cli.serving import model_manager
@@ -225,7 +66,7 @@ def generate(tell: Callable[[Any], None], folder: str, device: str) -> None:
 
 
 def with_images(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """OpenAI's messages as transformers' processors take them."""
+    """OpenAI's messages in the form of transformers' processors."""
     return [
         {
             "role": message["role"],
@@ -244,7 +85,7 @@ class Arrivals:
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self._started = time.monotonic()
-        self._is_prompt = True  # what `generate` hands over first
+        self._is_prompt = True  # `generate` passes the prompt first
 
     def now(self) -> float:
         return time.monotonic() - self._started
@@ -256,11 +97,11 @@ class Arrivals:
         self._is_prompt = False
 
     def end(self) -> None:
-        """Nothing is held back."""
+        """Part of the streamer's interface; nothing is held back."""
 
 
 def floor(tell: Callable[[Any], None], folder: str, device: str, dtype: str) -> None:
-    """How many bytes of weights one token goes through, and the best rate, in bytes a second, that this can have."""
+    """Bytes of weights that one token goes through, and their best possible rate in bytes a second."""
     import torch
     from transformers import PaddleOCRVLConfig
 
@@ -274,8 +115,8 @@ def floor(tell: Callable[[Any], None], folder: str, device: str, dtype: str) -> 
     tell({"bytes": sum(weight.nbytes for weight in weights), "rate": rate})
 
 
-def product_rate(shape: tuple[int, int], dtype: Any, device: Any, least: int) -> float:
-    """Bytes a second of matrix-vector products with different matrices of `shape` (out, in), at `least` bytes in all.
+def product_rate(shape: tuple[int, int], dtype: Any, device: Any, min_bytes: int) -> float:
+    """Bytes a second of products of vectors with matrices of `shape` (out, in), of at least `min_bytes` in all.
 
     With all threads; the best of PyTorch's two ways to write it and of packed layers, and of REPETITIONS.
     """
@@ -286,7 +127,7 @@ def product_rate(shape: tuple[int, int], dtype: Any, device: Any, least: int) ->
     from models.paddleocr_vl.linear import pack
 
     size = math.prod(shape) * dtype.itemsize
-    matrices = [torch.ones(shape, dtype=dtype, device=device) for _ in range(math.ceil(least / size))]
+    matrices = [torch.ones(shape, dtype=dtype, device=device) for _ in range(math.ceil(min_bytes / size))]
     row = torch.ones(1, shape[1], dtype=dtype, device=device)
 
     def as_layer() -> None:
@@ -312,12 +153,12 @@ def product_rate(shape: tuple[int, int], dtype: Any, device: Any, least: int) ->
 
 
 def vision(tell: Callable[[Any], None], folder: str, device: str, dtype: str, rounds: str) -> None:
-    """Images a second of our vision tower with projector and of transformers', by turns, for each of GRIDS."""
+    """Images a second of our vision tower with projector and of transformers', alternating, for each of GRIDS."""
     import torch
     from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
 
+    from engine.build import SLICE_ROWS
     from engine.device import choose_attention
-    from engine.model_runner import SLICE_ROWS
     from models.paddleocr_vl.linear import pack
     from models.paddleocr_vl.slices import run as run_sliced
     from models.paddleocr_vl.weights import load_model
@@ -348,7 +189,7 @@ def vision(tell: Callable[[Any], None], folder: str, device: str, dtype: str, ro
 
 
 def seconds(run: Callable[[], Any], device: Any) -> float:
-    """Of one run, until the device is done."""
+    """Seconds of one run, until the device is done."""
     import torch
 
     with torch.inference_mode():
@@ -370,7 +211,7 @@ TASKS: dict[str, Callable[..., None]] = {
 
 
 def main(name: str, *arguments: str) -> None:
-    # What libraries print on standard output would be taken for what the task tells.
+    # Output of libraries on standard output would be taken for the task's results.
     lines = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

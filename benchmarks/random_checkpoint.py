@@ -42,7 +42,7 @@ PIXELS = {"min_pixels": 112_896, "max_pixels": 1_003_520}
 
 
 def random_checkpoint(folder: Path, size: str) -> Path:
-    """The checkpoint folder, made where it is not there yet: bf16, 1.8 GB for 0.9b."""
+    """The checkpoint folder, made if it is missing: bf16, 1.8 GB for 0.9b."""
     if (folder / "model.safetensors").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def random_model(config: Any) -> PaddleOCRVL:
 
 
 def plain_text(folder: Path, size: int) -> torch.Tensor:
-    """Which of `size` token ids write printable ASCII, (size,) bool."""
+    """(size,) bool: token ids that write printable ASCII."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     known = torch.zeros(size, dtype=torch.bool)
     for piece, token in tokenizer.get_vocab().items():

@@ -1,6 +1,6 @@
-"""A sampled token -> the event that its reader gets: the new text, and whether and why the answer is over.
+"""A sampled token -> the event that its caller gets: the new text, and whether and why the answer is over.
 
-It changes the sequence and nothing else: what an end means for slots and queues is the core's affair.
+It changes the sequence and nothing else: the core frees slots and places in the queue.
 """
 
 import logging
@@ -13,13 +13,13 @@ logger = logging.getLogger(__name__)
 
 
 def accept(sequence: Sequence, outcome: Token | GenerationFailed) -> TokenEvent:
-    """Take a sequence's next token, or its failure, and say what came of it."""
+    """Add the next token to a sequence, or fail it; the event for its caller."""
     if isinstance(outcome, GenerationFailed):
         return event_of(sequence, "", error=outcome)
     try:
         return _accept(sequence, outcome)
-    except Exception:  # of what turns its tokens into text: nobody else's affair
-        logger.exception("An answer cannot be written")
+    except Exception:  # from turning its tokens into text: it concerns this sequence only
+        logger.exception("An answer cannot be turned into text")
         return event_of(sequence, "", error=UnexpectedFailure())
 
 
@@ -51,10 +51,10 @@ def _accept(sequence: Sequence, token: Token) -> TokenEvent:
 
 
 def _looped(sequence: Sequence, text: str) -> int | None:
-    """Characters of the answer before its repeats, once it goes round in circles."""
+    """Characters of the answer before its repeats, once it is in a loop; else None."""
     if sequence.repetition is None:
         return None
     before = sequence.text_lengths[-1] if sequence.text_lengths else 0
     sequence.text_lengths.append(before + len(text))
-    kept = sequence.repetition.push(sequence.tokens[-1])
-    return None if kept is None else sequence.text_lengths[kept - 1]
+    count = sequence.repetition.push(sequence.tokens[-1])
+    return None if count is None else sequence.text_lengths[count - 1]

@@ -1,4 +1,4 @@
-"""Who is let in: so many requests as run and wait, with so many bytes of images; for others, when to come back.
+"""Admission: limits on requests and on the bytes of their images; rejected ones hear when to retry.
 
 From any thread.
 """
@@ -12,28 +12,30 @@ from engine.errors import InvalidRequest, QueueFull
 from engine.request import Job
 
 RATE_WINDOW = 32  # finished requests that the service rate is measured over
-NEWCOMERS_SHARE = 4  # who has nothing inside finds a full queue open for one more in so many
+NEWCOMERS_SHARE = 4  # a full queue has room for 1/4 more, for clients that have nothing in it
 
 
 class Admission:
+    """Counts the requests and image bytes in the engine, and decides which further ones are admitted."""
+
     def __init__(self, slots: int, max_waiting: int, max_bytes: int) -> None:
-        """`slots` requests run at once, `max_waiting` more may wait; `max_bytes` is of the images they wait with."""
-        self._slots = slots
+        """`slots` requests run at once, `max_waiting` more may wait; `max_bytes`: of the images of waiting requests."""
+        self.slots = slots  # set again once the model is loaded
         self._max_waiting = max_waiting
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()  # under which all below changes
-        self._inside = 0  # requests that are let in and not gone
-        self._bytes = 0  # of images that wait
-        self._requests_of: Counter[str] = Counter()  # client -> its share of either
-        self._bytes_of: Counter[str] = Counter()
-        self._busy = 0.0  # seconds in which somebody was inside, up to when that last began or ended
-        self._since = 0.0
-        self._finished_at: deque[float] = deque(maxlen=RATE_WINDOW)  # in busy seconds: nights lower no rate
+        self._lock = threading.Lock()  # guards all fields below
+        self._inside = 0  # requests that were admitted and have not left
+        self._bytes = 0  # images that wait
+        self._requests_of: Counter[str] = Counter()  # by client
+        self._bytes_of: Counter[str] = Counter()  # by client
+        self._busy = 0.0  # seconds with a request inside, up to the last change from or to none
+        self._since = 0.0  # when the first of the requests inside was admitted, monotonic
+        self._finished_at: deque[float] = deque(maxlen=RATE_WINDOW)  # in busy seconds: idle time lowers no rate
 
     def admit(self, job: Job, count: int) -> None:
-        """Let in `count` requests of an answer, all or none. Raises InvalidRequest, QueueFull.
+        """Admit `count` requests of an answer, all or none. Raises InvalidRequest, QueueFull.
 
-        Those of an answer that has begun are not turned away any more.
+        Requests of an answer that has begun are always admitted.
         """
         with self._lock:
             if not job.begun:
@@ -44,15 +46,15 @@ class Admission:
             self._requests_of[job.client] += count
 
     def _check_room(self, job: Job, count: int) -> None:
-        most = self._slots + self._max_waiting
-        if count > most:
-            raise InvalidRequest(f"n is {count}; this server takes {most} at once", "n")
-        waiting = self._inside - self._slots
-        if waiting + count > _room(self._max_waiting, self._requests_of[job.client]):
+        limit = self.slots + self._max_waiting
+        if count > limit:
+            raise InvalidRequest(f"n is {count}; this server takes {limit} at once", "n")
+        waiting = self._inside - self.slots
+        if waiting + count > _limit(self._max_waiting, self._requests_of[job.client]):
             raise QueueFull(f"{max(0, waiting)} requests are waiting already", self._retry_after(waiting))
 
     def leave(self, job: Job, count: int = 1) -> None:
-        """Requests are gone, however they ended."""
+        """Count requests out, however they ended."""
         with self._lock:
             self._inside -= count
             _lower(self._requests_of, job.client, count)
@@ -60,25 +62,25 @@ class Admission:
                 self._busy += time.monotonic() - self._since
 
     def reserve_bytes(self, job: Job, count: int) -> None:
-        """An answer's images need `count` more bytes while they wait. Raises QueueFull, unless it has begun.
+        """Count bytes of an answer's images, until they are released. Raises QueueFull, unless it has begun.
 
-        One that is too big beside others is let in where no other waits with an image: limits on a single request are
-        not drawn here.
+        An answer beyond the limit is admitted where no other waits with an image: the size of a single request is
+        limited elsewhere.
         """
         if not count:
             return
         with self._lock:
             own = self._bytes_of[job.client] - job.bytes
-            full = self._bytes + count > _room(self._max_bytes, own)
+            full = self._bytes + count > _limit(self._max_bytes, own)
             if full and not job.begun and self._bytes > job.bytes:
-                said = f"images of {self._bytes / 2**20:.0f} MiB are waiting already"
-                raise QueueFull(said, self._retry_after(self._inside - self._slots))
+                reason = f"images of {self._bytes / 2**20:.0f} MiB are waiting already"
+                raise QueueFull(reason, self._retry_after(self._inside - self.slots))
             job.bytes += count
             self._bytes += count
             self._bytes_of[job.client] += count
 
     def release_bytes(self, job: Job, count: int) -> None:
-        """So many bytes of an answer's images wait no longer."""
+        """Count out bytes of an answer's images that no longer wait."""
         with self._lock:
             job.bytes -= count
             self._bytes -= count
@@ -86,16 +88,16 @@ class Admission:
 
     @property
     def inside(self) -> int:
-        """Requests that are let in and not gone."""
+        """Requests that were admitted and have not left."""
         return self._inside
 
     @property
     def bytes(self) -> int:
-        """Of images that wait to be read."""
+        """Bytes of images that wait for prefill."""
         return self._bytes
 
     def count_finished(self) -> None:
-        """One was answered: what the rate is measured by."""
+        """Count a finished request, for the service rate."""
         with self._lock:
             self._finished_at.append(self._busy_seconds())
 
@@ -103,20 +105,20 @@ class Admission:
         return self._busy + (time.monotonic() - self._since if self._inside else 0.0)
 
     def _retry_after(self, waiting: int) -> int:
-        """Seconds in which the queue empties at the rate of the last requests; 1 where none is known."""
+        """Seconds until the queue is empty at the rate of the last requests; 1 where the rate is unknown."""
         if len(self._finished_at) < 2:
             return 1
         rate = (len(self._finished_at) - 1) / max(1e-3, self._busy_seconds() - self._finished_at[0])
         return max(1, math.ceil(waiting / rate))
 
 
-def _room(most: int, own: int) -> int:
-    """What may wait in all for one more of a client that has `own` inside: another's rush does not shut it out."""
-    return most if own else most + most // NEWCOMERS_SHARE
+def _limit(limit: int, own: int) -> int:
+    """The limit for a client that has `own` inside already; higher for one that has none, so no other shuts it out."""
+    return limit if own else limit + limit // NEWCOMERS_SHARE
 
 
 def _lower(counter: Counter[str], client: str, count: int) -> None:
-    """Clients that have nothing inside are forgotten."""
+    """Subtract; clients without anything inside are dropped."""
     counter[client] -= count
     if not counter[client]:
         del counter[client]

@@ -1,14 +1,14 @@
-"""The allocator of this process, where it is glibc's: it keeps what is freed, for as long as nobody says otherwise."""
+"""Settings of glibc's allocator, which otherwise keeps freed memory."""
 
 import ctypes
 
-M_ARENA_MAX = -8  # of its malloc.h
+M_ARENA_MAX = -8  # from glibc's malloc.h
 
 
 def share_heaps() -> None:
-    """Have the threads that begin from now on share two heaps, instead of eight for each core.
+    """Make threads that start later share two heaps, instead of eight per core.
 
-    What is free in one heap is of no use to another: the same traffic takes 100 to 150 MiB more.
+    Memory that is free in one heap is of no use to another: more heaps take 100 to 150 MiB more for the same traffic.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
@@ -16,7 +16,7 @@ def share_heaps() -> None:
 
 
 def trim() -> None:
-    """Hand free memory back to the system."""
+    """Return free memory to the system."""
     release = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if release is not None:
         release(0)

@@ -1,8 +1,8 @@
 """Capture and replay of decode steps on a GPU: the hundreds of launches of a step become one.
 
-A graph works at the addresses that it was captured with. So what goes in and comes out has a place that lasts, and for
-what comes and goes in between all graphs share one pool of memory. What a replay leaves has been read, or is about to
-be by work launched behind it, before the next replay. Triton is not involved; compute capability 6.0 is enough.
+A graph works at the addresses that it was captured with. So its inputs and outputs are tensors that last, and all
+graphs share one memory pool for what is temporary. The outputs of a replay have been read, or are read by work already
+launched after it, before the next replay. Triton is not involved; compute capability 6.0 is enough.
 """
 
 import logging
@@ -21,29 +21,33 @@ from engine.memory import MIB, is_shortage
 
 logger = logging.getLogger(__name__)
 
-GRAPHS_BYTES = 192 * MIB  # of all graphs with their pool
-MIN_BYTES = 2 * MIB  # that a graph is counted with: the driver takes its part late
-SECONDS_WITHOUT = 30.0  # after there was no room for a graph
+GRAPHS_BYTES = 192 * MIB  # for all graphs with their pool
+MIN_BYTES = 2 * MIB  # counted for a graph at least: the driver allocates its part late
+SECONDS_WITHOUT = 30.0  # before the next capture, after there was no room for a graph
 
 
 class Captured(NamedTuple):
+    """Work that can be replayed."""
+
     replay: Callable[[], None]
     outputs: Any  # tensors that each replay writes to
     bytes: int
 
 
 Capture = Callable[[Callable[[], Any]], Captured]
-"""Runs some work without effects on what it writes to, and makes of it what can be replayed."""
+"""Runs some work whose writes do not matter, and records it for replay."""
 
 
 @dataclass
 class Graph:
+    """Captured work and the tensor that its inputs are copied to."""
+
     inputs: Tensor
     captured: Captured
 
 
 class Graphs:
-    """Graphs by what they are for, the least recently used ones forgotten beyond a bound on their memory."""
+    """Captured graphs by key; the least recently used ones are dropped beyond a limit on their memory."""
 
     def __init__(self, capture: Capture, device: torch.device, max_bytes: int = GRAPHS_BYTES) -> None:
         self._capture = capture
@@ -53,10 +57,10 @@ class Graphs:
         self._not_before = 0.0  # monotonic seconds: when the next graph may be captured
 
     def run(self, key: Hashable, work: Callable[[Tensor], Any], inputs: Tensor, idle: Tensor) -> Any:
-        """What `work` makes of `inputs`, a CPU's tensor; None where it cannot be captured, or not now.
+        """The result of `work` for `inputs`, a CPU tensor; None where it cannot be captured, or not now.
 
-        Work of the same key is the same, with inputs of the same shape. Its first time it is tried with `idle` inputs,
-        with which it must change nothing that matters. The outcome is there until the next run.
+        Work of the same key is the same, with inputs of the same shape. It is captured with `idle` inputs, with which
+        it must write to nothing that matters. The result is valid until the next run.
         """
         graph = self._graphs.pop(key, None) or self._captured(work, idle)
         if graph is None:
@@ -69,14 +73,14 @@ class Graphs:
     def _captured(self, work: Callable[[Tensor], Any], idle: Tensor) -> Graph | None:
         if time.monotonic() < self._not_before:
             return None
-        place = to_device(idle, self._device)
+        static = to_device(idle, self._device)
         try:
-            graph = Graph(place, self._capture(lambda: work(place)))
+            graph = Graph(static, self._capture(lambda: work(static)))
         except RuntimeError as error:
             if is_shortage(error):
                 logger.warning("There is no room for another CUDA graph: %s", error)
                 self._not_before = time.monotonic() + SECONDS_WITHOUT
-            else:  # a driver or a kernel that does not take part; everything else works
+            else:  # a driver or a kernel without support for capture; everything else works
                 logger.warning("Decoding goes on without CUDA graphs, which do not work here: %s", error)
                 self._not_before = math.inf
             return None
@@ -102,23 +106,23 @@ class GpuCapture:
         self._stream.wait_stream(current)
         try:
             with torch.cuda.stream(self._stream):
-                work()  # libraries load their kernels and take what they need, which no capture may do
+                work()  # libraries load their kernels and allocate what they need, which no capture may do
         finally:
             current.wait_stream(self._stream)
         torch.cuda.synchronize(self._device)
-        torch.cuda.empty_cache()  # as capturing does, which would hide what the graph takes
+        torch.cuda.empty_cache()  # as capturing does, which would hide how much memory the graph needs
         free = torch.cuda.mem_get_info(self._device)[0]
         graph = torch.cuda.CUDAGraph()
         try:
-            # Other threads may ask the driver for something meanwhile.
+            # Other threads may call the driver meanwhile.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 outputs = work()
         finally:
-            torch.cuda.set_stream(current)  # which a capture that is refused forgets
-        taken = free - torch.cuda.mem_get_info(self._device)[0]
-        return Captured(graph.replay, outputs, max(MIN_BYTES, taken))
+            torch.cuda.set_stream(current)  # a failed capture does not restore it
+        used = free - torch.cuda.mem_get_info(self._device)[0]
+        return Captured(graph.replay, outputs, max(MIN_BYTES, used))
 
 
 def graphs_for(device: torch.device) -> Graphs | None:
-    """None where nothing works behind its launches."""
+    """None where the device works in step with the host."""
     return Graphs(GpuCapture(device), device) if device.type == "cuda" else None

@@ -1,7 +1,7 @@
 """Decoding: one step of all running sequences in one batch, launched before the tokens of the last one are known.
 
 The host reads a step's tokens while the device works on the next, which takes them from where the sampler left them.
-On a CPU, which does not work behind its launches, a step is done when it has been launched.
+A CPU does not work asynchronously: a step is done when its launch returns.
 """
 
 from collections import abc
@@ -17,21 +17,20 @@ from engine.launches import Stopwatch, to_device
 from engine.request import Sequence, Token
 from engine.sampler import Best, Picked, best, pick
 from models.paddleocr_vl.attention import decode_attention
-from models.paddleocr_vl.model import PaddleOCRVL
-from models.paddleocr_vl.text import Attend
+from models.protocol import Attend, Network
 
 UNKNOWN = -1  # in place of a token that the host has not read yet
-JOINT_TOKENS = {"cpu": 200, "cuda": 4000}  # what a call of attention costs beyond its work, in tokens of the cache
-MIN_LENGTH = 512  # of the cache that a graph reads
-WASTED_TOKENS = 8192  # of the cache that a graph may read for nothing: a fifth of what reading the weights takes
+JOINT_TOKENS = {"cpu": 200, "cuda": 4000}  # overhead of a call of attention, in tokens of the cache that it could read
+MIN_LENGTH = 512  # cache positions that a graph reads at least
+WASTED_TOKENS = 8192  # cache positions a graph may read in vain: a fifth of the time that reading the weights takes
 
 
-class Row(NamedTuple):
-    """One sequence of a step."""
+class BatchRow(NamedTuple):
+    """One sequence of a step, as a row of the table that goes to the device."""
 
-    token: int  # that the step reads, or UNKNOWN
+    token: int  # input of the step, or UNKNOWN
     position: int  # M-RoPE, the same on all axes
-    at: int  # where in its slot the token goes
+    cache_position: int  # the token's, in its slot
     slot: int
 
 
@@ -48,26 +47,30 @@ class Flight:
         return list(zip(self.sequences, self._picked.on_host(), strict=True))
 
     def seconds(self) -> float:
-        """That the device took, once it is done."""
+        """Seconds that the device spent on this step; waits until it is finished."""
         return self._watch.seconds()
 
 
 class Decode:
-    def __init__(self, model: PaddleOCRVL, cache: KVCache, graphs: Graphs | None) -> None:
-        """`graphs`: where the device works behind its launches."""
+    """Launches decode steps: by a CUDA graph where one fits the batch, else operation by operation."""
+
+    def __init__(self, model: Network, cache: KVCache, graphs: Graphs | None) -> None:
+        """`graphs`: None where the device works in step with the host."""
         self.model, self.cache, self.graphs = model, cache, graphs
         self.device = cache.entries.device
-        slots, vocabulary = cache.entries.shape[1], len(model.text.embed_tokens.weight)
+        slots = cache.entries.shape[1]
         self._newest = torch.zeros(slots, dtype=torch.int64, device=self.device)  # token of each slot
-        # For the logits of all graphs; in their pool each would have a place of its own, of up to 25 MiB.
-        self._place = torch.empty(slots if graphs else 0, vocabulary, device=self.device)
+        # One buffer for the logits of all graphs; in their pool each would have its own, of up to 25 MiB.
+        self._logits_buffer = torch.empty(slots if graphs else 0, model.vocabulary, device=self.device)
 
-    def launch(self, sequences: abc.Sequence[Sequence], before: Flight | None = None) -> Flight:
-        """A step of `sequences`, whose tokens may still be under way in the step `before`."""
+    def launch(self, sequences: abc.Sequence[Sequence], previous: Flight | None = None) -> Flight:
+        """Launch a step of `sequences`, whose newest tokens may still be in flight in the `previous` step."""
         watch = Stopwatch(self.device)
         with watch:
             batch = sorted(sequences, key=lambda sequence: sequence.slot or 0)  # neighbours attend in one call
-            rows = [row_of(sequence, ahead=before is not None and sequence in before.sequences) for sequence in batch]
+            rows = [
+                row_of(sequence, ahead=previous is not None and sequence in previous.sequences) for sequence in batch
+            ]
             block = self._block(rows)
             outcome = self._replayed(rows, block) if block else None
             if block and outcome:
@@ -82,57 +85,58 @@ class Decode:
                     self._newest[to_device(torch.tensor([row.slot for row in rows]), self.device)] = picked.tokens
         return Flight(members, picked, watch)
 
-    def _block(self, rows: abc.Sequence[Row]) -> "Block | None":
+    def _block(self, rows: abc.Sequence[BatchRow]) -> "Block | None":
         if self.graphs is None:
             return None
-        slots, lengths = [row.slot for row in rows], [row.at + 1 for row in rows]
+        slots, lengths = [row.slot for row in rows], [row.cache_position + 1 for row in rows]
         return block_of(slots, lengths, len(self._newest), self.cache.scratch)
 
-    def _logits_of(self, rows: abc.Sequence[Row]) -> Tensor:
-        """(B, vocabulary) fp32, with a call of attention for each group of neighbours of like length."""
-        slots, lengths = [row.slot for row in rows], [row.at + 1 for row in rows]
-        tokens, positions, at, slot_index = to_device(torch.tensor(rows), self.device).unbind(1)
+    def _logits_of(self, rows: abc.Sequence[BatchRow]) -> Tensor:
+        """(B, vocabulary) fp32, with a call of attention for each group of neighbouring slots of similar length."""
+        slots, lengths = [row.slot for row in rows], [row.cache_position + 1 for row in rows]
+        tokens, positions, cache_positions, slot_index = to_device(torch.tensor(rows), self.device).unbind(1)
         if self.graphs:
             tokens = torch.where(tokens == UNKNOWN, self._newest[slot_index], tokens)
         groups = together(slots, lengths, JOINT_TOKENS[self.device.type])
         masks = [
-            None if min(lengths[own]) == max(lengths[own]) else self._mask(at[own], max(lengths[own])) for own in groups
+            None if min(lengths[own]) == max(lengths[own]) else self._mask(cache_positions[own], max(lengths[own]))
+            for own in groups
         ]
 
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
-            self.cache.append(layer, slot_index, at, kv)
+            self.cache.append(layer, slot_index, cache_positions, kv)
             outputs = []
             for own, mask in zip(groups, masks, strict=True):
                 stored = slice(slots[own.start], slots[own.start] + own.stop - own.start)
-                keys, values = self.cache.read(layer, stored, max(lengths[own]))
+                keys, values = self.cache.view(layer, stored, max(lengths[own]))
                 outputs.append(decode_attention(q[own], keys, values, mask))
             return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
         return self._logits(tokens, positions, attend)
 
-    def _replayed(self, rows: abc.Sequence[Row], block: "Block") -> tuple[Tensor, Best] | None:
-        """Logits of a block of slots and what `best` finds in them, by a graph; None where there can be none.
+    def _replayed(self, rows: abc.Sequence[BatchRow], block: "Block") -> tuple[Tensor, Best] | None:
+        """Logits of a block of slots and what `best` finds in them, by a graph; None where no graph can be used.
 
-        The slots of nobody in the batch are rows too, which write where nothing matters.
+        Slots without a sequence in the batch are rows too, which write to the scratch position.
         """
         assert self.graphs is not None
         idle = torch.tensor([[0, 0, self.cache.scratch]] * block.count)
         inputs = idle.clone()
-        for token, position, at, slot in rows:
-            inputs[slot - block.first] = torch.tensor([token, position, at])
+        for row in rows:
+            inputs[row.slot - block.first] = torch.tensor([row.token, row.position, row.cache_position])
 
         def work(table: Tensor) -> tuple[Tensor, Best]:
-            given, positions, at = table.unbind(1)
+            given, positions, cache_positions = table.unbind(1)
             tokens = torch.where(given == UNKNOWN, self._newest[block.slots], given)
-            mask = self._mask(at, block.length)
+            mask = self._mask(cache_positions, block.length)
             slot_index = torch.arange(block.first, block.first + block.count, device=self.device)
 
             def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
-                self.cache.append(layer, slot_index, at, kv)
-                keys, values = self.cache.read(layer, block.slots, block.length)
+                self.cache.append(layer, slot_index, cache_positions, kv)
+                keys, values = self.cache.view(layer, block.slots, block.length)
                 return decode_attention(q, keys, values, mask)
 
-            logits = self._place[: block.count].copy_(self._logits(tokens, positions, attend))
+            logits = self._logits_buffer[: block.count].copy_(self._logits(tokens, positions, attend))
             return logits, best(logits)
 
         outcome: tuple[Tensor, Best] | None = self.graphs.run(block, work, inputs, idle)
@@ -141,23 +145,23 @@ class Decode:
     def _logits(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         return self.model.logits(self.model.decode(self.model.embed(tokens), positions.expand(3, -1), attend))
 
-    def _mask(self, at: Tensor, length: int) -> Tensor:
-        """Added to the scores of rows that see their slots up to `at` (B,): (B, 1, 1, length)."""
-        beyond = torch.arange(length, device=self.device) > at[:, None]
-        mask = torch.zeros(beyond.shape, dtype=self.cache.entries.dtype, device=self.device)
+    def _mask(self, cache_positions: Tensor, length: int) -> Tensor:
+        """(B, 1, 1, length), added to scores: rows attend to their slots up to and including `cache_positions` (B,)."""
+        beyond = torch.arange(length, device=self.device) > cache_positions[:, None]
+        mask = torch.zeros(beyond.shape, dtype=self.cache.dtype, device=self.device)
         return mask.masked_fill_(beyond, float("-inf"))[:, None, None]
 
 
-def row_of(sequence: Sequence, *, ahead: bool) -> Row:
-    """`ahead`: one more of its tokens is under way than the sequence knows of."""
+def row_of(sequence: Sequence, *, ahead: bool) -> BatchRow:
+    """`ahead`: the newest token of the sequence is still in flight."""
     assert sequence.slot is not None
     token = UNKNOWN if ahead else sequence.tokens[-1]
-    return Row(token, sequence.position + ahead, sequence.cached + ahead, sequence.slot)
+    return BatchRow(token, sequence.position + ahead, sequence.cached + ahead, sequence.slot)
 
 
 @dataclass(frozen=True)
 class Block:
-    """What a graph is for: neighbouring slots, read up to one length."""
+    """The work of one graph: neighbouring slots, read up to one length."""
 
     first: int
     count: int
@@ -168,33 +172,33 @@ class Block:
         return slice(self.first, self.first + self.count)
 
 
-def block_of(taken: abc.Sequence[int], lengths: abc.Sequence[int], slots: int, longest: int) -> Block | None:
-    """What a batch in the slots `taken`, of `slots`, asks for: a power of two of slots, and one of few lengths.
+def block_of(used: abc.Sequence[int], lengths: abc.Sequence[int], slots: int, longest: int) -> Block | None:
+    """The block for a batch in the slots `used`, of `slots`: a power of two of slots, and one of few lengths.
 
-    The slots begin at a multiple of their number. None where too much would be read for nothing.
+    Its first slot is a multiple of its count. None where too much would be read in vain.
     """
     count = 1
-    while min(taken) // count != max(taken) // count:
+    while min(used) // count != max(used) // count:
         count *= 2
-    first = min(taken) // count * count
+    first = min(used) // count * count
     count = min(count, slots - first)
     length = bucket(max(lengths), longest)
     return Block(first, count, length) if count * length <= 2 * sum(lengths) + WASTED_TOKENS else None
 
 
-def bucket(length: int, most: int) -> int:
-    """The least of 512, 768, 1024, 1536, 2048, ... that is no less, and at most `most`."""
+def bucket(length: int, longest: int) -> int:
+    """The smallest of 512, 768, 1024, 1536, 2048, ... that is at least `length`; at most `longest`."""
     size = MIN_LENGTH
     while size < length:
         size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
-    return min(size, most)
+    return min(size, longest)
 
 
 def together(slots: abc.Sequence[int], lengths: abc.Sequence[int], joint_tokens: int) -> list[slice]:
-    """The rows of a batch whose attention is one call each: of neighbouring slots, as long as that wastes little.
+    """Groups of rows that share a call of attention: neighbouring slots, as long as that wastes little.
 
-    A slot in a call is read to the length of the longest. `joint_tokens` is what a call of its own costs beyond its
-    work, in tokens read.
+    Every slot in a call is read up to the longest length. `joint_tokens` is the overhead of another call, in tokens
+    read.
     """
     groups: list[slice] = []
     longest = 0

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # what a decoder gives for bytes that are no character (yet)
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # a decoder's output for bytes that are not a character (yet)
 BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")  # how SentencePiece spells a byte, and the start of a word:
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 LONGEST_CHARACTER = 4  # bytes of UTF-8, each of which may be a token of its own
@@ -19,7 +19,7 @@ class Detokenizer:
     def __init__(
         self, tokenizer: Any, stop: Sequence[str] = (), *, skip_special_tokens: bool = True, min_tokens: int = 0
     ) -> None:
-        """Stop strings are looked for in the text of the tokens after the first `min_tokens`."""
+        """Stop strings are searched in the text of the tokens after the first `min_tokens`."""
         self.stopped: str | None = None  # the stop string that ended the answer
         self._min_tokens = min_tokens
         self._tokenizer = tokenizer
@@ -35,20 +35,20 @@ class Detokenizer:
         if self.stopped:
             return ""
         self._tokens.append(token)
-        known, text = self._decode(self._window, self._settled), self._decode(self._window, len(self._tokens))
+        sent, text = self._decode(self._window, self._settled), self._decode(self._window, len(self._tokens))
         waiting = len(self._tokens) - self._settled
         if text.endswith(REPLACEMENT) and waiting < LONGEST_CHARACTER:
             return ""
         self._window, self._settled = self._settled, len(self._tokens)
-        return self._check_stop(text[len(known) :])
+        return self._check_stop(text[len(sent) :])
 
     def flush(self) -> str:
-        """What is left at the end of the answer, incomplete characters as U+FFFD."""
+        """The rest of the text at the end of the answer, incomplete characters as U+FFFD."""
         if self.stopped:
             return ""
-        known, text = self._decode(self._window, self._settled), self._decode(self._window, len(self._tokens))
+        sent, text = self._decode(self._window, self._settled), self._decode(self._window, len(self._tokens))
         self._window = self._settled = len(self._tokens)
-        rest = self._check_stop(text[len(known) :])
+        rest = self._check_stop(text[len(sent) :])
         rest, self._held = rest + self._held, ""
         return rest
 
@@ -60,23 +60,23 @@ class Detokenizer:
         if len(self._tokens) <= self._min_tokens:
             return new
         text = self._held + new
-        found = [(at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
+        found = [(start, stop) for stop in self._stop if (start := text.find(stop)) >= 0]
         if found:
-            at, self.stopped = min(found, key=lambda place: place[0])
+            start, self.stopped = min(found, key=lambda match: match[0])
             self._held = ""
-            return text[:at]
-        keep = max((_overlap(text, stop) for stop in self._stop), default=0)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+            return text[:start]
+        held = max((_overlap(text, stop) for stop in self._stop), default=0)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]
 
 
 def token_bytes(tokenizer: Any, token: int) -> bytes:
-    """What one token contributes to the text, in UTF-8; part of a character where bytes are tokens of their own."""
+    """UTF-8 bytes that a token contributes to the text; part of a character where bytes are tokens of their own."""
     spelled = str(tokenizer.convert_ids_to_tokens(token) or "")
     byte = BYTE_TOKEN.fullmatch(spelled)
     return bytes([int(byte[1], 16)]) if byte else spelled.replace(WORD_START, " ").encode()
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest beginning of `stop`, not all of it, that `text` ends with."""
+    """Length of the longest proper prefix of `stop` that `text` ends with."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

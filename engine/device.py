@@ -1,4 +1,4 @@
-"""Which device, which dtype, which attention: decided by what is there and what is measured, never by a name."""
+"""Chooses device, dtype and attention by what is available and what is measured, never by a name."""
 
 import logging
 import time
@@ -18,13 +18,13 @@ CLEARLY_FASTER = 1.2  # a narrower dtype must be this much faster to be worth it
 
 
 class DeviceError(RuntimeError):
-    """The machine cannot do what was asked; the message says what it can."""
+    """The machine cannot do what was asked for; the message says what it can do."""
 
 
 def choose_device(requested: str, worker: int = 0) -> torch.device:
-    """The device that `requested` (auto, cpu, cuda, cuda:N) means to worker 0 or a further one. Raises DeviceError.
+    """The device that `requested` (auto, cpu, cuda, cuda:N) means for this worker, counted from 0. Raises DeviceError.
 
-    A GPU becomes the current one of this thread: CUDA's events and streams are of that, whatever they are for.
+    A GPU becomes the current one of this thread: CUDA creates events and streams on that, whatever they are for.
     """
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
@@ -32,18 +32,20 @@ def choose_device(requested: str, worker: int = 0) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            seen = f"PyTorch {torch.__version__} sees {count} GPUs"
-            raise DeviceError(f"{device} is asked for, but {seen}; DEVICE, WORKERS and CUDA_VISIBLE_DEVICES decide.")
+            available = f"PyTorch {torch.__version__} sees {count} GPUs"
+            raise DeviceError(
+                f"{device} is asked for, but {available}; DEVICE, WORKERS and CUDA_VISIBLE_DEVICES decide."
+            )
         capability = torch.cuda.get_device_capability(device)
         if capability < LOWEST_CAPABILITY:
             name = torch.cuda.get_device_name(device)
-            raise DeviceError(f"{name} has compute capability {capability[0]}.{capability[1]}; 6.0 is the least.")
+            raise DeviceError(f"{name} has compute capability {capability[0]}.{capability[1]}; 6.0 is the minimum.")
         torch.cuda.set_device(device)
     return device
 
 
 def choose_dtype(requested: str, device: torch.device, config: Any) -> torch.dtype:
-    """The dtype of weights and cache; `auto` measures where the better one is not certain."""
+    """The dtype of weights and cache; `auto` measures where it is not clear which one is faster."""
     if requested != "auto":
         return DTYPES[requested]
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= BF16_CAPABILITY:
@@ -55,7 +57,7 @@ def choose_dtype(requested: str, device: torch.device, config: Any) -> torch.dty
 
 
 def _matmul_seconds(dtype: torch.dtype, device: torch.device, config: Any) -> float:
-    """Best of five runs of one decoder layer's widest product, for a prompt and for one token; inf if not finite."""
+    """Best of five runs of a decoder layer's widest product, for a prompt and one token; inf if not finite."""
     weight = torch.randn(2 * config.intermediate_size, config.hidden_size, device=device).to(dtype)
     inputs = [torch.randn(rows, config.hidden_size, device=device).to(dtype) for rows in (256, 1)]
     seconds = []
@@ -69,7 +71,7 @@ def _matmul_seconds(dtype: torch.dtype, device: torch.device, config: Any) -> fl
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype, config: Any) -> FullAttention:
-    """The vision tower's attention: what is faster here. Only on a CPU in bf16 is there a choice."""
+    """The vision tower's faster attention on this device. Only a CPU in bf16 has a choice."""
     if device.type != "cpu" or dtype != torch.bfloat16:
         return full_fused
     head_dim = config.hidden_size // config.num_attention_heads
@@ -82,5 +84,5 @@ def choose_attention(device: torch.device, dtype: torch.dtype, config: Any) -> F
             run(full(q, k, v, 256))
             runs.append(time.perf_counter() - start)
         seconds[full] = min(runs)
-    logger.info("Attention over 1024 patches: %s", {full.__name__: f"{took:.3f} s" for full, took in seconds.items()})
+    logger.info("Attention over 1024 patches: %s", {full.__name__: f"{best:.3f} s" for full, best in seconds.items()})
     return min(seconds, key=seconds.__getitem__)

@@ -1,4 +1,4 @@
-"""Clients take turns: nobody waits for another client's rush. Who waits, and a bound on work at once by such turns."""
+"""Round-robin by client, so that no client waits for all requests of another: a queue, and a semaphore on top of it."""
 
 import asyncio
 import threading
@@ -12,47 +12,49 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Those who wait: clients one after another, of each who came first."""
+    """Waiting items, served round-robin by client and first come, first served within a client."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, ClientQueue[T]] = {}  # client -> who waits; in the order of their turns
-        self._served: str | None = None  # had its turn last, and goes behind all that are there at the next one
+        self._queues: dict[str, ClientQueue[T]] = {}  # by client, in the order of their turns
+        self._served: str | None = None  # the client served last; at the next turn it moves to the end
 
     def __bool__(self) -> bool:
-        return bool(self._lines)
+        return bool(self._queues)
 
     def __iter__(self) -> Iterator[T]:
-        return chain.from_iterable(self._lines.values())
+        return chain.from_iterable(self._queues.values())
 
     def add(self, one: T, client: str, *, follows: bool = False) -> None:
-        """`follows`: it goes before those of its client that do not, as part of an answer that has begun."""
-        line = self._lines.setdefault(client, ClientQueue())
-        (line.following if follows else line.new).append(one)
+        """`follows`: part of an answer that has begun; it goes before its client's items that are not."""
+        queue = self._queues.setdefault(client, ClientQueue())
+        (queue.following if follows else queue.new).append(one)
 
     def first(self) -> T:
-        """Whose turn it is. There must be somebody."""
-        if self._served in self._lines:
-            self._lines[self._served] = self._lines.pop(self._served)
+        """The item whose turn it is. The queue must not be empty."""
+        if self._served in self._queues:
+            self._queues[self._served] = self._queues.pop(self._served)
         self._served = None
         return next(iter(self))
 
     def pop(self) -> T:
-        """Who is first, and no longer waits."""
+        """Remove and return the first item."""
         one = self.first()
-        client = next(iter(self._lines))
+        client = next(iter(self._queues))
         self.remove(one, client)
         self._served = client
         return one
 
     def remove(self, one: T, client: str) -> None:
-        """Raises ValueError if it does not wait."""
-        line = self._lines.get(client, ClientQueue[T]())
-        (line.following if one in line.following else line.new).remove(one)
-        if not line.following and not line.new:
-            del self._lines[client]
+        """Raises ValueError if it is not in the queue."""
+        queue = self._queues.get(client, ClientQueue[T]())
+        (queue.following if one in queue.following else queue.new).remove(one)
+        if not queue.following and not queue.new:
+            del self._queues[client]
 
 
 class ClientQueue(Generic[T]):
+    """The items of one client."""
+
     def __init__(self) -> None:
         self.following: deque[T] = deque()
         self.new: deque[T] = deque()
@@ -62,7 +64,7 @@ class ClientQueue(Generic[T]):
 
 
 class FairSemaphore:
-    """Lets so many work at once. From any event loop."""
+    """Limits concurrency to `count`, round-robin by client. From any event loop."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -79,7 +81,7 @@ class FairSemaphore:
 
     async def _enter(self, client: str, follows: bool) -> None:
         with self._lock:
-            if self._free:  # then nobody waits
+            if self._free:  # then the queue is empty
                 self._free -= 1
                 return
             admitted = asyncio.get_running_loop().create_future()
@@ -87,11 +89,12 @@ class FairSemaphore:
         try:
             await admitted
         except asyncio.CancelledError:
-            if not self._gave_up(admitted, client):
-                self._leave()  # it was let in all the same
+            if not self._withdraw(admitted, client):
+                self._leave()  # it was admitted at the same time
             raise
 
-    def _gave_up(self, admitted: "asyncio.Future[None]", client: str) -> bool:
+    def _withdraw(self, admitted: "asyncio.Future[None]", client: str) -> bool:
+        """Leave the queue; False where it is no longer in it."""
         with self._lock:
             try:
                 self._waiting.remove(admitted, client)
@@ -100,14 +103,14 @@ class FairSemaphore:
             return True
 
     def _leave(self) -> None:
-        """The next one's turn."""
+        """Admit the next one in the queue."""
         with self._lock:
             while self._waiting:
                 admitted = self._waiting.pop()
                 try:
                     admitted.get_loop().call_soon_threadsafe(_admit, admitted)
                     return
-                except RuntimeError:  # its loop is closed: nobody waits there
+                except RuntimeError:  # its loop is closed: no task waits there
                     continue
             self._free += 1
 

@@ -1,6 +1,6 @@
-"""Features of images, kept by content for the next question about them, within a budget of bytes.
+"""The image cache: features of images by content, for further questions about them, within a budget of bytes.
 
-The other half of what is kept between requests, the KV cache of prompts, stays in the slots; `slots` knows of it.
+The other cache between requests, the prefix cache of prompts, is the free slots themselves; see slots.py.
 """
 
 from collections import OrderedDict
@@ -9,37 +9,37 @@ from torch import Tensor
 
 
 class ImageCache:
-    """Belongs to the engine's thread. What was used least recently leaves first."""
+    """Features of images, evicted in least recently used order. Used by the engine's thread only."""
 
     def __init__(self, budget: int) -> None:
-        """`budget`: bytes; 0 keeps nothing."""
+        """`budget`: bytes; 0 caches nothing."""
         self.budget = budget
         self.used = 0  # bytes, never more than the budget
-        self._kept: OrderedDict[bytes, Tensor] = OrderedDict()  # the least recently used first
+        self._cached: OrderedDict[bytes, Tensor] = OrderedDict()  # the least recently used first
 
     def find(self, key: bytes) -> Tensor | None:
-        """The features of an image, if they are kept. Such as are not finite would spoil every further question."""
-        features = self._kept.get(key)
+        """Cached features of an image. Non-finite ones are dropped, since they would corrupt later requests."""
+        features = self._cached.get(key)
         if features is None:
             return None
         if not features.isfinite().all():
             self._drop(key)
             return None
-        self._kept.move_to_end(key)
+        self._cached.move_to_end(key)
         return features
 
-    def keep(self, key: bytes, features: Tensor) -> None:
-        """Keep the features of an image that is not kept yet, unless the budget is too small for them."""
+    def add(self, key: bytes, features: Tensor) -> None:
+        """Cache the features of an image that is not cached yet, unless they exceed the budget."""
         if features.nbytes > self.budget:
             return
         while self.used + features.nbytes > self.budget:
-            self._drop(next(iter(self._kept)))
-        self._kept[key] = features.clone()  # a view would keep all that was made in the same call
+            self._drop(next(iter(self._cached)))
+        self._cached[key] = features.clone()  # a view would keep the features of all images of its batch
         self.used += features.nbytes
 
     def _drop(self, key: bytes) -> None:
-        self.used -= self._kept.pop(key).nbytes
+        self.used -= self._cached.pop(key).nbytes
 
     def clear(self) -> None:
-        self._kept.clear()
+        self._cached.clear()
         self.used = 0

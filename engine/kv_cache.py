@@ -9,15 +9,18 @@ from torch import Tensor
 
 
 class KVCache:
-    def __init__(self, config: Any, slots: int, length: int, device: torch.device, dtype: torch.dtype) -> None:
-        """`config` is the text config; `length` tokens fit in a slot, behind which one place is nobody's."""
-        self.scratch = length  # where rows of a batch that stand for nobody may write
+    """Keys and values of all slots, (layers, slots, 2, kv_heads, length + 1, D)."""
+
+    def __init__(self, config: Any, *, slots: int, length: int, device: torch.device, dtype: torch.dtype) -> None:
+        """`config` is the text config; `length` tokens fit in a slot, plus one scratch position."""
+        self.scratch = length  # the position to which rows of a batch without a sequence write
         shape = (config.num_hidden_layers, slots, 2, config.num_key_value_heads, length + 1, config.head_dim)
+        self.dtype = dtype  # the keys' and values', as attention sees them
         self.entries = zeros(shape, device, dtype)
-        self._heads = self.entries.flatten(2, 3)  # of keys, then of values
+        self._heads = self.entries.flatten(2, 3)  # keys' heads, then values'
 
     def write_prompt(self, layer: int, slot: int, start: int, kv: Tensor) -> tuple[Tensor, Tensor]:
-        """Store a prompt's last L tokens, keys and then values (L, 2 * kv_heads, D), behind its first `start`.
+        """Store a prompt's last L tokens, keys and then values (L, 2 * kv_heads, D), after its first `start`.
 
         Returns views of the keys and values of the whole prompt, (kv_heads, start + L, D).
         """
@@ -26,31 +29,31 @@ class KVCache:
         keys, values = self.entries[layer, slot, :, :, :stop]
         return keys, values
 
-    def append(self, layer: int, slots: Tensor, at: Tensor, kv: Tensor) -> None:
-        """Store one token for each of B slots: `slots` and `at` (B,), keys and then values (B, 2 * kv_heads, D)."""
-        self._heads[layer][slots, :, at] = kv
+    def append(self, layer: int, slots: Tensor, cache_positions: Tensor, kv: Tensor) -> None:
+        """Store one token in each of B slots: `slots` and `cache_positions` (B,), `kv` (B, 2 * kv_heads, D)."""
+        self._heads[layer][slots, :, cache_positions] = kv
 
-    def clear(self, slot: int, places: slice) -> None:
-        """Make some entries finite again after a computation that was not."""
-        self.entries[:, slot, :, :, places] = 0
+    def clear(self, slot: int, cache_positions: slice) -> None:
+        """Zero some entries, after a computation that was not finite."""
+        self.entries[:, slot, :, :, cache_positions] = 0
 
     def exchange(self, a: int, b: int, length: int) -> None:
-        """Have two slots change places, as far as the first `length` entries of each."""
-        for layer in self.entries[..., :length, :]:  # one by one, for what has to be kept meanwhile
-            kept = layer[a].clone()
+        """Swap the first `length` entries of two slots."""
+        for layer in self.entries[..., :length, :]:  # one by one, to keep the copy small
+            copy = layer[a].clone()
             layer[a] = layer[b]
-            layer[b] = kept
+            layer[b] = copy
 
-    def read(self, layer: int, slots: slice, length: int) -> tuple[Tensor, Tensor]:
+    def view(self, layer: int, slots: slice, length: int) -> tuple[Tensor, Tensor]:
         """Views of the first `length` keys and values of some slots: (slots, kv_heads, length, D)."""
         keys, values = self.entries[layer, slots, :, :, :length].unbind(1)
         return keys, values
 
 
 def zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Entries that nothing was written to are read with a weight of 0, where neighbours share a call: so never NaN.
+    """Zeros, never NaN: where neighbouring slots share a call, unwritten entries are read with a weight of 0.
 
-    On a CPU, NumPy's memory: its pages are taken only when written.
+    On a CPU they are NumPy's, whose pages occupy memory only once they are written.
     """
     if device.type != "cpu":
         return torch.zeros(shape, device=device, dtype=dtype)
@@ -58,6 +61,6 @@ def zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> T
 
 
 def slot_bytes(config: Any, length: int, dtype: torch.dtype) -> int:
-    """Of one slot for `length` tokens in all layers; `config` is the text config."""
+    """Bytes of one slot for `length` tokens in all layers; `config` is the text config."""
     token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * dtype.itemsize
     return (length + 1) * token

@@ -1,7 +1,10 @@
-"""A scheduled step -> tensors -> next tokens. The only place where the model and the cache meet."""
+"""A scheduled step -> next tokens: prefill in slices bounded by time, then one decode step of everything that runs.
+
+It also decides what happens when either fails: memory is freed, and a batch is split until the request that fails alone
+is found.
+"""
 
 import logging
-import os
 import time
 from collections import abc
 
@@ -10,126 +13,138 @@ import torch
 from torch import Tensor
 
 from engine.allocator import trim
-from engine.config import EngineConfig
-from engine.cuda_graphs import GRAPHS_BYTES, graphs_for
 from engine.decode import Decode, Flight
-from engine.device import DeviceError, choose_attention, choose_device, choose_dtype
 from engine.errors import GenerationFailed, UnexpectedFailure
 from engine.image_cache import ImageCache
-from engine.kv_cache import KVCache, slot_bytes
-from engine.memory import is_shortage, plan, reading_bytes, weight_bytes
+from engine.kv_cache import KVCache
+from engine.memory import MemoryPlan, is_shortage
 from engine.pace import Pace
 from engine.prefill import Prefill
 from engine.request import Sequence, Token
 from engine.sampler import depends_on_its_tokens, pick
 from engine.scheduler import Step, counted
-from engine.threads import compute_threads
-from models.paddleocr_vl.linear import Int8Linear, int8_works, pack
-from models.paddleocr_vl.model import PaddleOCRVL
-from models.paddleocr_vl.processor import Processor
-from models.paddleocr_vl.slices import Sliced
-from models.paddleocr_vl.weights import load_model
+from engine.stats import Totals
+from models.protocol import Network, Sliced
 
 logger = logging.getLogger(__name__)
 
 Outcome = Token | GenerationFailed
-MAX_TOKENS = {"cpu": 256, "cuda": 4096}  # of prompts that are read together; on a CPU, where nothing is won, few
-TRIM_SECONDS = 10.0  # between two times, which take 10 to 30 ms each
-SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # tokens of a slice of the vision tower
+TRIM_SECONDS = 10.0  # between two trims, which take 10 to 30 ms each
 
 
 class ModelRunner:
-    def __init__(self, config: EngineConfig, processor: Processor) -> None:
-        """Loads the weights and takes the cache's memory. Raises CheckpointError, DeviceError."""
-        self.device = choose_device(config.device, config.worker)
-        if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(compute_threads(config.workers))
-        if config.gpu_memory_limit is not None and self.device.type != "cuda":
-            logger.warning("GPU_MEMORY_LIMIT has no effect: the model runs on %s.", self.device)
-        elif config.gpu_memory_limit is not None:
-            whole = torch.cuda.get_device_properties(self.device).total_memory
-            torch.cuda.set_per_process_memory_fraction(min(1.0, config.gpu_memory_limit / whole), self.device)
-        self.dtype = choose_dtype(config.dtype, self.device, processor.config.text_config)
-        self.model: PaddleOCRVL = load_model(config.model, processor.config, self.device, self.dtype)
-        self._pack(config.weights)
-        self.model.visual.full_attention = choose_attention(self.device, self.dtype, processor.config.vision_config)
-        text = processor.config.text_config
-        rows = SLICE_ROWS[self.device.type]
-        self.max_prefill_tokens = MAX_TOKENS[self.device.type]
-        self.plan = plan(
-            self.device,
-            weight_bytes(self.model),
-            reading_bytes(processor.config, max(self.max_prefill_tokens, config.max_model_len), rows, self.dtype),
-            config.image_cache_bytes,
-            GRAPHS_BYTES if self.device.type == "cuda" else 0,
-            slot_bytes(text, config.max_model_len, self.dtype),
-            config.slots,
-            config.gpu_memory_limit if self.device.type == "cuda" else None,
-        )
-        logger.info("Memory: %s", self.plan)
-        self.slots = self.plan.slots
-        self.cache = KVCache(text, self.slots, config.max_model_len, self.device, self.dtype)
-        self.images = ImageCache(config.image_cache_bytes)
-        self.prefill = Prefill(self.model, self.cache, self.images, self.max_prefill_tokens * processor.merge**2, rows)
-        self.decode = Decode(self.model, self.cache, graphs_for(self.device))
-        self._flight: Flight | None = None  # a decode step whose tokens nobody has read yet
-        self._in_step = self.decode.graphs is None  # with the device: no step is launched before the last one is read
+    """Runs the steps of the scheduler on the device. It owns the caches, and what prefill and decode do with them."""
+
+    def __init__(
+        self,
+        *,
+        model: Network,
+        cache: KVCache,
+        images: ImageCache,
+        prefill: Prefill,
+        decode: Decode,
+        plan: MemoryPlan,
+        max_prefill_tokens: int,
+        dtype: torch.dtype,
+    ) -> None:
+        """`max_prefill_tokens`: of prompts that the scheduler may prefill together."""
+        self.model = model
+        self.cache = cache
+        self.images = images
+        self.prefill = prefill
+        self.decode = decode
+        self.plan = plan
+        self.max_prefill_tokens = max_prefill_tokens
+        self.device, self.dtype = cache.entries.device, dtype
+        self._flight: Flight | None = None  # a decode step whose tokens have not been read yet
+        self._in_step = self.decode.graphs is None  # no step is launched before the tokens of the last one are read
         self._pace = Pace()
-        self._reading: list[Sequence] = []  # whose prompts `_work` reads
+        self._group: list[Sequence] = []  # sequences whose prompts `_work` prefills
         self._work: Sliced[Tensor] | None = None
-        self._longest = 0.0  # of its slices so far, in seconds
+        self._longest_slice = 0.0  # seconds of the longest slice of `_work` so far
         self._trimmed_at = time.monotonic()
 
-    def _pack(self, weights: str) -> None:
-        if weights == "int8":
-            if not int8_works(self.device):
-                raise DeviceError(f"WEIGHTS=int8 needs a CPU with VNNI; this is {self.device}. Leave it at native.")
-            pack(self.model.text, int8=True)
-            self.model.lm_head = Int8Linear(self.model.lm_head)  # type: ignore[assignment]
-        pack(self.model)
-        for parameter in self.model.parameters():
-            if self.device.type == "cpu" and not parameter.is_mkldnn:
-                parameter.data = parameter.data.clone()  # the last views of the file, which would keep all of it mapped
+    @property
+    def slots(self) -> int:
+        return self.plan.slots
+
+    @property
+    def dense_slots(self) -> bool:
+        """Running sequences must have the lowest slots: graphs read a block of neighbouring slots."""
+        return self.decode.graphs is not None
+
+    @property
+    def totals(self) -> Totals:
+        """Counts since the last `reset`."""
+        return self.prefill.totals
+
+    @property
+    def image_cache_bytes(self) -> int:
+        return self.images.used
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    def reset(self) -> None:
+        """Empty the image cache and begin new totals. No step is in flight then."""
+        self.images.clear()
+        self.prefill.totals = Totals()
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[tuple[Sequence, Outcome]]:
-        """One decode step, and as much reading as fits before it; the next token, or the failure, of those who get one.
+        """As much prefill as time allows, then one decode step; the next token, or the failure, of sequences with one.
 
-        A sequence of `step.reading` gets its first token in the step that finishes its group. Where the device works
-        behind its launches, a decode step's tokens are those that the last one launched.
+        A sequence of `step.prefill` gets its first token in the step that finishes its group. Where decoding is
+        overlapped, the decode tokens are those of the step launched last time.
         """
         for exchange in step.exchanges:
             self.cache.exchange(*exchange)
         for sequence in step.decode:
             if sequence.grammar is not None:
                 sequence.grammar.begin_mask()
-        if not step.reading:
-            self._work, self._reading = None, []  # whoever was read last may have left; nothing is held for them
-        outcomes = self._read(step) if step.reading else []
+        if not step.prefill:
+            self._work, self._group = None, []  # the last group may have been aborted; nothing is held for it
+        outcomes = self._prefill(step) if step.prefill else []
         outcomes += self._decode(step.decode)
         self._trim()
         return outcomes
 
-    def _read(self, step: Step) -> list[tuple[Sequence, Outcome]]:
-        """Go on reading prompts for a while. Empty while they are not done."""
-        if self._work is None or step.reading[0] not in self._reading:  # the last group is done, or all of it has left
-            self._begin(step.reading)
+    # --- prefill ------------------------------------------------------------------------------------------------------
+
+    def _prefill(self, step: Step) -> list[tuple[Sequence, Outcome]]:
+        """Continue prefilling a group of prompts; no outcomes while they are not done."""
+        if self._work is None or step.prefill[0] not in self._group:  # the last group is done, or was all aborted
+            self._begin_prefill(step.prefill)
         try:
-            logits = self._go_on(self._pace.reading_seconds(running=bool(step.decode)), alone=not step.decode)
+            seconds = self._pace.prefill_seconds(running=bool(step.decode))
+            logits = self._continue_prefill(seconds, alone=not step.decode)
             if logits is None:
                 return []
-            rows = [row for row, sequence in enumerate(self._reading) if sequence.slot is not None]
-            members = [self._reading[row] for row in rows]
+            rows = [row for row, sequence in enumerate(self._group) if sequence.slot is not None]
+            members = [self._group[row] for row in rows]
             return self._checked(list(zip(members, pick(logits[rows], members).on_host(), strict=True)))
         except Exception as error:
             self._work = None
-            return self._read_apart(step.reading, error)
+            return self._prefill_apart(step.prefill, error)
 
-    def _go_on(self, seconds: float, *, alone: bool) -> Tensor | None:
-        """Read for so long; logits of the group's last tokens, (B, vocabulary), once all is read."""
+    def _begin_prefill(self, sequences: abc.Sequence[Sequence]) -> None:
+        for sequence in sequences:
+            if sequence.grammar is not None:
+                sequence.grammar.begin_mask()
+            if self.decode.graphs and sequence.slot is not None:
+                # A graph reads beyond what is written, with a weight of 0; a step launched for the slot's last owner
+                # may have left non-finite entries there.
+                self.cache.clear(sequence.slot, slice(sequence.reused, None))
+        self._group = list(sequences)
+        self._work = self.prefill.run_sliced(sequences)
+        self._longest_slice = 0.0
+
+    def _continue_prefill(self, seconds: float, *, alone: bool) -> Tensor | None:
+        """Prefill for that long; logits of the group's last tokens, (B, vocabulary), once it is done."""
         assert self._work is not None
         if not alone and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # what was launched before is not this reading's time
+            torch.cuda.synchronize(self.device)  # else work launched before would count as prefill
         started = now = time.monotonic()
         try:
             while True:
@@ -137,56 +152,60 @@ class ModelRunner:
                 if not alone and self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)  # else only the launches are timed
                 before, now = now, time.monotonic()
-                self._longest = max(self._longest, now - before)
-                if now + self._longest - started > seconds:  # the next slice may take as long
+                self._longest_slice = max(self._longest_slice, now - before)
+                if now + self._longest_slice - started > seconds:  # the next slice may take as long
                     return None
         except StopIteration as end:
             self._work = None
             logits: Tensor = end.value
             return logits
 
-    def _begin(self, sequences: abc.Sequence[Sequence]) -> None:
-        for sequence in sequences:
-            if sequence.grammar is not None:
-                sequence.grammar.begin_mask()
-            if self.decode.graphs and sequence.slot is not None:
-                # A graph reads beyond what is written, with a weight of 0; a step launched for who had the slot before
-                # may have left there what is not finite.
-                self.cache.clear(sequence.slot, slice(sequence.reused, None))
-        self._reading = list(sequences)
-        self._work = self.prefill.read(sequences)
-        self._longest = 0.0
-
-    def _read_apart(self, sequences: abc.Sequence[Sequence], error: Exception) -> list[tuple[Sequence, Outcome]]:
-        """What did not fit together, or broke, is tried one by one; what does so alone fails."""
-        self._recover(f"Reading {counted(sequences, 'prompt')}", error, alone=len(sequences) == 1)
+    def _prefill_apart(self, sequences: abc.Sequence[Sequence], error: Exception) -> list[tuple[Sequence, Outcome]]:
+        """Retry one by one after a group failed, of memory or by an error; a prompt that fails alone is at fault."""
+        self._recover(f"Prefilling {counted(sequences, 'prompt')}", error, alone=len(sequences) == 1)
         if len(sequences) > 1:
-            self._begin(sequences[:1])
+            self._begin_prefill(sequences[:1])
             return []
         hint = "the device ran out of memory while reading the prompt; send a smaller image"
         return [(sequences[0], self._failure(sequences[0], error, hint))]
 
+    # --- decode -------------------------------------------------------------------------------------------------------
+
     def _decode(self, sequences: abc.Sequence[Sequence]) -> list[tuple[Sequence, Outcome]]:
-        """The tokens of the step that was launched last, once the next one has been launched, if that can be."""
+        """One decode step: overlapped with the device, unless only the host can prepare a sequence's next token."""
         if self._in_step or any(map(depends_on_its_tokens, sequences)):
-            if self._flight is not None:
-                return self.land()
-            self._in_step = self.decode.graphs is None
-            return self._decoded(sequences) if sequences else []
-        before, self._flight = self._flight, None
-        under_way = before.sequences if before else []
-        lasting = [one for one in sequences if len(one.tokens) + (one in under_way) < one.max_tokens]
+            return self._decode_in_step(sequences)
+        return self._decode_overlapped(sequences)
+
+    def _decode_in_step(self, sequences: abc.Sequence[Sequence]) -> list[tuple[Sequence, Outcome]]:
+        """Launch a step and wait for its tokens.
+
+        A step that is still in flight is landed instead: its tokens are the input of the next one.
+        """
+        if self._flight is not None:
+            return self.land()
+        self._in_step = self.decode.graphs is None
+        return self._decode_batch(sequences) if sequences else []
+
+    def _decode_overlapped(self, sequences: abc.Sequence[Sequence]) -> list[tuple[Sequence, Outcome]]:
+        """Launch the next step, then read the tokens of the previous one while the device works.
+
+        The new step takes those tokens from the device. It leaves out sequences whose last token is in flight.
+        """
+        previous, self._flight = self._flight, None
+        in_flight = previous.sequences if previous else []
+        unfinished = [one for one in sequences if len(one.tokens) + (one in in_flight) < one.max_tokens]
         try:
-            self._flight = self.decode.launch(lasting, before) if lasting else None
-        except Exception as error:  # nothing of it has been told to anybody: it is tried again, step by step
-            self._recover(f"Decoding {counted(lasting, 'answer')}", error, alone=False)
+            self._flight = self.decode.launch(unfinished, previous) if unfinished else None
+        except Exception as error:  # nothing of the step has been published: the next one repeats it, in step
+            self._recover(f"Decoding {counted(unfinished, 'answer')}", error, alone=False)
             self._in_step = True
-        return self._landed(before) if before else []
+        return self._landed(previous) if previous else []
 
-    def _decoded(self, sequences: abc.Sequence[Sequence]) -> list[tuple[Sequence, Outcome]]:
-        """The next token of each. A batch that does not fit, or breaks, is tried in halves, down to who fails alone.
+    def _decode_batch(self, sequences: abc.Sequence[Sequence]) -> list[tuple[Sequence, Outcome]]:
+        """The next token of each. A batch that fails is halved until the sequence that fails alone is found.
 
-        Trying again is harmless: the same entries are written to the same places of the cache.
+        Repeating a step is harmless: it writes the same entries to the same positions of the cache.
         """
         try:
             return self._landed(self.decode.launch(sequences))
@@ -194,12 +213,28 @@ class ModelRunner:
             self._recover(f"Decoding {counted(sequences, 'answer')}", error, alone=len(sequences) == 1)
             if len(sequences) > 1:
                 half = len(sequences) // 2
-                return self._decoded(sequences[:half]) + self._decoded(sequences[half:])
+                return self._decode_batch(sequences[:half]) + self._decode_batch(sequences[half:])
             hint = "the device ran out of memory while writing the answer; try again later"
             return [(sequences[0], self._failure(sequences[0], error, hint))]
 
+    def land(self) -> list[tuple[Sequence, Outcome]]:
+        """Outcomes of the step in flight, if there is one, without launching another."""
+        flight, self._flight = self._flight, None
+        return self._landed(flight) if flight else []
+
+    def _landed(self, flight: Flight) -> list[tuple[Sequence, Outcome]]:
+        """Outcomes of a decode step, for the sequences that have not been removed since it was launched."""
+        if all(sequence.slot is None for sequence in flight.sequences):
+            return []
+        outcomes = self._checked([(s, token) for s, token in flight.tokens() if s.slot is not None])
+        if any(isinstance(outcome, Token) for _, outcome in outcomes):  # a step that fails at once sets no pace
+            self._pace.observe(flight.seconds())
+        return outcomes
+
+    # --- failures -----------------------------------------------------------------------------------------------------
+
     def _recover(self, work: str, error: Exception, *, alone: bool) -> None:
-        """Make room, and trust nothing that is kept."""
+        """Log the failure, drop cached images, which may be its cause, and free memory."""
         if is_shortage(error):
             logger.warning("%s did not fit into memory: %s", work, error)
         elif alone:
@@ -212,25 +247,11 @@ class ModelRunner:
 
     def _failure(self, sequence: Sequence, error: Exception, shortage: str) -> GenerationFailed:
         assert sequence.slot is not None
-        self.cache.clear(sequence.slot, slice(sequence.cached + 1))  # whatever was written there
+        self.cache.clear(sequence.slot, slice(sequence.cached + 1))  # undo what the failed step may have written
         return GenerationFailed(shortage) if is_shortage(error) else UnexpectedFailure()
 
-    def land(self) -> list[tuple[Sequence, Outcome]]:
-        """What comes of the step that has been launched, if there is one, without another."""
-        flight, self._flight = self._flight, None
-        return self._landed(flight) if flight else []
-
-    def _landed(self, flight: Flight) -> list[tuple[Sequence, Outcome]]:
-        """What became of a decode step, for those who have not left since it was launched."""
-        if all(sequence.slot is None for sequence in flight.sequences):
-            return []
-        outcomes = self._checked([(s, token) for s, token in flight.tokens() if s.slot is not None])
-        if any(isinstance(outcome, Token) for _, outcome in outcomes):  # what breaks at once sets no pace
-            self._pace.decoded(flight.seconds())
-        return outcomes
-
     def _checked(self, tokens: abc.Sequence[tuple[Sequence, Token | None]]) -> list[tuple[Sequence, Outcome]]:
-        """A token for each, or why there is none."""
+        """The token of each sequence, or a failure where its logits were not finite."""
         failure = "the model's output is not finite; try DTYPE=float32"
         for sequence, token in tokens:
             if token is None and sequence.slot is not None:
@@ -238,15 +259,17 @@ class ModelRunner:
                 self.cache.clear(sequence.slot, written)  # neighbours may read it, with a weight of 0
         return [(sequence, token or GenerationFailed(failure)) for sequence, token in tokens]
 
+    # --- memory -------------------------------------------------------------------------------------------------------
+
     def _trim(self) -> None:
-        """Hand back, now and then, what was freed: buffers of every size come and go, and the holes add up."""
+        """Hand freed memory back now and then: buffers come and go in every size, and the holes add up."""
         now = time.monotonic()
         if now - self._trimmed_at > TRIM_SECONDS:
             self._trimmed_at = now
             trim()
 
     def memory_used_mb(self) -> float:
-        """MiB that the model and its cache hold: of the GPU's memory, or this process's resident memory on a CPU."""
+        """MiB that the model and its cache use: GPU memory, or this process's resident memory on a CPU."""
         if self.device.type == "cuda":
             used = torch.cuda.memory_allocated(self.device)
         else:

@@ -1,22 +1,24 @@
-"""How long prompts may be read before running streams get their next token."""
+"""How long prompts may be prefilled before running sequences get their next token."""
 
 from collections import deque
 
-READ_STEPS = 2.1  # decode steps of reading at a time: with one of eight rows, a gap stays below four of a single row
-IDLE_SECONDS = 0.1  # of reading where nothing runs, before newcomers and those who leave are heard
-REMEMBERED = 64  # decode steps
+PREFILL_STEPS = 2.1  # decode steps; with one step of eight rows, a gap stays below four steps of a single row
+IDLE_SECONDS = 0.1  # prefill while nothing runs, before new requests and aborts are handled
+MEASURED_STEPS = 64  # decode steps
 
 
 class Pace:
+    """The time limit of prefill in one step, from recent decode steps."""
+
     def __init__(self) -> None:
-        self._decoded: deque[float] = deque(maxlen=REMEMBERED)
+        self._decode_seconds: deque[float] = deque(maxlen=MEASURED_STEPS)
 
-    def decoded(self, seconds: float) -> None:
-        """A decode step took so long."""
-        self._decoded.append(seconds)
+    def observe(self, seconds: float) -> None:
+        """Add the time of a decode step."""
+        self._decode_seconds.append(seconds)
 
-    def reading_seconds(self, *, running: bool) -> float:
-        """For reading before the next decode step; by the fastest one lately, which others disturbed least."""
-        if not running or not self._decoded:
+    def prefill_seconds(self, *, running: bool) -> float:
+        """Seconds of prefill before the next decode step, by the fastest recent one, which was disturbed least."""
+        if not running or not self._decode_seconds:
             return IDLE_SECONDS
-        return READ_STEPS * min(self._decoded)
+        return PREFILL_STEPS * min(self._decode_seconds)

@@ -1,4 +1,4 @@
-"""Reads prompts in slices: images through the vision tower, then all tokens of a few prompts in one decoder pass."""
+"""Prefills prompts in slices: images through the vision tower, then all tokens of a few prompts in one decoder pass."""
 
 import time
 from collections import abc
@@ -14,15 +14,14 @@ from engine.launches import Stopwatch, to_device
 from engine.request import Sequence
 from engine.stats import Totals
 from models.paddleocr_vl.attention import prefill_attention
-from models.paddleocr_vl.model import PaddleOCRVL
-from models.paddleocr_vl.processor import PaddleOCRVLInput
-from models.paddleocr_vl.rope import Grid
-from models.paddleocr_vl.slices import Result, Sliced
+from models.protocol import Grid, ModelInput, Network, Result, Sliced
 
 
 @dataclass(frozen=True)
 class PromptImage:
-    prompt: PaddleOCRVLInput
+    """One image of a prompt."""
+
+    prompt: ModelInput
     index: int  # among the prompt's images
 
     @property
@@ -40,30 +39,32 @@ class PromptImage:
 
 
 class Prefill:
-    def __init__(self, model: PaddleOCRVL, cache: KVCache, images: ImageCache, max_patches: int, rows: int) -> None:
-        """The vision tower takes `max_patches` at once (or one image), in slices of at most `rows`."""
+    """Computes what the slots of new sequences lack of their prompts, and the logits of their first tokens."""
+
+    def __init__(self, *, model: Network, cache: KVCache, images: ImageCache, max_patches: int, rows: int) -> None:
+        """The vision tower runs on at most `max_patches` at once (or one image), in slices of at most `rows`."""
         self.model, self.cache, self.images = model, cache, images
         self.max_patches, self.rows = max_patches, rows
         self.totals = Totals()
 
-    def read(self, sequences: abc.Sequence[Sequence]) -> Sliced[Tensor]:
-        """Read what the slots do not hold yet of some prompts; logits of their last tokens, (B, vocabulary), fp32."""
-        prompts = [prompt_of(sequence) for sequence in sequences]
+    def run_sliced(self, sequences: abc.Sequence[Sequence]) -> Sliced[Tensor]:
+        """Write the rest of some prompts to their slots; logits of their last tokens, (B, vocabulary), fp32."""
+        prompts = [sequence.prompt for sequence in sequences]
         starts = [sequence.reused for sequence in sequences]
         slots = [sequence.slot for sequence in sequences]
         device = self.cache.entries.device
-        read = [p.input_ids[:start].count(self.model.image_token_id) for p, start in zip(prompts, starts, strict=True)]
-        ahead = [images_ahead(prompt, image_tokens) for prompt, image_tokens in zip(prompts, read, strict=True)]
-        wanted = [image for images, _ in ahead for image in images]
-        shown = sum(len(prompt.image_tokens) for prompt in prompts)
-        self.totals.images += shown
-        self.totals.image_hits += shown - len(wanted)  # the slots hold them
+        done = [p.input_ids[:start].count(self.model.image_token_id) for p, start in zip(prompts, starts, strict=True)]
+        remaining = [remaining_images(prompt, image_tokens) for prompt, image_tokens in zip(prompts, done, strict=True)]
+        wanted = [image for images, _ in remaining for image in images]
+        total = sum(len(prompt.image_tokens) for prompt in prompts)
+        self.totals.images += total
+        self.totals.image_hits += total - len(wanted)  # the slots hold them
         features = yield from self._features(wanted)
         now = time.monotonic()
         for sequence in sequences:
             sequence.encoded_at = now
         inputs = []
-        for prompt, start, (images, left) in zip(prompts, starts, ahead, strict=True):
+        for prompt, start, (images, left) in zip(prompts, starts, remaining, strict=True):
             own = [features[image.key] for image in images]
             own[:1] = [first[-left:] for first in own[:1]]
             inputs.append(self.model.embed(to_device(torch.tensor(prompt.input_ids[start:]), device), own))
@@ -83,7 +84,7 @@ class Prefill:
         return self.model.logits(hidden_states[[end - 1 for end in ends]])
 
     def _features(self, wanted: abc.Sequence[PromptImage]) -> Sliced[dict[bytes, Tensor]]:
-        """Features of images by key, (image tokens, hidden): the cached ones, and the others computed, each once."""
+        """Features of images by key, (image tokens, hidden): from the cache, or computed, each image once."""
         found = {image.key: self.images.find(image.key) for image in wanted}
         known = {key: features for key, features in found.items() if features is not None}
         missing = list({image.key: image for image in wanted if image.key not in known}.values())
@@ -97,12 +98,12 @@ class Prefill:
             work = self.model.encode_sliced(pixels, [image.grid for image in batch], self.rows)
             encoded = yield from self._timed(work)
             for image, features in zip(batch, encoded, strict=True):
-                self.images.keep(image.key, features)
+                self.images.add(image.key, features)
                 known[image.key] = features
         return known
 
     def _timed(self, work: Sliced[Result]) -> Sliced[Result]:
-        """The same, its time among the totals: what the device works, not what passes between the slices."""
+        """The same work; the time that the device spends on it, not the time between slices, is added to the totals."""
         watch = Stopwatch(self.cache.entries.device)
         try:
             while True:
@@ -112,17 +113,12 @@ class Prefill:
         except StopIteration as end:
             result: Result = end.value
             return result
-        finally:  # also where nobody goes on with it
+        finally:  # also where the work is abandoned
             self.totals.vision_seconds += watch.seconds()
 
 
-def prompt_of(sequence: Sequence) -> PaddleOCRVLInput:
-    assert isinstance(sequence.prompt, PaddleOCRVLInput)
-    return sequence.prompt
-
-
-def images_ahead(prompt: PaddleOCRVLInput, read: int) -> tuple[list[PromptImage], int]:
-    """Images with image tokens after the prompt's first `read`, and how many of the first image's tokens those are."""
+def remaining_images(prompt: ModelInput, done: int) -> tuple[list[PromptImage], int]:
+    """Images with tokens after the prompt's first `done` image tokens, and how many of the first image's those are."""
     ends = list(accumulate(prompt.image_tokens))
-    images = [PromptImage(prompt, index) for index, end in enumerate(ends) if end > read]
-    return images, ends[images[0].index] - read if images else 0
+    images = [PromptImage(prompt, index) for index, end in enumerate(ends) if end > done]
+    return images, ends[images[0].index] - done if images else 0

@@ -1,6 +1,6 @@
-"""From what a request says to what the model works on: prompts, grammars, sequences, token ids.
+"""Requests -> what the engine works on: model input, grammars, sequences, token ids.
 
-Called from any thread, once the checkpoint is loaded. Knows its processor and the structures; neither queues nor steps.
+Called from any thread, once the checkpoint is loaded. Knows the processor and the structures; neither queues nor steps.
 """
 
 from collections import abc
@@ -11,19 +11,24 @@ from PIL import Image
 
 from engine.detokenizer import Detokenizer, token_bytes
 from engine.errors import InvalidRequest
-from engine.request import Grammar, Job, Prompt, SamplingParams, Sequence, TokenEvent
-from models.protocol import InputError, PixelBounds
+from engine.request import Grammar, Job, SamplingParams, Sequence, TokenEvent
+from models.protocol import InputError, InputProcessor, ModelInput, PixelBounds
 
 if TYPE_CHECKING:
     from engine.structured import Structures
-    from models.paddleocr_vl.processor import Processor
 
 
 class Preparation:
-    def __init__(self, processor: "Processor", structures: "Structures", max_model_len: int) -> None:
+    """Prepares requests for one checkpoint and one context length."""
+
+    def __init__(
+        self, processor: InputProcessor, structures: "Structures", max_model_len: int, *, trial_text: str
+    ) -> None:
+        """`trial_text`: a prompt that the model knows, for `trial`."""
         self._processor = processor
         self._structures = structures
         self._max_model_len = max_model_len
+        self._trial_text = trial_text
 
     def close(self) -> None:
         self._structures.shutdown()
@@ -35,7 +40,7 @@ class Preparation:
 
     @property
     def defaults(self) -> SamplingParams:
-        """What the checkpoint's generation_config says for a request that says nothing."""
+        """The sampling defaults of the checkpoint's generation_config."""
         own = self._processor.generation
         penalty = own.repetition_penalty or 1.0
         if not own.do_sample:
@@ -49,7 +54,7 @@ class Preparation:
         )
 
     def pixel_bytes(self, images: abc.Sequence[Image.Image], bounds: abc.Sequence[PixelBounds] | None) -> int:
-        """What the model input of images will take; 0 where it cannot be made, which `prompt` tells."""
+        """Bytes of the model input of images; 0 where it cannot be made, for which `prompt` gives the reason."""
         try:
             return self._processor.pixel_bytes(images, bounds)
         except InputError:
@@ -60,7 +65,7 @@ class Preparation:
         messages: abc.Sequence[dict[str, Any]],
         images: abc.Sequence[Image.Image],
         bounds: abc.Sequence[PixelBounds] | None = None,
-    ) -> Prompt:
+    ) -> ModelInput:
         """The model input; it leaves room for an answer. Raises InvalidRequest."""
         self._check_length(messages)
         try:
@@ -77,7 +82,7 @@ class Preparation:
         return prompt
 
     def _check_length(self, messages: abc.Sequence[dict[str, Any]]) -> None:
-        """Refuse what cannot fit, before a tokenizer takes a minute over megabytes to find that out."""
+        """Refuse what cannot fit, before a tokenizer spends a minute on megabytes. Raises InvalidRequest."""
         limit = self._max_model_len
         characters = sum(len(part.get("text", "")) for message in messages for part in message["content"])
         if characters > limit * self._processor.longest_token or len(messages) > limit:
@@ -88,21 +93,23 @@ class Preparation:
             )
 
     def grammars(self, params: abc.Sequence[SamplingParams]) -> list[Grammar | None]:
-        """The grammar of each answer, where it must follow one. Raises InvalidRequest."""
+        """The grammar of each answer, None for an answer without a structure. Raises InvalidRequest."""
         for own in params:
             self._check_ids(own.logit_bias, "logit_bias")
         return [self._structures.compile(own.structure) if own.structure else None for own in params]
 
     def sequence(
         self,
-        prompt: Prompt,
+        prompt: ModelInput,
         params: SamplingParams,
+        *,
         grammar: Grammar | None,
         job: Job,
         deliver: Callable[[TokenEvent], None],
         loop: object,
+        image_bytes: int = 0,
     ) -> Sequence:
-        """One answer to a prompt, whose events go to `deliver` on `loop`."""
+        """One answer to a prompt. Its events go to `deliver` on `loop`; `image_bytes` are the job's until prefill."""
         room = self._max_model_len - len(prompt.input_ids)
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
         text = Detokenizer(
@@ -111,8 +118,28 @@ class Preparation:
             skip_special_tokens=params.skip_special_tokens,
             min_tokens=params.min_tokens,
         )
-        ends = self._processor.eos_token_ids
-        return Sequence(prompt, params, max_tokens, text, ends, deliver, loop, grammar, job)
+        return Sequence(
+            prompt=prompt,
+            params=params,
+            max_tokens=max_tokens,
+            text=text,
+            end_tokens=self._processor.eos_token_ids,
+            deliver=deliver,
+            loop=loop,
+            grammar=grammar,
+            job=job,
+            follows=job.begun,
+            image_bytes=image_bytes,
+        )
+
+    def trial(self) -> Sequence:
+        """A small request of the engine's own, whose events are discarded."""
+        prompt = self.prompt(
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": self._trial_text}]}],
+            [Image.new("RGB", (56, 28), "white")],
+            [self.bounds._replace(min_pixels=1)],  # scaled up to the model's minimum, it would take a second
+        )
+        return self.sequence(prompt, SamplingParams(), grammar=None, job=Job(), deliver=lambda _: None, loop=None)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a bare text."""
@@ -126,7 +153,7 @@ class Preparation:
         return text
 
     def token_bytes(self, token: int) -> bytes:
-        """What a token contributes to the text, in UTF-8; empty for one that the tokenizer does not know."""
+        """UTF-8 bytes that a token contributes to the text; empty for one that the tokenizer does not know."""
         return token_bytes(self._processor.tokenizer, token)
 
     def _check_ids(self, ids: Iterable[int], param: str) -> None:

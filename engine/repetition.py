@@ -1,4 +1,4 @@
-"""Finds an answer that goes round in circles: the same run of tokens, of any length up to a bound, again and again."""
+"""Finds an answer that is in a loop: it repeats the same run of tokens, of any length up to a bound."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ class RepetitionLimits:
 
     max_pattern_size: int = 64  # tokens
     min_pattern_size: int = 1  # tokens
-    min_count: int = 50  # copies in a row, from which PaddleOCR's own pipeline cuts as well
+    min_count: int = 50  # copies in a row; PaddleOCR's own pipeline cuts at the same number
 
 
 class RepetitionDetector:
-    """Tokens in, one at a time; a few microseconds each.
+    """Detects a loop in the tokens of one answer, pushed one at a time; a few microseconds each.
 
-    For every pattern size p, it counts how many of the newest tokens equal the one p places before. A pattern that
-    stands n times in a row makes that count p * (n - 1).
+    For every pattern size p, it counts how many of the newest tokens equal the one p tokens before. A pattern that
+    occurs n times in a row makes that count p * (n - 1).
     """
 
     def __init__(self, limits: RepetitionLimits) -> None:
@@ -30,7 +30,7 @@ class RepetitionDetector:
         self._count = 0
 
     def push(self, token: int) -> int | None:
-        """Take the next token; once the answer is in a loop, how many tokens hold everything but the repeats."""
+        """Add the next token; once the answer is in a loop, the number of tokens before its repeats."""
         self._count += 1
         self._runs = np.where(self._recent == token, self._runs + 1, 0)
         self._recent[1:] = self._recent[:-1].copy()

@@ -1,4 +1,4 @@
-"""Logits -> tokens and their log probabilities, without waiting for the device before somebody asks for them."""
+"""Logits -> tokens and their log probabilities, without waiting for the device before they are asked for."""
 
 from collections import abc
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from engine.request import Grammar, Sequence, Token
 
 
 class Best(NamedTuple):
-    """What all rows of logits are asked for, whatever their requests say; (B,) each."""
+    """What every row of logits needs, whatever its request; (B,) each."""
 
     tokens: Tensor  # int64
     logsumexp: Tensor  # log of the sum of exp(logits)
@@ -19,29 +19,37 @@ class Best(NamedTuple):
 
 
 class Picked:
-    """The next token of each row of a batch, on the device, and on their way to the host."""
+    """The next token of each row of a batch: on the device, and being copied to the host."""
 
     def __init__(
-        self, tokens: Tensor, columns: abc.Sequence[Tensor], rows: abc.Sequence[int], tops: abc.Sequence["Top | None"]
+        self,
+        *,
+        tokens: Tensor,
+        columns: abc.Sequence[Tensor],
+        rows: abc.Sequence[int],
+        tops: abc.Sequence["Top | None"],
     ) -> None:
-        """`tokens` (B,) int64; `columns`: log probabilities, shares and whether they are finite, (B,) each."""
+        """`tokens` (B,) int64; `columns`: log probabilities, shares and whether logits are finite, (B,) each.
+
+        `rows`: those with a sequence; `tops`: the most likely tokens of each of them.
+        """
         self.tokens = tokens
         self._columns = Fetched(torch.stack([column.double() for column in (tokens, *columns)]))
         self._rows = rows
         self._tops = tops
 
     def on_host(self) -> list[Token | None]:
-        """Of each row that somebody waits for; None where its logits hold NaN or infinity. Waits for the device."""
-        told = list(zip(*self._columns.tolist(), strict=True))
+        """The token of each row with a sequence, None where its logits are not finite. Waits for the device."""
+        values = list(zip(*self._columns.tolist(), strict=True))
         picked: list[Token | None] = []
         for row, top in zip(self._rows, self._tops, strict=True):
-            token, logprob, share, finite = told[row]
+            token, logprob, share, finite = values[row]
             picked.append(Token(int(token), logprob, top.on_host() if top else (), share) if finite else None)
         return picked
 
 
 class Top:
-    """The likeliest tokens of one row with their log probabilities."""
+    """The most likely tokens of one row with their log probabilities, being copied to the host."""
 
     def __init__(self, logits: Tensor, count: int) -> None:
         """logits: (vocabulary,)"""
@@ -53,19 +61,19 @@ class Top:
 
 
 def best(logits: Tensor) -> Best:
-    """The same work for every batch of this size; logits: (B, vocabulary), fp32."""
+    """The work that all batches of one size have in common, so a graph can do it; logits: (B, vocabulary), fp32."""
     return Best(logits.argmax(dim=-1), logits.logsumexp(dim=-1), logits.isfinite().all(dim=-1))
 
 
 @torch.inference_mode()
 def pick(logits: Tensor, sequences: abc.Sequence[Sequence | None], found: Best | None = None) -> Picked:
-    """The next token of every sequence; None stands for a row that nobody waits for.
+    """The next token of every sequence; None stands for a row without one.
 
-    logits: (B, vocabulary), fp32; `found`: what `best` found in them, whose tokens are changed in place. Each sequence
-    draws from its own generator, so a seeded answer does not depend on what else runs.
+    logits: (B, vocabulary), fp32; `found`: the result of `best` for them, whose tokens are changed in place. Each
+    sequence draws from its own generator, so a seeded answer does not depend on what else runs.
     """
     tokens, logsumexp, finite = found or best(logits)
-    allowed = logsumexp.clone()  # the same over the tokens that a structure allows
+    allowed = logsumexp.clone()  # logsumexp over the tokens that a structure allows
     rows = [row for row, sequence in enumerate(sequences) if sequence is not None]
     tops: list[Top | None] = []
     for row, sequence in enumerate(sequences):
@@ -82,17 +90,17 @@ def pick(logits: Tensor, sequences: abc.Sequence[Sequence | None], found: Best |
             tokens[row] = adjusted.argmax()
         tops.append(Top(own, sequence.params.top_logprobs) if sequence.params.top_logprobs else None)
     picked = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
-    return Picked(tokens, (picked - logsumexp, picked - allowed, finite), rows, tops)
+    return Picked(tokens=tokens, columns=(picked - logsumexp, picked - allowed, finite), rows=rows, tops=tops)
 
 
 def depends_on_its_tokens(sequence: Sequence) -> bool:
-    """What comes next depends on which tokens came before, in ways that only the host knows."""
+    """The choice of its next token needs the tokens before it on the host."""
     params = sequence.params
     return sequence.grammar is not None or params.penalised or len(sequence.tokens) < params.min_tokens
 
 
 def mask(logits: Tensor, grammar: Grammar) -> Tensor:
-    """The logits of the tokens that may come next, the others -inf; logits: (vocabulary,)."""
+    """The logits of the tokens that the grammar allows next, the others -inf; logits: (vocabulary,)."""
     allowed = to_device(torch.from_numpy(grammar.mask()), logits.device)
     return logits.masked_fill(~allowed, float("-inf"))
 
@@ -111,13 +119,16 @@ def adjust(logits: Tensor, sequence: Sequence) -> Tensor:
 
 
 def penalise(logits: Tensor, sequence: Sequence) -> Tensor:
-    """The repetition penalty (Keskar et al. 2019, arXiv:1909.05858) over all, OpenAI's two over the answer."""
+    """The repetition penalty over prompt and answer, OpenAI's two penalties over the answer.
+
+    Keskar et al. 2019, arXiv:1909.05858.
+    """
     params = sequence.params
     answer = to_device(torch.tensor(sequence.tokens, dtype=torch.int64), logits.device)
-    seen = torch.cat((to_device(torch.tensor(sequence.prompt.input_ids), logits.device), answer)).unique()
-    scores = logits[seen]
+    used = torch.cat((to_device(torch.tensor(sequence.prompt.input_ids), logits.device), answer)).unique()
+    scores = logits[used]
     logits = logits.clone()
-    logits[seen] = torch.where(scores > 0, scores / params.repetition_penalty, scores * params.repetition_penalty)
+    logits[used] = torch.where(scores > 0, scores / params.repetition_penalty, scores * params.repetition_penalty)
     counts = answer.bincount(minlength=len(logits))
     return logits - params.frequency_penalty * counts - params.presence_penalty * (counts > 0)
 

@@ -1,16 +1,16 @@
-"""Who owns which cache slot, and what the free ones still hold of those who had them last."""
+"""The cache slots: which are free, and the prefix cache: what the free ones still hold of their last sequences."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-MIN_REUSE = 16  # tokens; fewer are read again
-MIN_SHARE = 0.25  # of a prompt, for which a slot is taken out of turn
+MIN_REUSE = 16  # tokens; fewer are prefilled again
+MIN_SHARE = 0.25  # share of a prompt for which a slot is allocated out of turn
 NOTHING = np.empty(0, dtype=np.int64)
 
 
 class Exchange(NamedTuple):
-    """Two slots change places: what the first `length` tokens of each hold."""
+    """Two slots swap what their first `length` tokens hold."""
 
     a: int
     b: int
@@ -18,12 +18,14 @@ class Exchange(NamedTuple):
 
 
 class Slots:
+    """Allocates cache slots, by preference those that hold the beginning of the prompt already."""
+
     def __init__(self, count: int, *, dense: bool = False) -> None:
-        """`dense`: whoever runs sits in the lowest slots; what those hold makes room for them (`exchanges`)."""
+        """`dense`: always allocate the lowest free slot; its content moves to another one (`exchanges`)."""
         self.count = count
-        self.exchanges: list[Exchange] = []  # to be carried out, in this order, before the slots given since are used
+        self.exchanges: list[Exchange] = []  # to carry out, in this order, before slots allocated since are used
         self._dense = dense
-        self._free = dict.fromkeys(range(count), NOTHING)  # slot -> content ids that it holds; freed first, first
+        self._free = dict.fromkeys(range(count), NOTHING)  # slot -> its content ids, in the order of release
 
     @property
     def free(self) -> int:
@@ -35,13 +37,13 @@ class Slots:
     def allocate(self, content: np.ndarray) -> tuple[int, int]:
         """A free slot for a prompt of these content ids, and how many of its first tokens the slot holds already.
 
-        The slot that holds most of them; where none holds a good part of the prompt, an empty one, or else the one
-        that was freed longest ago: a system text that all requests begin with must not send them all to one slot. At
-        least the prompt's last token is left to read, for its logits. What else the slot held is forgotten. The
-        caller has asked `can_allocate`, and sees to the exchanges.
+        It is the slot with the longest common prefix; where none has a good part of the prompt, an empty one, or else
+        the one that was freed longest ago: a system text that all requests begin with must not send them all to one
+        slot. At least the prompt's last token is left to prefill, for its logits. The slot's other content is lost.
+        The caller checks `can_allocate` before, and carries out the exchanges.
         """
         shared = {slot: _common_length(content[:-1], held) for slot, held in self._free.items()}
-        slot = max(shared, key=shared.__getitem__)  # of equals, the one that was freed longest ago
+        slot = max(shared, key=shared.__getitem__)  # among equals, the one that was freed longest ago
         if shared[slot] < max(MIN_REUSE, MIN_SHARE * len(content)):
             slot = min(self._free, key=lambda slot: len(self._free[slot]) > 0)
         del self._free[slot]
@@ -49,7 +51,7 @@ class Slots:
         return (self._lowered(slot, reused) if self._dense else slot), reused
 
     def _lowered(self, slot: int, reused: int) -> int:
-        """The lowest free slot, which exchanges its content with `slot`."""
+        """The lowest free slot, after it has swapped contents with `slot`."""
         lowest = min(self._free, default=slot)
         if lowest >= slot:
             return slot
@@ -59,14 +61,14 @@ class Slots:
         return lowest
 
     def release(self, slot: int, content: np.ndarray = NOTHING) -> None:
-        """Free a slot whose first tokens hold what `content` says."""
+        """Free a slot whose first tokens have these content ids. Raises ValueError where it is free."""
         if slot in self._free or not 0 <= slot < self.count:
             raise ValueError(f"slot {slot} is not in use")
         self._free[slot] = content
 
 
 def _common_length(a: np.ndarray, b: np.ndarray) -> int:
-    """How many ids both begin with."""
+    """Length of the longest common prefix."""
     length = min(len(a), len(b))
     different = np.flatnonzero(a[:length] != b[:length])
     return int(different[0]) if len(different) else length

@@ -1,4 +1,4 @@
-"""How the engine stands and what it has done since its model was ready: plain numbers for an observer."""
+"""The engine's present load and what it has done since its model was ready: plain numbers for an observer."""
 
 from collections import abc
 from dataclasses import dataclass
@@ -6,32 +6,34 @@ from dataclasses import dataclass
 
 @dataclass
 class Totals:
-    """Written on the engine's thread only."""
+    """Counts since the model was ready. Written on the engine's thread only."""
 
-    prompt_tokens: int = 0  # of prompts that have been read, those of images and of kept beginnings included
+    prompt_tokens: int = 0  # in prefilled prompts, including image tokens and those found in the prefix cache
     generation_tokens: int = 0
-    repetition_cuts: int = 0  # answers that were ended for going round in circles
-    images: int = 0  # of prompts whose reading began
-    image_hits: int = 0  # of those, the ones that the vision tower did not have to see again
-    image_pixels: int = 0  # that the vision tower saw
-    vision_seconds: float = 0.0  # that it took
+    repetition_cuts: int = 0  # answers that were ended because they fell into a loop
+    images: int = 0  # images of prompts whose prefill began
+    image_hits: int = 0  # images that the vision tower did not have to encode again
+    image_pixels: int = 0  # pixels that the vision tower encoded
+    vision_seconds: float = 0.0  # time that it needed for them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stats:
-    running: int
-    waiting: int  # for a slot, or for their images to come and be prepared
-    waiting_bytes: int  # of the images that they wait with
+    """The engine's load at one moment, and its totals."""
+
+    running: int  # requests with a slot
+    waiting: int  # requests without one, including those whose images are still fetched or prepared
+    waiting_bytes: int  # memory of the images of waiting requests
     free_slots: int
-    cache_usage: float  # share of the slots that are taken: each holds one request, however long
+    cache_usage: float  # share of the slots in use: each holds one request, however long
     image_cache_bytes: int
     totals: Totals
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a step, and how the engine stands after it."""
+    """Outcome of a step, and the engine's load after it."""
 
     stats: Stats
-    queued: abc.Sequence[float] = ()  # seconds that prompts whose reading began had waited for a slot
-    gaps: abc.Sequence[float] = ()  # seconds from each new token, unless it is an answer's first, to the one before
+    queued: abc.Sequence[float] = ()  # seconds that prompts whose prefill began had waited for a slot
+    gaps: abc.Sequence[float] = ()  # seconds between each new token and the one before it in its answer

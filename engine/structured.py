@@ -1,6 +1,6 @@
-"""JSON schema, regular expression, choice or grammar -> the tokens that may come next, by llguidance.
+"""JSON schema, regular expression, choice or grammar -> masks of the tokens that are allowed next, by llguidance.
 
-Masks are computed on a thread of their own while the model computes the logits that they are for.
+Masks are computed on a separate thread while the model computes the logits that they apply to.
 """
 
 import json
@@ -22,25 +22,25 @@ class Structures:
     """Compiles structures for one tokenizer."""
 
     def __init__(self, tokenizer: Any, vocabulary: int, end_tokens: frozenset[int]) -> None:
-        """`vocabulary`: rows of the model's logits, which may be more than the tokenizer knows."""
+        """`vocabulary`: size of the model's logits, which may exceed the tokenizer's."""
         self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, vocabulary, eos_token=sorted(end_tokens))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="grammar")
 
-    def compile(self, structure: Structure) -> "Grammar":
-        """A fresh place at the beginning of `structure`. Raises InvalidRequest with the compiler's reason."""
+    def compile(self, structure: Structure) -> "LLGuidanceGrammar":
+        """A grammar at the beginning of `structure`. Raises InvalidRequest with the compiler's reason."""
         try:
             grammar = _as_llguidance(structure)
             fault = LLMatcher.validate_grammar(grammar, self._tokenizer)
             if not fault:
                 matcher = LLMatcher(self._tokenizer, grammar)
-                matcher.compute_bitmask()  # some only turn out too complex when a token is wanted
+                matcher.compute_bitmask()  # some turn out too complex only at the first token
                 fault = matcher.get_error()
         except ValueError as error:
             fault = str(error)
         if fault:
             reason = " ".join(fault.split())[:MAX_REASON]
             raise InvalidRequest(f"{structure.param} cannot be used: {reason}", structure.param)
-        return Grammar(matcher, self._tokenizer, self._pool, structure.param)
+        return LLGuidanceGrammar(matcher, self._tokenizer, self._pool, param=structure.param)
 
     def shutdown(self) -> None:
         self._pool.shutdown(wait=False)
@@ -59,11 +59,11 @@ def _as_llguidance(structure: Structure) -> str:
     return grammar_from("grammar", structure.definition)
 
 
-class Grammar:
-    """How far one answer has come in its structure."""
+class LLGuidanceGrammar:
+    """`request.Grammar` by llguidance: the progress of one answer through its structure."""
 
-    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, pool: ThreadPoolExecutor, param: str) -> None:
-        """`param`: the field of the request that asks for it."""
+    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, pool: ThreadPoolExecutor, *, param: str) -> None:
+        """`param`: the field of the request that holds the structure."""
         self._param = param
         self._matcher = matcher
         self._pool = pool
@@ -73,7 +73,7 @@ class Grammar:
 
     @property
     def finished(self) -> bool:
-        """Nothing more can follow."""
+        """The structure is complete: no token is allowed any more."""
         return bool(self._matcher.is_stopped())
 
     def begin_mask(self) -> None:
@@ -81,17 +81,17 @@ class Grammar:
         self._filled = self._pool.submit(fill_next_token_bitmask, self._matcher, self._bits)
 
     def mask(self) -> np.ndarray:
-        """Which tokens may come next, (vocabulary,) bool; waits for what `begin_mask` started."""
+        """The tokens that are allowed next, (vocabulary,) bool; waits for what `begin_mask` started."""
         assert self._filled is not None
         self._filled.result()
         bits = np.unpackbits(self._bits.view(np.uint8)[0], count=self._vocabulary, bitorder="little")
         return bits.astype(bool)
 
     def accept(self, token: int) -> None:
-        """Go on by one token. Raises InvalidRequest where the structure is to blame, else GenerationFailed."""
+        """Advance by one token. Raises InvalidRequest where the structure is to blame, else GenerationFailed."""
         if not self._matcher.consume_token(token):
-            # What follows the first line is the grammar, and with it all that a page may hold.
+            # After the first line comes the grammar, and with it any text that a page may hold.
             reason = (self._matcher.get_error() or "the token does not fit").splitlines()[0][:200]
-            if reason.startswith(("lexer error", "parser error")):  # a bound of llguidance's
+            if reason.startswith(("lexer error", "parser error")):  # a limit of llguidance
                 raise InvalidRequest(f"{self._param} turned out too complex: {reason}", self._param)
             raise GenerationFailed(f"the answer left its structure: {reason}")

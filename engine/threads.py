@@ -1,4 +1,4 @@
-"""How many threads the model has, and threads for work beside it, which must not take the cores that it runs on."""
+"""The number of threads for the model, and low-priority threads for other work, so that the model keeps its cores."""
 
 import math
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import psutil
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of all its cores in a period, and the period
-NICE = 10  # of nice(2), as `nice` itself gives
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's: microseconds of CPU time per period, and the period
+NICE = 10  # priority for nice(2); the default of the `nice` command
 
 
 def compute_threads(workers: int, quota: Path = QUOTA) -> int:
-    """Threads for the arithmetic of one of so many workers: its share of the cores that this process may use.
+    """Threads for the arithmetic of one of `workers` processes: its share of the cores that this one may use.
 
-    Products are no faster on two threads of one core; and threads beyond a container's quota stop all of them.
+    Matrix products are no faster on two threads of one core, and threads beyond a container's quota stall all of them.
     """
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     if sys.platform == "linux":
@@ -30,14 +30,14 @@ def compute_threads(workers: int, quota: Path = QUOTA) -> int:
 
 
 def background_pool(threads: int, name: str) -> ThreadPoolExecutor:
-    """A pool whose threads step back where the model's want to run; on Linux, where a thread has a priority of its own.
+    """A pool whose threads yield to the model's, on Linux, where each thread has its own priority.
 
-    A product waits for the slowest of its threads, so one that is interrupted costs all of them.
+    A matrix product waits for the slowest of its threads, so an interruption of one delays all of them.
     """
-    return ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=_step_back)
+    return ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=_lower_priority)
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))

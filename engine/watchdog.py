@@ -1,6 +1,6 @@
-"""Notices a step that does not end: a hung device or a deadlock looks like patience from outside.
+"""Notices a step that does not end, because of a hung device or a deadlock.
 
-It can tell and not mend: a thread that stands in foreign code cannot be stopped.
+It only reports: a thread inside foreign code cannot be stopped.
 """
 
 import logging
@@ -13,24 +13,24 @@ from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
-MIN_PLANNED_SECONDS = 4.0  # of a step: far above any on the machines seen, so that a short stall is no alarm
+MIN_PLANNED_SECONDS = 4.0  # for a step: far above any measured one, so that a short stall raises no alarm
 STUCK = 3  # times the longest planned step
-LOST_SECONDS = 600.0  # from which on nobody should hope any more
+LOST_SECONDS = 600.0  # after which only a new process helps
 LOOK_SECONDS = 1.0
 
 
 class Watchdog:
-    """Steps are begun and ended on one thread; any may ask. How long a step may take is planned by those before it."""
+    """Measures the steps of one thread, for any thread. Whether a step is stuck depends on the longest before it."""
 
     def __init__(self) -> None:
         self._planned = MIN_PLANNED_SECONDS
-        self._step: tuple[float, str] | None = None  # when it began, and what it does
+        self._step: tuple[float, str] | None = None  # start and work
         self._thread_id = 0
         self._closed = threading.Event()
 
     @contextmanager
     def step(self, work: str) -> Iterator[None]:
-        """While it is open, a step does `work`, such as "decoding 3 answers"."""
+        """Context of a step that does `work`, such as "decoding 3 answers"."""
         self._step = began, _ = time.monotonic(), work
         try:
             yield
@@ -48,7 +48,7 @@ class Watchdog:
 
     @property
     def stuck(self) -> str | None:
-        """What a step does that takes far too long, and how long by now; None where none does."""
+        """The work of a step that takes far too long, and its time so far; None if there is none."""
         step = self._step
         if step is None or (seconds := time.monotonic() - step[0]) <= self._limit:
             return None
@@ -56,12 +56,12 @@ class Watchdog:
 
     @property
     def lost(self) -> bool:
-        """A step is stuck for so long that only a new process helps."""
+        """A step has been stuck for so long that only a new process helps."""
         step = self._step
         return step is not None and time.monotonic() - step[0] > max(LOST_SECONDS, self._limit)
 
     def watch(self) -> None:
-        """Log from now on when a step is stuck, once for each, and where. Called on the thread that makes the steps."""
+        """From now on, log each stuck step once, with its stack. Called on the thread that runs the steps."""
         self._thread_id = threading.get_ident()
         threading.Thread(target=self._look, name="watchdog", daemon=True).start()
 
@@ -69,12 +69,12 @@ class Watchdog:
         self._closed.set()
 
     def _look(self) -> None:
-        told: tuple[float, str] | None = None
+        logged: tuple[float, str] | None = None
         while not self._closed.wait(LOOK_SECONDS):
             step, reason = self._step, self.stuck
-            if reason is None or step is told:
+            if reason is None or step is logged:
                 continue
-            told = step
+            logged = step
             frame = sys._current_frames().get(self._thread_id)
-            place = "".join(traceback.format_stack(frame)) if frame else "nowhere\n"
-            logger.error("The engine is stuck: %s. It stands at:\n%s", reason, place.rstrip())
+            stack = "".join(traceback.format_stack(frame)) if frame else "unknown\n"
+            logger.error("The engine is stuck: %s. Its stack:\n%s", reason, stack.rstrip())

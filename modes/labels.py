@@ -1,7 +1,7 @@
-"""The words that documents put before their values, and where on a line they stand.
+"""Labels: the words that documents put before their values, and where they are on a line.
 
-Phrases are matched as whole words, whatever their case and the space in them; of two that begin at one place the longer
-one holds, so that `Sub total` is never a `total`.
+Phrases match as whole words, whatever their case and spacing; of two that begin at the same place the longer one wins,
+so `Sub total` is never a `total`.
 """
 
 import bisect
@@ -45,7 +45,7 @@ PHRASES = {
         ),
     }.items()
 }
-"""By the field that they name; `paid` is no field: its lines are neither items nor sums."""
+"""Phrases by the field that they name; `paid` is not a field: its lines are neither items nor sums."""
 
 COLUMNS = {
     field: tuple(phrases.split(", "))
@@ -56,20 +56,22 @@ COLUMNS = {
         "amount": "line total, amount, total, price, sum, cost, 金额",
     }.items()
 }
-"""Heads of the columns of a list of items, and names of the properties that they fill."""
+"""Column heads of a list of items, which also name the properties that the columns fill."""
 
 NEXT_LABEL = re.compile(r"\s(?=[A-Z]\w*(?:\s[a-z]\w*){0,3}\s?:(?:\s|$))")
-"""Before a label that nobody listed: a capital, perhaps small words behind it, a colon."""
+"""The position before an unlisted label: a capital, perhaps small words after it, a colon."""
 
 SEPARATOR = re.compile(r"[\s:：#.\-–_*]*")
 
 
 @dataclass(frozen=True)
 class Label:
+    """A label found on a line."""
+
     field: str
-    start: int  # of the phrase on its line
-    end: int  # where its value may begin
-    stop: int  # where the next label stands, or the line ends
+    start: int  # the phrase's, on its line
+    end: int  # start of its value at the earliest
+    stop: int  # start of the next label, or end of the line
 
 
 class Labels:
@@ -81,7 +83,7 @@ class Labels:
         self._pattern = one_of(phrase for _, phrases in every for phrase in phrases)
 
     def on(self, line: str) -> list[Label]:
-        """Those that begin the line, and those further on that a colon, a second word or a date makes one."""
+        """Labels at the beginning of the line, and later ones confirmed by a colon, a second word or a date."""
         found: list[tuple[str, int, int]] = []
         for match in self._pattern.finditer(line):
             field = self._fields[_key(match[0])]
@@ -90,15 +92,15 @@ class Labels:
             several = " " in normal(match[0]) and found != []
             dated = field in ("date", "due_date") and bool(re.match(r"\s\d", line[match.end() :]))
             if first or colon or several or dated:
-                end = SEPARATOR.match(line, match.end()).end()  # type: ignore[union-attr]  # it matches nothing, too
+                end = SEPARATOR.match(line, match.end()).end()  # type: ignore[union-attr]  # it also matches the empty string
                 found.append((field, match.start(), end))
         others = [match.end() for match in NEXT_LABEL.finditer(line)]
         stops = sorted([*(start for _, start, _ in found), *others, len(line)])
         return [Label(field, start, end, _first_from(stops, end)) for field, start, end in found]
 
 
-def _first_from(places: Sequence[int], least: int) -> int:
-    return places[min(bisect.bisect_left(places, least), len(places) - 1)]
+def _first_from(places: Sequence[int], start: int) -> int:
+    return places[min(bisect.bisect_left(places, start), len(places) - 1)]
 
 
 def normal(phrase: str) -> str:
@@ -110,7 +112,7 @@ def _key(phrase: str) -> str:
 
 
 def one_of(phrases: Iterable[str]) -> re.Pattern[str]:
-    """A pattern of all phrases, the longest first; a space in one stands for any space, hyphen or nothing."""
+    """A pattern of all phrases, the longest first; a space in a phrase matches a space, a hyphen or nothing."""
     alternatives = []
     for phrase in sorted(map(normal, phrases), key=len, reverse=True):
         body = r"[\s\-_]?".join(re.escape(word) for word in phrase.split(" "))

@@ -1,79 +1,40 @@
-"""Raw model text -> finished Markdown, piece by piece: what it writes of formulas, and of tables inside text."""
+"""Raw model text -> finished Markdown, piece by piece: formulas, and tables inside text."""
 
 import re
-from typing import Protocol
 
+from modes.finisher import Chain
 from modes.tables import TAG, TableFinisher, half_tag
-
-
-class Finisher(Protocol):
-    """Raw text of the model in, finished text out. How the raw text is cut into pieces never shows in the whole."""
-
-    def push(self, text: str) -> str:
-        """More raw text, cut anywhere -> the finished text that is now sure."""
-
-    def end(self) -> str:
-        """The rest. With it the whole is well-formed, wherever the model stopped."""
-
-
-class Raw:
-    """The answer as it is."""
-
-    def push(self, text: str) -> str:
-        return text
-
-    def end(self) -> str:
-        return ""
-
-
-class Chain:
-    """One finisher after the other."""
-
-    def __init__(self, *finishers: Finisher) -> None:
-        self._finishers = finishers
-
-    def push(self, text: str) -> str:
-        for finisher in self._finishers:
-            text = finisher.push(text)
-        return text
-
-    def end(self) -> str:
-        text = ""
-        for finisher in self._finishers:
-            text = finisher.push(text) + finisher.end()
-        return text
-
 
 _OPENING = {r"\(": "$", r"\[": "$$"}
 _CLOSING = {r"\)": "$", r"\]": "$$"}
 _MATH = re.compile(rf"(\\.)|{TAG.pattern}", re.DOTALL)  # a backslash goes with what follows: `\\[4pt]` opens nothing
-_FORMULA = re.compile(r"\\.|\$+|\s+|[^\\$\s]+", re.DOTALL)  # not a last `\`, which would escape the dollar behind it
+_FORMULA = re.compile(r"\\.|\$+|\s+|[^\\$\s]+", re.DOTALL)  # not a final `\`, which would escape the dollar after it
 
 
 class MathFinisher:
     r"""LaTeX's delimiters -> those of Markdown: `\( x \)` -> `$x$`, `\[ x \]` -> `$$x$$`.
 
-    The blanks inside go, because `$ x $` is no formula in Markdown; so does a delimiter written twice, as the model
-    does. A formula ends with its table cell at the latest.
+    Blanks inside are dropped, because `$ x $` is not a formula in Markdown; so is a delimiter that the model writes
+    twice. A formula ends with its table cell at the latest.
     """
 
     def __init__(self) -> None:
-        self._held = ""  # perhaps half a tag; backslashes, whose sense depends on what follows
-        self._dollars = ""  # of the formula that is open
+        self._held = ""  # perhaps half a tag; backslashes, whose meaning depends on what follows
+        self._dollars = ""  # the open formula's
         self._begun = False  # whether something of it has been written
-        self._gap = ""  # blanks in it that may be its last
+        self._gap = ""  # blanks in it that may end it
         self._closed = ""  # the delimiter just before
 
     def push(self, text: str) -> str:
         text = self._held + text
         sure = text.removesuffix(half_tag(text)).rstrip("\\")
         self._held = text[len(sure) :]
-        return self._take(sure)
+        return self._consume(sure)
 
     def end(self) -> str:
-        return self._take(self._held) + self._close()
+        return self._consume(self._held) + self._close()
 
-    def _take(self, text: str) -> str:
+    def _consume(self, text: str) -> str:
         return "".join(self._piece(piece) for piece in _MATH.split(text) if piece)
 
     def _piece(self, piece: str) -> str:
@@ -97,7 +58,7 @@ class MathFinisher:
 
     def _body(self, piece: str) -> str:
         whole = self._gap + piece if self._begun else piece.lstrip()
-        # `\ ` is a blank too; so is a last `\`, which would make the dollar behind it a letter
+        # `\ ` is a blank too; so is a final `\`, which would escape the dollar after it
         blank = not piece.lstrip("\\").strip() and piece != r"\\"
         body = "" if blank else whole.rstrip()
         self._gap = whole[len(body) :]
@@ -113,33 +74,33 @@ class MathFinisher:
 
 
 class MarkdownFinisher(Chain):
-    """Text with formulas and tables in it -> Markdown. Places that are merged into another are empty."""
+    """Text with formulas and tables -> Markdown. Cells that are merged into another are empty."""
 
     def __init__(self) -> None:
         super().__init__(MathFinisher(), TableFinisher("markdown", streaming=True))
 
 
 class FormulaFinisher:
-    """An answer that is all formula -> `$$...$$`, whichever delimiters the model wrote around it.
+    """An answer that is a formula -> `$$...$$`, whichever delimiters the model wrote around it.
 
-    Those that it wrote between two formulas, or around one within text, become dollars.
+    Delimiters between two formulas, or around one within text, become dollars.
     """
 
     def __init__(self) -> None:
-        self._held = ""  # backslashes, whose sense depends on what follows
-        self._edge = ""  # blanks and delimiters that may be the last
+        self._held = ""  # backslashes, whose meaning depends on what follows
+        self._edge = ""  # blanks and delimiters that may end it
         self._begun = False
 
     def push(self, text: str) -> str:
         text = self._held + text
         sure = text.rstrip("\\")
         self._held = text[len(sure) :]
-        return self._take(sure)
+        return self._consume(sure)
 
     def end(self) -> str:
-        return self._take(self._held) + ("$$" if self._begun else "")
+        return self._consume(self._held) + ("$$" if self._begun else "")
 
-    def _take(self, text: str) -> str:
+    def _consume(self, text: str) -> str:
         return "".join(map(self._piece, _FORMULA.findall(text)))
 
     def _piece(self, piece: str) -> str:

@@ -1,4 +1,4 @@
-"""A transcript as extraction sees it: lines with their labels, numbers and dates, rows of items, pairs of a form."""
+"""A transcript read for extraction: lines with their labels, numbers and dates, rows of items, pairs of a form."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,9 @@ PAIR = re.compile(r"(?P<label>[^\W\d][^:：]{0,40}?)\s?(?<!\d)[:：](?!//)\s*(?P
 
 
 @dataclass(frozen=True)
-class Line:
+class TextLine:
+    """A line of the transcript with what is found on it."""
+
     start: int  # in the transcript
     text: str
     labels: list[Label]
@@ -27,7 +29,7 @@ class Line:
     dates: list[Span]
 
     def at(self, span: Span) -> Span:
-        """A run of the line as one of the transcript, without the space and marks around it."""
+        """A run of the line as a run of the transcript, without the spaces and marks around it."""
         start, end = span
         while start < end and self.text[start] in " \t\n:：;,|":
             start += 1
@@ -37,8 +39,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Row:
-    """An item of a receipt or invoice; each part where it stands in the transcript, None where it is not printed."""
+class ItemRow:
+    """An item of a receipt or invoice: the run of each part in the transcript, None if it is not printed."""
 
     name: Span
     quantity: Span | None
@@ -47,21 +49,23 @@ class Row:
 
 
 @dataclass
-class Page:
+class PageText:
+    """A transcript with its lines."""
+
     text: str
-    mark: str  # before its decimals
-    lines: list[Line] = field(default_factory=list)
+    mark: str  # the decimal mark
+    lines: list[TextLine] = field(default_factory=list)
 
 
-def read_page(text: str, labels: Labels) -> Page:
-    page = Page(text, decimal_mark(text))
+def read_page(text: str, labels: Labels) -> PageText:
+    page = PageText(text, decimal_mark(text))
     for start, own in _lines(text, page.mark):
-        page.lines.append(Line(start, own, labels.on(own), numbers(own, page.mark), dates(own)))
+        page.lines.append(TextLine(start, own, labels.on(own), numbers(own, page.mark), dates(own)))
     return page
 
 
 def _lines(text: str, mark: str) -> Iterator[tuple[int, str]]:
-    """Lines with something to read. An amount alone on one belongs to the line before: a gap was read as its end."""
+    """Lines with text. An amount alone on a line belongs to the line before: the model took a gap for a line end."""
     waiting: tuple[int, int] | None = None
     for match in re.finditer(r"[^\n]+", text):
         if not re.search(r"\w", match[0]):
@@ -78,7 +82,7 @@ def _lines(text: str, mark: str) -> Iterator[tuple[int, str]]:
 
 
 def _is_amount(text: str, mark: str) -> bool:
-    """An amount with its currency, and no word besides."""
+    """Whether the text is an amount with its currency and no other word."""
     found = numbers(text, mark)
     if len(found) != 1 or not found[0].amount:
         return False
@@ -87,8 +91,8 @@ def _is_amount(text: str, mark: str) -> bool:
     return not re.search(r"\w", text[: min(start, mark_start)] + text[max(end, mark_end) :])
 
 
-def title_line(page: Page) -> Span | None:
-    """The name at the top: the first line with letters that neither is a label nor only says what the document is."""
+def title_line(page: PageText) -> Span | None:
+    """The name at the top: the first line with letters that is neither a label nor only the kind of document."""
     for line in page.lines:
         top = line.text.split("\n")[0].rstrip()
         end = len(TITLE.sub("", top))
@@ -102,8 +106,8 @@ def title_line(page: Page) -> Span | None:
 # --- items ----------------------------------------------------------------------------------------------------------
 
 
-def rows(page: Page) -> list[Row]:
-    """The items: lines that end with an amount, below the head of their columns if there is one, above the sums."""
+def rows(page: PageText) -> list[ItemRow]:
+    """Items: lines that end with an amount, below the column heads if there are any, above the sums."""
     first, heads = 0, False
     for index, line in enumerate(page.lines):
         if len(COLUMN_HEADS.findall(line.text)) >= 2 and not line.numbers:
@@ -120,7 +124,7 @@ def rows(page: Page) -> list[Row]:
     return found
 
 
-def _is_sum(line: Line, label: Label) -> bool:
+def _is_sum(line: TextLine, label: Label) -> bool:
     """A label of a sum with its amount; a tax with nothing but a rate between them: `Tax software` may be an item."""
     start, end = label.end, label.stop
     inside = [number for number in line.numbers if not number.percent and start <= number.start < end]
@@ -130,8 +134,8 @@ def _is_sum(line: Line, label: Label) -> bool:
     return label.field == "total" or not re.search(r"[^\W\d_]{4,}", between)
 
 
-def _row(page: Page, line: Line, above: Line | None, *, heads: bool, whole: bool) -> Row | None:
-    """The item of a line. `heads`: columns have heads, so a number behind the name is a count; `whole`: prices are."""
+def _row(page: PageText, line: TextLine, above: TextLine | None, *, heads: bool, whole: bool) -> ItemRow | None:
+    """The item of a line. `heads`: a number after the name is a count; `whole`: prices may be whole."""
     last = line.numbers[-1] if line.numbers else None
     if last is None or last.percent or not (last.amount or whole):
         return None
@@ -140,7 +144,7 @@ def _row(page: Page, line: Line, above: Line | None, *, heads: bool, whole: bool
     end = _before(last)
     unit = next((number for number in reversed(line.numbers[:-1]) if number.amount), None)
     if unit is not None and re.search(r"[^\W\d]{2}", line.text[unit.end : end].replace("x", "")):
-        unit = None  # words stand between them: it is part of the name
+        unit = None  # words between them: it is part of the name
     if unit is not None:
         end = _before(unit)
     count, name = _count_and_name(line, end, heads or unit is not None)
@@ -149,8 +153,8 @@ def _row(page: Page, line: Line, above: Line | None, *, heads: bool, whole: bool
     if not re.search(r"[^\W\d]", page.text[slice(*named)]):
         if above is None or above.labels or above.dates or any(number.amount for number in above.numbers) or not heads:
             return None
-        named = above.at((0, len(above.text)))  # a long name has the line above to itself
-    return Row(
+        named = above.at((0, len(above.text)))  # a long name fills the line above
+    return ItemRow(
         named,
         None if count is None else (place + count[0], place + count[1]),
         None if unit is None else (place + unit.start, place + unit.end),
@@ -158,8 +162,8 @@ def _row(page: Page, line: Line, above: Line | None, *, heads: bool, whole: bool
     )
 
 
-def _count_and_name(line: Line, end: int, counted: bool) -> tuple[Span | None, Span]:
-    """Of the text before an item's prices. `counted`: a bare number at its end is a count."""
+def _count_and_name(line: TextLine, end: int, counted: bool) -> tuple[Span | None, Span]:
+    """Count and name in the text before an item's prices. `counted`: a bare number at its end is a count."""
     text = line.text[:end].rstrip(" @")
     if first := COUNT_FIRST.match(text):
         return first.span(1), (first.end(), len(text))
@@ -170,7 +174,7 @@ def _count_and_name(line: Line, end: int, counted: bool) -> tuple[Span | None, S
 
 
 def _before(number: Number) -> int:
-    """Where a number begins, the currency before it included."""
+    """Start of a number, including the currency before it."""
     if number.currency is not None and number.currency[0] < number.start:
         return number.currency[0]
     return number.start
@@ -179,8 +183,8 @@ def _before(number: Number) -> int:
 # --- forms ----------------------------------------------------------------------------------------------------------
 
 
-def pairs(page: Page) -> list[tuple[Span, Span | None]]:
-    """Labels with a colon and their values: on the same line, or else the next one, where that is no label itself."""
+def pairs(page: PageText) -> list[tuple[Span, Span | None]]:
+    """Labels with a colon and their values: on the same line, or else on the next one if that is not a label."""
     found: list[tuple[Span, Span | None]] = []
     for line, below in zip(page.lines, [*page.lines[1:], None], strict=False):
         for start, end in _pieces(line):
@@ -195,7 +199,7 @@ def pairs(page: Page) -> list[tuple[Span, Span | None]]:
     return found
 
 
-def _pieces(line: Line) -> list[Span]:
-    """Where a form's line falls apart into pairs: before a further label with a colon."""
+def _pieces(line: TextLine) -> list[Span]:
+    """Runs of a form's line that hold one pair each: a further label with a colon begins the next."""
     starts = [0, *(match.end() for match in NEXT_LABEL.finditer(line.text) if PAIR.match(line.text[: match.start()]))]
     return list(zip(starts, [*starts[1:], len(line.text)], strict=True))

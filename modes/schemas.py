@@ -1,4 +1,4 @@
-"""What extraction fills: the built-in shapes of receipts, invoices and forms, a caller's JSON schema or example.
+"""Schemas that extraction fills: the built-in ones of receipts, invoices and forms, a request's JSON schema or example.
 
 All of them become one tree of objects, lists and leaves.
 """
@@ -49,7 +49,7 @@ ANNOTATIONS = {
 }  # fmt: skip
 """Keywords that leave the values alone: every property is answered, no others are."""
 
-MAX_NODES = 1000  # of a caller's schema, references followed
+MAX_NODES = 1000  # in a request's schema, references followed
 DEEPEST = 16  # levels of a caller's schema
 
 
@@ -57,13 +57,13 @@ MAX_STARTS = 20  # braces of a text that may begin a shape
 
 
 class SchemaError(ValueError):
-    """A schema that cannot be filled from a page; the message says what in it."""
+    """A schema that cannot be filled from a page; the message names the part at fault."""
 
 
 @dataclass(frozen=True)
 class Leaf:
     kind: str  # string | number | integer | boolean
-    choices: tuple[Json, ...] | None = None  # of enum and const, and of a boolean
+    choices: tuple[Json, ...] | None = None  # values of enum and const, or of a boolean
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ObjectNode:
 @dataclass(frozen=True)
 class ArrayNode:
     items: "Node"
-    most: int | None = None
+    max_items: int | None = None
 
 
 Node = Leaf | ObjectNode | ArrayNode
@@ -112,10 +112,10 @@ def _parse(schema: Any, root: Schema, where: str, depth: int, nodes: Iterator[in
         )
     elif kind == "array":
         known |= {"items", "maxItems"}
-        most = schema.get("maxItems")
-        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 0):
+        max_items = schema.get("maxItems")
+        if max_items is not None and (not isinstance(max_items, int) or isinstance(max_items, bool) or max_items < 0):
             raise SchemaError(f"{where} has a maxItems that is no count")
-        node = ArrayNode(_parse(schema.get("items"), root, f"{where}[]", depth + 1, nodes), most)
+        node = ArrayNode(_parse(schema.get("items"), root, f"{where}[]", depth + 1, nodes), max_items)
     elif kind in ("string", "number", "integer", "boolean"):
         known |= {"enum", "const", "format"}
         node = _leaf(kind, schema, where)
@@ -181,7 +181,7 @@ def shape_in(text: str) -> Schema | None:
 
 
 def of_example(example: Any) -> Schema:
-    """`{"total": 0, "items": [{"name": "string"}]}` -> its schema; a type's name as a value stands for the type."""
+    """`{"total": 0, "items": [{"name": "string"}]}` -> its schema; a type's name as a value means the type."""
     if isinstance(example, dict):
         return {"type": "object", "properties": {name: of_example(value) for name, value in example.items()}}
     if isinstance(example, list):

@@ -1,4 +1,4 @@
-"""What the model spots: lines of text with the corners of each -> JSON, line by line.
+"""Spotted text, lines with their corners -> JSON, line by line.
 
 Raw: `text<|LOC_x|>` x 8, the x and y of four corners in thousandths of the image, lines parted by newlines; or with
 a frame, `<|TEXT_START|>text<|TEXT_END|><|LOC_BEGIN|>...<|LOC_END|>`. Source: PaddleX, `post_process_for_spotting`,
@@ -14,9 +14,9 @@ _HALF_TOKEN = re.compile(r"<(?:\|[A-Z_0-9]*\|?)?\Z")
 
 
 class SpottingFinisher:
-    """-> `[{"text": "...", "points": [[x, y], [x, y], [x, y], [x, y]]}, ...]` in pixels of an image of that size.
+    """Finisher that writes `[{"text": "...", "points": [[x, y], [x, y], [x, y], [x, y]]}, ...]` in pixels of the image.
 
-    Text that the model gave no four corners has `null` for points.
+    Text without four corners has `null` for points.
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -30,12 +30,12 @@ class SpottingFinisher:
         text = self._held + text
         half = _HALF_TOKEN.search(text)
         self._held = half.group() if half else ""
-        return self._take(text[: len(text) - len(self._held)])
+        return self._consume(text[: len(text) - len(self._held)])
 
     def end(self) -> str:
         return self._line() + ("]" if self._begun else "[]")
 
-    def _take(self, text: str) -> str:
+    def _consume(self, text: str) -> str:
         return "".join(map(self._piece, _TOKEN.split(text)))
 
     def _piece(self, piece: str) -> str:
@@ -49,7 +49,7 @@ class SpottingFinisher:
         return before
 
     def _line(self) -> str:
-        """What has come of the line, as an element of the array."""
+        """The line so far, as an element of the array."""
         text, places = self._text.strip(), self._places
         self._text, self._places = "", []
         if not text and len(places) < 8:

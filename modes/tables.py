@@ -2,7 +2,7 @@
 
 OTSL (Lysak et al. 2023, arXiv:2305.03393) in the model's spelling: `<fcel>text` is a cell, `<ecel>` an empty one,
 `<lcel>` a place merged into the cell on its left, `<ucel>` into the one above, `<xcel>` into both, `<nl>` ends a row.
-What the model writes of a chart are lines of cells with `|` between them.
+Charts are written as lines of cells with `|` between them.
 
 Nothing in the answer is an error: a table that does not add up is written with cells of its own where merges fail.
 """
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 TableFormat = Literal["auto", "markdown", "html", "otsl"]
 
 TAG = re.compile(r"(<(?:[felux]cel|nl)>)")
-WIDEST = 100  # columns; the surplus is joined to the last: one endless row would pad all others to its width
+WIDEST = 100  # columns; surplus cells join the last: one endless row would pad all others to its width
 
 _HALF_TAG = re.compile(r"<(?:[felux](?:c(?:el?)?)?|nl?)?\Z")
 _CHART_BREAK = re.compile(r"(?<!\\)\|")
@@ -46,7 +46,7 @@ class Table:
     rows: list[list[Cell]] = field(default_factory=list)
     width: int = 0  # columns
     _widths: list[int] = field(default_factory=list)  # columns that each row covers, with the cells that reach into it
-    _last: list[Cell] = field(default_factory=list)  # those that cover the last row
+    _last: list[Cell] = field(default_factory=list)  # cells that cover the last row
 
     def add(self, places: list[Place]) -> None:
         """The next row, padded with empty cells to the widest so far."""
@@ -113,7 +113,7 @@ def parse(otsl: str) -> Table:
 
 
 def half_tag(text: str) -> str:
-    """What at the end of a text may be the beginning of a tag."""
+    """The end of a text that may be the beginning of a tag."""
     found = _HALF_TAG.search(text)
     return found.group() if found else ""
 
@@ -157,12 +157,12 @@ def _html_cell(cell: Cell) -> str:
     return f"<td{rows}{columns}>{_lines_of(html.escape(cell.text, quote=False))}</td>"
 
 
-class _Page:
+class _PageWriter:
     """Text and tables in turn, with one empty line between them instead of the blanks that stood there."""
 
     def __init__(self) -> None:
         self.in_table = False
-        self._gap = ""  # stands before the next text
+        self._gap = ""  # precedes the next text
         self._begun = False
 
     def text(self, piece: str) -> str:
@@ -231,7 +231,7 @@ class TableFinisher:
     """Tables of an answer in the format asked for, the text around them as it is.
 
     `auto` is Markdown for a table without merged cells, else HTML. Streamed, the first row decides: merges in later
-    rows of a Markdown table leave their places empty, and what a row has more than the header is joined to its last
+    rows of a Markdown table leave their places empty, and cells beyond the header's width are joined to the last
     cell. Not streamed, everything comes at the end. `otsl` is the answer unchanged.
     """
 
@@ -241,22 +241,22 @@ class TableFinisher:
         self._held = ""  # perhaps half a tag; all of the answer where it is not streamed
         self._row = ""  # begun, with its tags
         self._writer: _Writer | None = None
-        self._page = _Page()
+        self._page = _PageWriter()
 
     def push(self, text: str) -> str:
         self._held += text
         if not self._streaming:
             return ""
-        return self._take(half_tag(self._held))
+        return self._consume(half_tag(self._held))
 
     def end(self) -> str:
         half = half_tag(self._held)
-        out = self._take(half)
+        out = self._consume(half)
         if not (self._row or self._writer):
             return out + self._page.text(half) + self._page.end()
         return out + self._end_row() + self._end_table()
 
-    def _take(self, half: str) -> str:
+    def _consume(self, half: str) -> str:
         sure, self._held = self._held[: len(self._held) - len(half)], half
         if self._format == "otsl":
             return sure
@@ -288,7 +288,7 @@ class TableFinisher:
 class ChartFinisher:
     """Lines with `|` become a Markdown table, line by line, under the first of them; other lines stay.
 
-    A header between pipes means that those at the ends of all lines are its frame; otherwise a `|` there stands beside
+    A header between pipes means that those at the ends of all lines are its frame; otherwise a `|` there is next to
     an empty cell. The row of dashes that Markdown wants may be there already.
     """
 
@@ -297,7 +297,7 @@ class ChartFinisher:
         self._width = 0
         self._framed = False
         self._rule_may_come = False
-        self._page = _Page()
+        self._page = _PageWriter()
 
     def push(self, text: str) -> str:
         *lines, self._held = (self._held + text).split("\n")

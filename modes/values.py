@@ -1,4 +1,4 @@
-"""Numbers, amounts and dates as they stand in a text."""
+"""Numbers, amounts and dates in a text."""
 
 import re
 from collections import Counter
@@ -32,20 +32,22 @@ DATE = re.compile(
 
 @dataclass(frozen=True)
 class Number:
-    start: int  # of the digits, sign included, in the text
+    """A number of a text, with its value and currency."""
+
+    start: int  # the digits' in the text, sign included
     end: int
     value: Decimal
-    currency: tuple[int, int] | None  # where its sign or code stands
+    currency: tuple[int, int] | None  # run of its sign or code
     percent: bool
 
     @property
     def amount(self) -> bool:
-        """Of money, by its looks: two decimals or a currency, and no percentage."""
+        """Whether it looks like money: two decimals or a currency, and not a percentage."""
         return not self.percent and (self.value.as_tuple().exponent == -2 or self.currency is not None)
 
 
 def decimal_mark(text: str) -> str:
-    """What most numbers with two decimals have before them: "." or ","."""
+    """The decimal mark, "." or ",", of most numbers with two decimals."""
     marks = Counter(found[1] for found in re.finditer(r"\d([.,])\d\d(?![\d.,]*\d)", text))
     return "," if marks[","] > marks["."] else "."
 
@@ -89,10 +91,10 @@ def _value(digits: str, mark: str) -> Decimal | None:
 
 
 def _is_decimal(marks: list[str], mark: str) -> bool:
-    """Whether three digits after the last mark are decimals, and not a thousand's."""
+    """Whether three digits after the last mark are decimals rather than thousands."""
     return marks[-1] not in marks[:-1] if len(marks) > 1 else marks[-1] == mark == "."
 
 
 def dates(text: str) -> list[tuple[int, int]]:
-    """Where dates stand, numbers and names of months in the usual orders."""
+    """Runs of dates, in numbers or with names of months, in the usual orders."""
     return [match.span() for match in DATE.finditer(text)]

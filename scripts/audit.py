@@ -50,7 +50,7 @@ def licence_of(package: Distribution) -> str:
 
 
 def installed_licences() -> dict[str, str]:
-    """Of what a bento installs on this machine. Raises PackageNotFoundError."""
+    """Licences of the packages that a bento installs on this machine. Raises PackageNotFoundError."""
     here = [need.name for need in requirements() if need.marker is None or need.marker.evaluate()]
     return {name: licence_of(distribution(name)) for name in here}
 

@@ -1,4 +1,4 @@
-"""Which PyTorch build this machine needs. Standard library only: it runs before anything is installed.
+"""Chooses the PyTorch build that this machine needs. Standard library only: it runs before anything is installed.
 
 Prints pip's arguments on standard output, one a line, and the choice with its reason on standard error.
 """

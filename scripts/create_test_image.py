@@ -16,7 +16,7 @@ Row = tuple[str, ...]
 """Texts of a line: the first at its left end, the last at its right end, others ending at two thirds of the width."""
 
 TITLE_SIZE, BODY_SIZE = 26, 20  # pixels per em
-PITCH = 1.4  # of the type size, from line to line
+PITCH = 1.4  # type sizes from line to line
 MARGIN = 12  # pixels
 GAP = 16  # pixels at least between two texts of a line
 CELL = 8  # pixels around the text of a table's cell

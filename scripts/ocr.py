@@ -82,7 +82,7 @@ def connect() -> OpenAI:
 
 
 def output_files(files: Sequence[Path], folder: Path | None) -> list[Path | None]:
-    """Where each file's text goes; None is the terminal. Raises InputError where two would go to the same place."""
+    """Destination of each file's text; None is the terminal. Raises InputError if two are the same."""
     if folder is None:
         return [None] * len(files)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Writes the README's table of settings anew from settings.py: scripts/settings_table.py"""
+"""Regenerates the table in docs/settings.md from settings.py: scripts/settings_table.py"""
 
 from pathlib import Path
 from typing import Any
 
 from settings import Settings
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 HEAD = "| variable | default | meaning |\n| --- | --- | --- |\n"
 MEBIBYTE = 2**20
 
@@ -14,11 +14,11 @@ MEBIBYTE = 2**20
 def table() -> str:
     fields = Settings.model_fields.items()
     return HEAD + "".join(
-        f"| `{name.upper()}` | {shown(field.default)} | {field.description} |\n" for name, field in fields
+        f"| `{name.upper()}` | {formatted(field.default)} | {field.description} |\n" for name, field in fields
     )
 
 
-def shown(default: Any) -> str:
+def formatted(default: Any) -> str:
     match default:
         case None | ():
             return "unset"
@@ -32,11 +32,11 @@ def shown(default: Any) -> str:
             return f"`{default}`"
 
 
-def written(text: str) -> str:
-    """The README's text with its table as it should be."""
+def with_table(text: str) -> str:
+    """The page's text with the current table in place of its own."""
     start = text.index(HEAD)
     return text[:start] + table() + text[text.index("\n\n", start) + 1 :]
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text()))
+    PAGE.write_text(with_table(PAGE.read_text()))

@@ -22,8 +22,16 @@ def engine(checkpoint: Path) -> Iterator[Engine]:
         yield engine
 
 
-@pytest.fixture(params=["in step", "behind launches"])
+@pytest.fixture(params=["in step", "overlapped"])
 def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines that are made in the test work in step with their device, as on a CPU, or with graphs, as on a GPU."""
-    if request.param == "behind launches":
-        monkeypatch.setattr("engine.model_runner.graphs_for", lambda _device: Recordings())
+    """Engines that start in the test decode in step with the device, as on a CPU, or overlapped, as on a GPU."""
+    if request.param == "overlapped":
+        monkeypatch.setattr("engine.build.graphs_for", lambda _device: Recordings())
+
+
+@pytest.fixture
+def recordings(monkeypatch: pytest.MonkeyPatch) -> Recordings:
+    """Engines that start in the test overlap launches and reads, by recorded graphs."""
+    made = Recordings()
+    monkeypatch.setattr("engine.build.graphs_for", lambda _device: made)
+    return made

@@ -24,3 +24,7 @@ def image_part(image: Image.Image) -> dict[str, Any]:
 
 def chat(**fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "test"}], "max_tokens": 3} | fields
+
+
+def user(*parts: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": list(parts)}]

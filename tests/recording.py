@@ -1,7 +1,7 @@
-"""Stands in for CUDA's graphs where there is no GPU: work is recorded as its single operations, which a replay repeats.
+"""A substitute for CUDA graphs without a GPU: work is recorded as single operations, which a replay repeats.
 
-As there, a replay knows the tensors of the recording and nothing else: no Python of the work runs again, what goes in
-and comes out has to be where it was, and work that a GPU could not capture is refused.
+As with CUDA, a replay only knows the tensors of the recording: no Python of the work runs again, inputs and outputs
+must be the same tensors, and work that a GPU could not capture is refused.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,8 @@ IMPOSSIBLE = ("_local_scalar_dense", "nonzero", "_unique2", "masked_select", "re
 
 
 class Recorder(TorchDispatchMode):
+    """Records the operations that run inside it, and refuses those that a GPU could not capture."""
+
     def __init__(self, allowed: str = "") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._refused = set(IMPOSSIBLE) - {allowed}
@@ -34,9 +36,9 @@ class Recorder(TorchDispatchMode):
     @torch.inference_mode()
     def replay(self) -> None:
         for func, args, kwargs, output in self.calls:
-            for place, value in zip(tensors(output), tensors(func(*args, **kwargs)), strict=True):
-                if value.is_mkldnn or value.data_ptr() != place.data_ptr():  # neither a view nor in place
-                    place.copy_(value)
+            for recorded, value in zip(tensors(output), tensors(func(*args, **kwargs)), strict=True):
+                if value.is_mkldnn or value.data_ptr() != recorded.data_ptr():  # neither a view nor in place
+                    recorded.copy_(value)
 
 
 def tensors(values: Any) -> list[Tensor]:
@@ -44,7 +46,7 @@ def tensors(values: Any) -> list[Tensor]:
 
 
 class Recordings(Graphs):
-    """Graphs of a made-up device, which count what they do."""
+    """Graphs of a fake device, with counts of captures and replays."""
 
     def __init__(self, graph_bytes: int = 0, max_bytes: int = 0) -> None:
         super().__init__(self._record, torch.device("cpu"), max_bytes)

@@ -107,8 +107,8 @@ def in_folder(folder: Path) -> list[Document]:
 
 
 async def ask_all(engine: Engine, documents: Sequence[Document]) -> list[Outcome]:
-    app = create_app(MAX_REQUEST_BYTES)
-    app.state.serving = Serving(engine, "evaluated", ImageLimits())
+    app = create_app(max_request_bytes=MAX_REQUEST_BYTES)
+    app.state.serving = Serving(engine=engine, model="evaluated", limits=ImageLimits())
     room = asyncio.Semaphore(AT_ONCE)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://here", timeout=None) as client:  # noqa: S113

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.request import SamplingParams
+from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.prompts import OCR
 from models.protocol import PixelBounds
 from training.render_text import HELD_OUT_FONTS, TRAINING_FONTS, choose_layout, draw_page
@@ -53,6 +54,7 @@ def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
         bounds = [PixelBounds(ENLARGED, engine.bounds.max_pixels)] if kind == "enlarged" else None
         result[f"cer_{kind}"] = report(kind, read(engine, samples, bounds))
     assert engine.runner is not None
+    assert isinstance(engine.runner.model, PaddleOCRVL)
     result["images"] = sum(IMAGES.values())
     result["parameters"] = sum(parameter.numel() for parameter in engine.runner.model.parameters())
     engine.shutdown(grace=10)
@@ -74,7 +76,7 @@ def evaluate_folder(checkpoint: Path, folder: Path, weights: str) -> dict[str, f
 def start(checkpoint: Path, weights: str = "native") -> Engine:
     """In fp32, which gives the same figures on every machine."""
     # All samples are handed in at once.
-    config = EngineConfig(checkpoint, dtype="float32", weights=weights, max_waiting=1000, max_waiting_bytes=2**40)
+    config = EngineConfig(model=checkpoint, dtype="float32", weights=weights, max_waiting=1000, max_waiting_bytes=2**40)
     engine = Engine(config)
     engine.start()
     if engine.wait_until_settled() != "ready":

@@ -25,6 +25,11 @@ class PaddleOCRVL(nn.Module):
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
 
     @property
+    def vocabulary(self) -> int:
+        """Rows of the logits."""
+        return len(self.text.embed_tokens.weight)
+
+    @property
     def residual_dtype(self) -> torch.dtype:
         """fp16 overflows in the residual stream, so that stays in fp32; other dtypes keep their own."""
         dtype = self.text.embed_tokens.weight.dtype

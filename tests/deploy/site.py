@@ -19,7 +19,7 @@ DEPLOY = ROOT / "deploy"
 TOOLS = ROOT / ".venv-deploy" / "bin"
 
 
-SECONDS_TO_RUN = 60
+SECONDS_TO_RUN = 300  # unless something hangs
 
 
 def tool(name: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lifecycle import SECONDS_TO_END
 from settings import Settings, load_settings
 from tests.deploy.site import DEPLOY, compose_services, tool, write_site
 from tests.e2e.servers import ROOT
@@ -16,8 +17,8 @@ from tests.e2e.servers import ROOT
 UNIT = "paddleocr-server.service"
 CONTAINER = "paddleocr-vl.container"
 VOLUMES = {("volume", "/home/bentoml/models"), ("volume", "/home/bentoml/.cache/huggingface")}  # as the image has them
-MAX_EXPOSED = 3.0  # of the 10 that systemd-analyze gives a service without any bounds
-SECONDS_TO_STOP = Settings().drain_seconds + 5  # service.SECONDS_TO_END
+MAX_EXPOSED = 3.0  # out of the 10 that systemd-analyze gives a service without any bounds
+SECONDS_TO_STOP = Settings().drain_seconds + SECONDS_TO_END
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def values(service: str, name: str) -> list[str]:
 
 
 def options(service: str) -> list[str]:
-    """Of the `podman run` that starts it."""
+    """Arguments of the `podman run` that starts it."""
     (line,) = values(service, "ExecStart")
     return shlex.split(line)
 
@@ -94,7 +95,7 @@ def test_compose_serves_on_a_cpu_or_a_gpu(compose: dict[str, Any]) -> None:
 def test_quadlet_makes_a_service_that_systemd_takes(tmp_path: Path, drop_ins: tuple[str, ...]) -> None:
     service = tmp_path / "paddleocr-vl.service"
     text = generated(tmp_path, *drop_ins)
-    service.write_text(text.replace("/usr/bin/podman", "/bin/true"))  # which need not be installed to be named
+    service.write_text(text.replace("/usr/bin/podman", "/bin/true"))  # need not be installed to be named
     verify(service)
     given = options(text)
     assert f"localhost/paddleocr-vl:{'gpu' if drop_ins else 'cpu'}" in given
@@ -115,7 +116,7 @@ def test_the_systemd_unit_is_taken_and_hardened(unit: Path) -> None:
     assert float(exposed[1]) <= MAX_EXPOSED
 
 
-def test_nobody_is_stopped_before_it_has_drained(tmp_path: Path, compose: dict[str, Any]) -> None:
+def test_no_server_is_stopped_before_it_has_drained(tmp_path: Path, compose: dict[str, Any]) -> None:
     service = generated(tmp_path)
     given = options(service)
     pod = next(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))["spec"]["template"]["spec"]

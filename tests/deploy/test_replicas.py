@@ -18,7 +18,7 @@ from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.site import DEPLOY, Site, compose_services
-from tests.e2e.servers import Server
+from tests.e2e.servers import HANG_SECONDS, Server
 from tests.e2e.test_clients import MODEL, TEXT, messages
 
 REQUESTS, AT_ONCE, BEFORE_THE_KILL = 48, 12, 12
@@ -31,7 +31,7 @@ def test_a_stream_passes_nginx_token_by_token(site: Site) -> None:
     """By HTTP/1.0 and buffered, as nginx does it unasked, the first would come with those after it, 4 KB at a time."""
     body: dict[str, Any] = {"model": MODEL, "messages": messages(), "stream": True, "max_tokens": 100}
     with httpx.stream(
-        "POST", f"{site.url}/v1/chat/completions", json=body | {"ignore_eos": True}, timeout=60
+        "POST", f"{site.url}/v1/chat/completions", json=body | {"ignore_eos": True}, timeout=HANG_SECONDS
     ) as answer:
         pieces = list(answer.iter_raw())
     whole = b"".join(pieces)
@@ -42,11 +42,11 @@ def test_a_stream_passes_nginx_token_by_token(site: Site) -> None:
 
 
 def test_a_body_as_large_as_the_servers_own_limit_passes_nginx(site: Site) -> None:
-    """Nginx lets in one megabyte where nobody says more. What answers here is the server."""
+    """Nginx by itself accepts one megabyte. The answer here is the server's."""
     uri = f"data:image/png;base64,{base64.b64encode(bytes(21 * 2**20)).decode()}"
     content = [{"type": "image_url", "image_url": {"url": uri}}]
     body = {"model": MODEL, "messages": [{"role": "user", "content": content}]}
-    answer = httpx.post(f"{site.url}/v1/chat/completions", json=body, timeout=60)
+    answer = httpx.post(f"{site.url}/v1/chat/completions", json=body, timeout=HANG_SECONDS)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == "the data is over 20971520 bytes"
 
@@ -88,7 +88,7 @@ def test_a_replica_killed_under_load_costs_no_request(
 ) -> None:
     victim = psutil.Process(replicas[-1].process.pid)
     finished = threading.Semaphore(0)
-    with OpenAI(base_url=f"{site.url}/v1", api_key="none", timeout=60) as client:  # and its ordinary retries
+    with OpenAI(base_url=f"{site.url}/v1", api_key="none", timeout=HANG_SECONDS) as client:  # and its ordinary retries
 
         def ask(_: int) -> tuple[str | None, int]:
             """The text, and how often the client tried again."""
@@ -100,7 +100,7 @@ def test_a_replica_killed_under_load_costs_no_request(
         with ThreadPoolExecutor(AT_ONCE) as pool:
             answers = pool.map(ask, range(REQUESTS))
             for _ in range(BEFORE_THE_KILL):
-                assert finished.acquire(timeout=60)
+                assert finished.acquire(timeout=HANG_SECONDS)
             for process in [victim, *victim.children(recursive=True)]:
                 process.kill()
             texts, retries = zip(*answers, strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-SECONDS = 30  # for a span to come
+SECONDS = 300  # for a span to come, unless something hangs
 
 
 class Collector:

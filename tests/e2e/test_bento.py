@@ -71,7 +71,10 @@ def test_two_builds_of_the_same_files_differ_in_version_and_time_only(bento: Pat
 
 def test_only_what_serving_needs_is_packed(bento: Path) -> None:
     code = {path.name for path in (bento / "src").iterdir()}
-    assert code == {"service.py", "settings.py", "api", "engine", "models", "modes", "bentofile.yaml"}
+    assert code == {
+        *("service.py", "lifecycle.py", "bentoml_patches.py", "settings.py", "bentofile.yaml"),
+        *("api", "answers", "modes", "images", "engine", "models"),
+    }
     kinds = {path.suffix for path in (bento / "src").rglob("*") if path.is_file()}
     assert kinds <= {".py", ".yaml", ".json", ".jinja", ".safetensors", ".md"}
 

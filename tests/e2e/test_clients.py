@@ -22,13 +22,13 @@ from PIL import Image
 from pydantic import BaseModel
 from rapidfuzz.distance import Levenshtein
 
-from tests.e2e.servers import ROOT, Server
+from tests.e2e.servers import HANG_SECONDS, ROOT, Server
 
 IMAGE = ROOT / "tests" / "data" / "test_document.png"
 TEXT = IMAGE.with_suffix(".txt").read_text()
 URI = f"data:image/png;base64,{base64.b64encode(IMAGE.read_bytes()).decode()}"
 MODEL = "PaddlePaddle/PaddleOCR-VL"
-MAX_ERRORS = 0.05  # of the characters, at other sizes than the image's own: the embedded checkpoint is small
+MAX_ERRORS = 0.05  # share of the characters, at other sizes than the image's own: the embedded checkpoint is small
 IMAGE_PART: Any = {"type": "image_url", "image_url": {"url": URI}}
 
 
@@ -62,7 +62,7 @@ def test_the_setup_guides_client_prints_the_words_in_the_image(server: Server) -
             ],
             "max_tokens": 2048,
         },
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
     assert response.json()["choices"][0]["message"]["content"] == TEXT
 
@@ -97,7 +97,7 @@ def test_paddleocrs_client_gets_the_raw_text_of_an_official_prompt(server: Serve
         "mm_processor_kwargs": {"min_pixels": 112896, "max_pixels": 1003520},
     }
     headers = {"authorization": "Bearer null"}
-    answer = requests.post(f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=60).json()
+    answer = requests.post(f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=HANG_SECONDS).json()
     assert answer["choices"][0]["finish_reason"] == "stop"
     assert answer["choices"][0]["message"]["content"].count("\n") == TEXT.count("\n")
     assert answer["usage"]["prompt_tokens"] > 112896 // 28**2
@@ -107,7 +107,7 @@ def test_openais_async_client_reads_and_streams(server: Server) -> None:
     async def read() -> tuple[str | None, str]:
         options: dict[str, Any] = {"model": MODEL, "messages": messages()}
         async with openai.AsyncOpenAI(
-            base_url=f"{server.url}/v1", api_key="null", timeout=60, _strict_response_validation=True
+            base_url=f"{server.url}/v1", api_key="null", timeout=HANG_SECONDS, _strict_response_validation=True
         ) as client:
             whole = await client.chat.completions.create(**options)
             chunks = [chunk async for chunk in await client.chat.completions.create(stream=True, **options)]
@@ -239,7 +239,7 @@ def test_errors_have_openais_classes(server: Server) -> None:
 
 
 def test_health_tells_of_the_embedded_checkpoint(server: Server) -> None:
-    body = requests.get(f"{server.url}/health", timeout=10).json()
+    body = requests.get(f"{server.url}/health", timeout=HANG_SECONDS).json()
     assert (body["status"], body["model_loaded"], body["model"]) == ("healthy", True, "paddleocr-vl-tiny")
 
 

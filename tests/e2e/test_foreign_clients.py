@@ -15,7 +15,7 @@ from tests.e2e.test_clients import IMAGE, TEXT, assert_nearly_read
 
 COMMANDS = ROOT / ".venv-clients" / "bin"
 PROGRAMS = ROOT / "tests" / "e2e" / "clients"
-SECONDS_TO_RUN = 600  # ten on a free machine, but minutes for the imports alone on a busy one
+SECONDS_TO_RUN = 600  # ten on an idle machine, but minutes for the imports alone on a busy one
 LABELS = ["ocr", "table", "formula", "chart", "spotting", "seal"]
 
 
@@ -26,7 +26,7 @@ def run(folder: Path, command: str, *arguments: str | Path) -> str:
         "HOME": str(folder),
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it asks GitHub for prices
         "NO_PROXY": "127.0.0.1",
-        "PYTHONPATH": str(PROGRAMS),  # where sitecustomize.py is
+        "PYTHONPATH": str(PROGRAMS),  # the folder of sitecustomize.py
     }
     line = [COMMANDS / command, *arguments]
     done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS_TO_RUN)
@@ -65,7 +65,7 @@ def by_litellm(programs: dict[str, Future[dict[str, Any]]]) -> dict[str, Any]:
     return programs["litellm"].result()
 
 
-@pytest.mark.usefixtures("programs")  # which run meanwhile
+@pytest.mark.usefixtures("programs")  # they run meanwhile
 def test_paddleocrs_command_reads_the_image_and_writes_its_files(server: Server, tmp_path: Path) -> None:
     options = ["--use_layout_detection", "False", "--vl_rec_backend", "vllm-server"]
     where = ["--vl_rec_server_url", f"{server.url}/v1", "--save_path", "out"]

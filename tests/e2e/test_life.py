@@ -20,11 +20,10 @@ from openai.types.chat import ChatCompletionChunk
 
 from models.store import EMBEDDED
 from tests import hub
-from tests.e2e.servers import ROOT, SECONDS_TO_START, Server, running, started
+from tests.e2e.servers import HANG_SECONDS, ROOT, SECONDS_TO_START, Server, running, started
 from tests.e2e.test_clients import MODEL, messages
 
 LONG: Any = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nothing ends it
-FAR_LESS = 30  # seconds
 
 
 # One server's life
@@ -47,8 +46,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
         chunks = running_stream(server)
         processes = psutil.Process(server.process.pid).children(recursive=True)
         server.process.terminate()
-        streamed, exit_code = list(chunks), server.process.wait(60)
-        _, alive = psutil.wait_procs(processes, timeout=FAR_LESS)
+        streamed, exit_code = list(chunks), server.process.wait(HANG_SECONDS)
+        _, alive = psutil.wait_procs(processes, timeout=HANG_SECONDS)
     return Life(loading, streamed, exit_code, alive)
 
 
@@ -58,8 +57,8 @@ def healths(server: Server) -> Iterator[tuple[int, httpx.Response]]:
     while True:
         assert time.monotonic() < end, server.log.read_text()
         try:
-            ready = httpx.get(f"{server.url}/readyz", timeout=30).status_code
-            health = httpx.get(f"{server.url}/health", timeout=30)
+            ready = httpx.get(f"{server.url}/readyz", timeout=HANG_SECONDS).status_code
+            health = httpx.get(f"{server.url}/health", timeout=HANG_SECONDS)
         except httpx.TransportError:
             continue  # the port is not bound yet
         yield ready, health
@@ -100,7 +99,7 @@ def test_new_requests_are_refused_while_one_runs_on_after_ctrl_c_and_a_second_ct
     with running(tmp_path, DRAIN_SECONDS="600") as server:
         chunks = running_stream(server, **LONG)
         server.process.send_signal(signal.SIGINT)
-        while (health := httpx.get(f"{server.url}/health", timeout=30)).status_code == 200:
+        while (health := httpx.get(f"{server.url}/health", timeout=HANG_SECONDS)).status_code == 200:
             pass
         assert (health.status_code, health.json()["status"]) == (503, "draining")
         with pytest.raises(openai.InternalServerError, match="the server is shutting down") as refused:
@@ -110,7 +109,7 @@ def test_new_requests_are_refused_while_one_runs_on_after_ctrl_c_and_a_second_ct
         server.process.send_signal(signal.SIGINT)
         with pytest.raises(openai.APIError, match="the server is shutting down"):
             list(chunks)
-        assert server.process.wait(FAR_LESS) == 0
+        assert server.process.wait(HANG_SECONDS) == 0
 
 
 # Servers that cannot serve
@@ -195,4 +194,4 @@ def test_a_model_named_by_its_commit_is_fetched_at_the_first_start_only(tmp_path
         with running(tmp_path, HF_ENDPOINT=source.address, **chosen) as server:
             assert httpx.get(f"{server.url}/health").json()["model"] == source.repository
     with running(tmp_path, HF_ENDPOINT=source.address, **chosen):
-        pass  # where nobody answers any more
+        pass  # no server answers any more

@@ -13,13 +13,12 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.e2e.servers import Server, running
+from tests.e2e.servers import HANG_SECONDS, Server, running
 from tests.e2e.test_clients import IMAGE
-from tests.http.test_metrics import CHAT, Scrape, scrape
+from tests.http.scraping import CHAT, Scrape, scrape
 from tests.payloads import image_part
 
 TEXT_ONLY = {"mode": "raw", "messages": [{"role": "user", "content": "on and on"}], "max_tokens": 8000}
-SECONDS = 20  # for what takes one
 MAX_TRIES = 100  # to meet a worker that is free
 
 
@@ -35,13 +34,13 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def client(two_workers: Server) -> Iterator[httpx.Client]:
     """Its one connection stays with one worker; any answers /metrics for both."""
-    with httpx.Client(base_url=two_workers.url, timeout=60, limits=httpx.Limits(max_connections=1)) as client:
+    with httpx.Client(base_url=two_workers.url, timeout=HANG_SECONDS, limits=httpx.Limits(max_connections=1)) as client:
         wait_for(lambda: client.get("/health").status_code == 200)
         yield client
 
 
 def wait_for(condition: Any) -> None:
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + HANG_SECONDS
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -66,7 +65,7 @@ def workers_of(server: Server) -> list[psutil.Process]:
 def test_the_launcher_takes_the_settings_as_options(two_workers: Server) -> None:
     assert len(workers_of(two_workers)) == 2
     log = two_workers.log.read_text()
-    assert "[WARNING]" in log  # of the embedded checkpoint
+    assert "[WARNING]" in log  # about the embedded checkpoint
     assert "[INFO]" not in log
 
 
@@ -130,7 +129,7 @@ def test_busy_workers_are_summed_a_full_one_turns_away_and_a_killed_one_is_forgo
         running: list[Iterator[str]] = []
         before = scrape_anew(two_workers)
         for _ in range(MAX_TRIES):
-            client = stack.enter_context(httpx.Client(base_url=two_workers.url, timeout=60))
+            client = stack.enter_context(httpx.Client(base_url=two_workers.url, timeout=HANG_SECONDS))
             answer = stack.enter_context(client.stream("POST", CHAT, json=endless))
             if answer.status_code == 200:
                 running.append(answer.iter_lines())
@@ -162,5 +161,5 @@ def test_busy_workers_are_summed_a_full_one_turns_away_and_a_killed_one_is_forgo
 
 
 def scrape_anew(server: Server) -> Scrape:
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with httpx.Client(base_url=server.url, timeout=HANG_SECONDS) as client:
         return scrape(client)

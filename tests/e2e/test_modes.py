@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import requests
 
-from modes.markdown import Finisher, FormulaFinisher, MarkdownFinisher
+from modes.finisher import Finisher
+from modes.markdown import FormulaFinisher, MarkdownFinisher
 from modes.spotting import SpottingFinisher
 from modes.tables import ChartFinisher
-from tests.e2e.servers import ROOT, Server
+from tests.e2e.servers import HANG_SECONDS, ROOT, Server
 
 DATA = ROOT / "tests" / "data"
 MAX_TOKENS = 300
@@ -58,7 +59,9 @@ def body(sample: str, words: str, **fields: Any) -> dict[str, Any]:
 
 
 def choice(server: Server, sample: str, words: str, **fields: Any) -> dict[str, Any]:
-    answer = requests.post(f"{server.url}/v1/chat/completions", json=body(sample, words, **fields), timeout=120)
+    answer = requests.post(
+        f"{server.url}/v1/chat/completions", json=body(sample, words, **fields), timeout=HANG_SECONDS
+    )
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()["choices"][0]
     return found
@@ -72,7 +75,7 @@ def whole(server: Server, sample: str, words: str, **fields: Any) -> str:
 def streamed(server: Server, sample: str, words: str, **fields: Any) -> list[str]:
     """The pieces of text of a stream."""
     asked = body(sample, words, stream=True, **fields)
-    with requests.post(f"{server.url}/v1/chat/completions", json=asked, stream=True, timeout=120) as answer:
+    with requests.post(f"{server.url}/v1/chat/completions", json=asked, stream=True, timeout=HANG_SECONDS) as answer:
         lines = [line for line in answer.iter_lines(decode_unicode=True) if line]
     assert lines.pop() == "data: [DONE]"
     return [json.loads(line.removeprefix("data: "))["choices"][0]["delta"].get("content", "") for line in lines]

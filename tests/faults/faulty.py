@@ -13,7 +13,7 @@ import httpx
 import psutil
 from PIL import Image
 
-from tests.e2e.servers import SECONDS_TO_START, Server
+from tests.e2e.servers import HANG_SECONDS, SECONDS_TO_START, Server
 from tests.e2e.test_clients import IMAGE
 from tests.payloads import image_part
 
@@ -23,7 +23,7 @@ CHAT = "/v1/chat/completions"
 INJECT = Path(__file__).parent / "inject"
 
 
-HOURS_AHEAD = 5  # of the server's clock when it starts
+HOURS_AHEAD = 5  # offset of the server's clock when it starts
 
 
 CULPRIT = 666  # as in inject/sitecustomize.py
@@ -32,7 +32,7 @@ CULPRIT = 666  # as in inject/sitecustomize.py
 @dataclass
 class Faulty:
     server: Server
-    folder: Path  # of the faults
+    folder: Path  # for the faults
 
     @property
     def worker(self) -> psutil.Process:
@@ -59,7 +59,7 @@ class Faulty:
         wait_for((self.folder / f"{name}.struck").exists)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.server.url}{path}", timeout=60)
+        return httpx.get(f"{self.server.url}{path}", timeout=HANG_SECONDS)
 
     def wait_until_ready_again(self) -> None:
         self.server.wait_until_ready()
@@ -82,7 +82,7 @@ class Outcome:
         return self.finish_reason is not None and self.error is None and not self.broken
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = HANG_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds:g} s in vain"

@@ -11,7 +11,7 @@ from tests.e2e.servers import ROOT, running
 from tests.faults.faulty import Faulty, ask_all, line
 
 FULL = 'exec "$@" >/dev/full 2>&1'  # each write fails with ENOSPC
-MAX_BYTES = 2**20  # of a file: less than the weights have
+MAX_BYTES = 2**20  # a file's limit: less than the weights need
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")

@@ -49,7 +49,7 @@ def test_images_that_do_not_fit_together_are_read_one_by_one(faulty: Faulty) -> 
             others = clients.submit(ask_all, faulty, *(line(number, max_tokens=3, **SMALL) for number in range(30, 33)))
             wait_for(lambda: faulty.get("/health").json()["queue"]["waiting"] == 3)
         assert all(outcome.complete for outcome in first.result() + others.result())
-    assert "Reading 3 prompts did not fit into memory" in faulty.log
+    assert "Prefilling 3 prompts did not fit into memory" in faulty.log
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Faults that a worker does not get over, or not soon: what its clients and probes see, and that service resumes."""
 
 import asyncio
-import time
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +12,6 @@ from tests.e2e.servers import SECONDS_TO_START
 from tests.faults.faulty import CULPRIT, Faulty, Outcome, ask, ask_all, lasting, line, wait_for
 
 READ = "Test Document\nDate: March 14, 2025"
-NOISE = 1.0  # seconds that a busy machine may take to answer
 
 
 def struck_while_running(faulty: Faulty, strike: Callable[[], Any]) -> list[Outcome]:
@@ -43,15 +42,14 @@ def assert_service_resumes(faulty: Faulty, former: int) -> None:
     assert outcome.complete
 
 
-def test_when_the_engines_thread_dies_everybody_is_told_and_another_worker_takes_over(faulty: Faulty) -> None:
+def test_when_the_engines_thread_dies_every_client_gets_an_error_and_another_worker_takes_over(faulty: Faulty) -> None:
     former = faulty.worker.pid
     seen: list[httpx.Response] = []
 
     def strike() -> None:
         with faulty.fault("dead-thread"):
             faulty.wait_until_struck("dead-thread")
-            struck = time.monotonic()
-            while not seen or (seen[-1].status_code == 200 and time.monotonic() < struck + 1):
+            while not seen or seen[-1].status_code == 200:
                 seen.append(faulty.get("/health"))
             seen.append(faulty.get("/livez"))
 
@@ -75,7 +73,7 @@ def test_a_worker_that_is_killed_breaks_its_connections_and_another_takes_over(f
     assert_service_resumes(faulty, former.pid)
 
 
-def test_a_stuck_step_is_told_with_its_kind_and_age_and_readiness_comes_back_with_its_end(faulty: Faulty) -> None:
+def test_a_stuck_step_is_reported_with_its_kind_and_age_and_readiness_returns_with_its_end(faulty: Faulty) -> None:
     worker = faulty.worker.pid
 
     async def run() -> Outcome:
@@ -83,15 +81,15 @@ def test_a_stuck_step_is_told_with_its_kind_and_age_and_readiness_comes_back_wit
             with faulty.fault("stuck-step"):
                 stream = asyncio.create_task(ask(client, line(seed=CULPRIT, stream=True)))
                 await asyncio.to_thread(faulty.wait_until_struck, "stuck-step")
-                began = time.monotonic()
-                assert (await client.get("/readyz")).status_code == 200
                 while (await client.get("/readyz")).status_code == 200:
-                    assert time.monotonic() < began + STUCK * MIN_PLANNED_SECONDS + NOISE
+                    pass
                 health = await client.get("/health")
                 assert (await client.get("/livez")).status_code == 200
-                await asyncio.to_thread(wait_for, lambda: "in faulty_launch" in faulty.log)  # where it stands
+                await asyncio.to_thread(wait_for, lambda: "in faulty_launch" in faulty.log)  # its stack
             assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
-            assert "the engine is stuck: decoding 1 answer has taken 1" in health.json()["reason"]
+            stuck = re.search(r"the engine is stuck: decoding 1 answer has taken ([\d.]+) s", health.json()["reason"])
+            assert stuck is not None
+            assert float(stuck[1]) >= STUCK * MIN_PLANNED_SECONDS
             return await stream
 
     outcome = asyncio.run(run())
@@ -99,4 +97,4 @@ def test_a_stuck_step_is_told_with_its_kind_and_age_and_readiness_comes_back_wit
     assert outcome.complete
     assert faulty.get("/readyz").status_code == 200
     assert faulty.worker.pid == worker
-    assert "The step that was stuck has ended: decoding 1 answer took 1" in faulty.log
+    assert re.search(r"The step that was stuck has ended: decoding 1 answer took [\d.]+ s", faulty.log)

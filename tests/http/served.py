@@ -19,6 +19,6 @@ LIMITS = ImageLimits(max_images=3, max_pages=4)
 
 
 def client_of(engine: Engine, limits: ImageLimits = LIMITS, **serving: Any) -> TestClient:
-    app = create_app(MAX_REQUEST_BYTES)
-    app.state.serving = Serving(engine, MODEL, limits, **serving)
+    app = create_app(max_request_bytes=MAX_REQUEST_BYTES)
+    app.state.serving = Serving(engine=engine, model=MODEL, limits=limits, **serving)
     return TestClient(app, raise_server_exceptions=False)

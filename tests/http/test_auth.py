@@ -1,4 +1,4 @@
-"""What is behind a key, how often it opens, and which pages' scripts may ask."""
+"""API keys, the rate of requests, and the origins whose scripts may ask."""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,32 +7,19 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.auth import Keys
-from api.serving import Serving
 from engine.engine import Engine
-from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL
-from tests.http.test_metrics import CHAT, scrape
+from tests.http.keyed import bearer, guarded
+from tests.http.scraping import CHAT, scrape
 from tests.payloads import chat
 from tests.unit.test_auth import ALICE, BOB
 
 PAGE = "https://app.example.org"
 
 
-def guarded(engine: Engine, **door: Any) -> TestClient:
-    app = create_app(MAX_REQUEST_BYTES, **({"keys": Keys(f"alice:{ALICE},bob:{BOB}")} | door))
-    app.state.serving = Serving(engine, MODEL, LIMITS)
-    return TestClient(app, raise_server_exceptions=False)
-
-
 @pytest.fixture(scope="module")
 def client(engine: Engine) -> Iterator[TestClient]:
     with guarded(engine) as client:
         yield client
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"}
 
 
 @pytest.mark.parametrize("secret", [ALICE, BOB])
@@ -55,7 +42,7 @@ def test_each_key_opens(client: TestClient, secret: str) -> None:
     ],
     ids=["none", "null", "empty", "a part", "more", "with its name", "another scheme", "no scheme", "another header"],
 )
-def test_anything_else_is_401_in_openais_words_and_not_told_again(client: TestClient, headers: dict[str, str]) -> None:
+def test_any_other_key_is_401_in_openais_words_and_is_not_repeated(client: TestClient, headers: dict[str, str]) -> None:
     answer = client.post(CHAT, json=chat(), headers=headers)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -90,7 +77,7 @@ def test_all_but_health_needs_a_key(client: TestClient, method: str, path: str) 
     assert client.request(method, path).status_code == 401
 
 
-def test_health_needs_none_and_tells_more_with_one(client: TestClient) -> None:
+def test_health_needs_no_key_and_reports_more_with_one(client: TestClient) -> None:
     assert client.get("/ping").status_code == 200
     without, with_one = client.get("/health"), client.get("/health", headers=bearer(ALICE))
     assert without.status_code == with_one.status_code == 200
@@ -99,14 +86,14 @@ def test_health_needs_none_and_tells_more_with_one(client: TestClient) -> None:
     assert with_one.json().keys() > without.json().keys()
 
 
-def test_metrics_are_open_where_that_is_chosen(engine: Engine) -> None:
+def test_metrics_can_be_opened(engine: Engine) -> None:
     client = guarded(engine, metrics_open=True)
     assert client.get("/metrics").status_code == 200
     assert client.get("/version").status_code == 401
 
 
 @pytest.mark.parametrize("headers", [{}, bearer("null")])
-def test_without_keys_anybody_may_ask_and_health_tells_everything(engine: Engine, headers: dict[str, str]) -> None:
+def test_without_keys_any_client_may_ask_and_health_reports_everything(engine: Engine, headers: dict[str, str]) -> None:
     client = guarded(engine, keys=None)
     assert client.post(CHAT, json=chat(), headers=headers).status_code == 200
     assert "queue" in client.get("/health", headers=headers).json()
@@ -137,7 +124,7 @@ def test_nothing_of_a_body_is_read_without_a_key(engine: Engine) -> None:
     assert sent[0]["status"] == 401
 
 
-def test_who_is_turned_away_is_counted_by_the_reason(engine: Engine) -> None:
+def test_a_refused_request_is_counted_by_the_reason(engine: Engine) -> None:
     client = guarded(engine, metrics_open=True, rate_limit=1)
     client.post(CHAT, json=chat())
     client.post(CHAT, json=chat(), headers=bearer(ALICE))
@@ -148,7 +135,7 @@ def test_who_is_turned_away_is_counted_by_the_reason(engine: Engine) -> None:
     assert after("paddleocr_vl:rejections_total", reason="queue_full") == 0
 
 
-def test_too_many_requests_of_one_key_are_429_and_another_key_is_not_touched(engine: Engine) -> None:
+def test_too_many_requests_of_one_key_are_429_and_another_key_is_unaffected(engine: Engine) -> None:
     client = guarded(engine, rate_limit=2)
     answers = [client.post(CHAT, json=chat(), headers=bearer(ALICE)) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
@@ -158,10 +145,10 @@ def test_too_many_requests_of_one_key_are_429_and_another_key_is_not_touched(eng
     assert 1 <= int(answers[2].headers["Retry-After"]) <= 30
     assert answers[2].json()["error"]["code"] == "rate_limit_exceeded"
     assert client.post(CHAT, json=chat(), headers=bearer(BOB)).status_code == 200
-    assert client.get("/v1/models", headers=bearer(ALICE)).status_code == 200  # which costs next to nothing
+    assert client.get("/v1/models", headers=bearer(ALICE)).status_code == 200  # a GET costs next to nothing
 
 
-def test_without_keys_the_rate_is_an_addresss(engine: Engine) -> None:
+def test_without_keys_the_rate_belongs_to_the_address(engine: Engine) -> None:
     client = guarded(engine, keys=None, rate_limit=1)
     assert [client.post(CHAT, json=chat()).status_code for _ in range(2)] == [200, 429]
     other = TestClient(client.app, client=("192.0.2.1", 1))
@@ -171,14 +158,14 @@ def test_without_keys_the_rate_is_an_addresss(engine: Engine) -> None:
 PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
 
 
-def test_scripts_of_other_origins_are_answered_only_where_that_is_chosen(engine: Engine) -> None:
+def test_scripts_of_other_origins_are_answered_only_if_allowed(engine: Engine) -> None:
     closed = guarded(engine)
     assert closed.options(CHAT, headers=PREFLIGHT).status_code == 401
     answer = closed.post(CHAT, json=chat(), headers=bearer(ALICE) | {"Origin": PAGE})
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_a_chosen_origins_preflight_needs_no_key_and_its_errors_can_be_read(engine: Engine) -> None:
+def test_an_allowed_origins_preflight_needs_no_key_and_its_errors_can_be_read(engine: Engine) -> None:
     client = guarded(engine, cors_origins=[PAGE])
     preflight = client.options(CHAT, headers=PREFLIGHT)
     assert preflight.status_code == 200

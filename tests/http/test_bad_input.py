@@ -1,4 +1,4 @@
-"""What no client should send: each is refused in OpenAI's envelope, in time, and the next request is answered."""
+"""Invalid requests: each is refused in OpenAI's envelope, in time, and the next request is answered."""
 
 import asyncio
 import json
@@ -13,12 +13,12 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.serving import Serving
 from engine.engine import Engine
+from tests.http.asking import text
 from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL, client_of
-from tests.http.test_chat import text
 from tests.payloads import chat
 
 JSON = {"Content-Type": "application/json"}
-MEGABYTES = 3 * 2**20  # of text in one field: the tests' server takes 4 MiB
+MEGABYTES = 3 * 2**20  # text in one field: the tests' server accepts 4 MiB
 NOT_LONG = 5  # seconds; each of these took from 8 to 60, or would have
 
 
@@ -29,7 +29,7 @@ def _answers_afterwards(client: TestClient) -> Iterator[None]:
 
 
 def body_with(name: str, written: str) -> bytes:
-    """A good request but for one field, whose value is written as it is."""
+    """A valid request except for one field, whose value is inserted verbatim."""
     return (json.dumps(chat())[:-1] + f', "{name}": {written}}}').encode("utf-8", "surrogatepass")
 
 
@@ -58,9 +58,7 @@ def nested(depth: int, opening: str, closing: str) -> str:
 @pytest.mark.parametrize("depth", [300, 900, 5_000, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"items":', "}")])
 @pytest.mark.parametrize("field", ["messages", "tools", "temperature", "metadata", "guided_json", "response_format"])
-def test_what_is_nested_deeply_is_refused(
-    client: TestClient, field: str, opening: str, closing: str, depth: int
-) -> None:
+def test_deeply_nested_json_is_refused(client: TestClient, field: str, opening: str, closing: str, depth: int) -> None:
     error_of(answer(client, body_with(field, nested(depth, opening, closing))))
 
 
@@ -77,13 +75,13 @@ def test_brackets_that_never_close_are_refused(client: TestClient, body: str) ->
         ("guided_grammar", "start: " + nested(900, "(", ")")),
     ],
 )
-def test_a_structure_that_is_nested_deeply_is_refused(client: TestClient, field: str, written: str) -> None:
+def test_a_deeply_nested_structure_is_refused(client: TestClient, field: str, written: str) -> None:
     assert error_of(answer(client, body_with(field, json.dumps(written))))["param"] == field
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_structure_that_turns_out_too_complex_is_the_requests_fault(client: TestClient, stream: bool) -> None:
-    """The compiler took it, and gave up some tokens later, which was a 500."""
+    """The compiler accepted it and gave up some tokens later, which was a 500."""
     asked = chat(guided_regex="(a|aa)+" * 1000, max_tokens=50, stream=stream)
     response = answer(client, json.dumps(asked).encode())
     error = json.loads(response.text.split("data: ")[-2])["error"] if stream else error_of(response)
@@ -121,12 +119,12 @@ def test_a_field_of_megabytes_is_refused_at_once(client: TestClient, fields: dic
 
 
 @pytest.mark.parametrize("fields", [{"user": LONG}, {"metadata": {LONG: "x"}}, {"stop": LONG}, {LONG: 1}])
-def test_a_field_of_megabytes_that_costs_nothing_is_taken(client: TestClient, fields: dict[str, Any]) -> None:
+def test_a_field_of_megabytes_that_costs_nothing_is_accepted(client: TestClient, fields: dict[str, Any]) -> None:
     assert answer(client, json.dumps(chat(**fields)).encode()).status_code == 200
 
 
-def test_names_of_unknown_fields_are_kept_short(engine: Engine) -> None:
-    """A thousand names of megabytes each were remembered, and written to the log, for good."""
+def test_names_of_unknown_fields_are_cut_short(engine: Engine) -> None:
+    """A thousand names of megabytes each were remembered and logged forever."""
     client = client_of(engine)
     assert answer(client, json.dumps(chat(**{"a" * 10**6: 1})).encode()).status_code == 200
     reported = client.app.state.serving.reported  # type: ignore[attr-defined]
@@ -143,7 +141,7 @@ def test_names_of_unknown_fields_are_kept_short(engine: Engine) -> None:
     ],
 )
 def test_json_of_very_many_parts_is_413_before_it_is_read(engine: Engine, body: str) -> None:
-    """A million held the event loop, and with it every other request, for five seconds."""
+    """A million blocked the event loop, and so every other request, for five seconds."""
     response = answer(client_of(engine), body.encode())
     if response.status_code == 200:  # 200,000 keys have but as many commas
         assert body.count(",") + body.count("{") + body.count("[") <= 300_000
@@ -151,7 +149,7 @@ def test_json_of_very_many_parts_is_413_before_it_is_read(engine: Engine, body: 
         assert "over 300000 parts" in error_of(response, 413)["message"]
 
 
-def test_a_body_over_the_limit_is_413_by_what_it_announces_and_by_what_comes(client: TestClient) -> None:
+def test_a_body_over_the_limit_is_413_by_its_header_and_by_its_bytes(client: TestClient) -> None:
     assert error_of(answer(client, b"x" * (MAX_REQUEST_BYTES + 1)), 413)
 
     def pieces() -> Iterator[bytes]:
@@ -170,13 +168,13 @@ NUMERIC = "temperature top_p min_p presence_penalty frequency_penalty repetition
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: f"{number[:9]}x{len(number)}")
 @pytest.mark.parametrize("field", NUMERIC)
-def test_a_number_that_is_none_or_far_too_big_is_refused(client: TestClient, field: str, number: str) -> None:
+def test_a_number_that_is_not_finite_or_far_too_big_is_refused(client: TestClient, field: str, number: str) -> None:
     param = error_of(answer(client, body_with(field, number)))["param"]
     assert param == (None if len(number) == 5000 else field)  # Python reads no integers of that length
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: f"{number[:9]}x{len(number)}")
-def test_so_it_is_where_numbers_stand_deeper(client: TestClient, number: str) -> None:
+def test_such_numbers_are_refused_at_any_depth(client: TestClient, number: str) -> None:
     for field, written in {
         "logit_bias": f'{{"1": {number}}}',
         "mm_processor_kwargs": f'{{"max_pixels": {number}}}',
@@ -189,7 +187,7 @@ def test_so_it_is_where_numbers_stand_deeper(client: TestClient, number: str) ->
 
 
 def test_a_number_in_a_system_message_that_looks_like_a_shape_is_text(client: TestClient) -> None:
-    """Reading it as JSON raised a ValueError that nobody expected: 500."""
+    """Parsing it as JSON raised an unexpected ValueError: 500."""
     system = {"role": "system", "content": '{"total": ' + "9" * 5000 + "}"}
     body = chat(messages=[system, {"role": "user", "content": "x"}], grounded=True)
     assert answer(client, json.dumps(body).encode()).status_code == 400
@@ -212,15 +210,15 @@ def test_half_a_surrogate_pair_breaks_nothing_anywhere(client: TestClient, field
     assert answer(client, body_with(field, written)).status_code in (200, 400)
 
 
-def test_the_last_of_two_equal_keys_holds(client: TestClient) -> None:
-    """As every reader of JSON in the field has it."""
+def test_the_last_of_two_equal_keys_wins(client: TestClient) -> None:
+    """Common JSON parsers do the same."""
     twice = b'{"messages": 1, "max_tokens": "x", ' + json.dumps(chat(max_tokens=1)).encode()[1:]
     assert answer(client, twice).json()["usage"]["completion_tokens"] == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_json_in_another_encoding_of_unicode_is_read(client: TestClient, encoding: str) -> None:
-    """With a byte order mark, as some editors write it."""
+    """Some editors write a byte order mark."""
     assert answer(client, json.dumps(chat()).encode(encoding)).status_code == 200
 
 
@@ -231,7 +229,7 @@ def test_bytes_that_are_no_utf_8_are_refused(client: TestClient, bytes_: bytes) 
 
 
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\n"])
-def test_a_control_character_in_a_string_is_no_json(client: TestClient, character: str) -> None:
+def test_a_control_character_in_a_string_is_not_json(client: TestClient, character: str) -> None:
     body = json.dumps(chat(user="HERE")).replace("HERE", character).encode()
     assert "not JSON" in error_of(answer(client, body))["message"]
 
@@ -241,11 +239,11 @@ def test_a_control_character_in_a_string_is_no_json(client: TestClient, characte
 
 @pytest.mark.parametrize("body", [b"", b" ", b"null", b"1", b'"x"', b"[]", b"true", b"{", b"{}", b"{}{}", b"\0", b"{]"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize", "/detokenize"])
-def test_what_is_no_request_is_refused(client: TestClient, path: str, body: bytes) -> None:
+def test_a_body_that_is_not_a_request_is_refused(client: TestClient, path: str, body: bytes) -> None:
     error_of(answer(client, body, path))
 
 
-def test_a_body_that_was_cut_is_refused_wherever(client: TestClient) -> None:
+def test_a_body_cut_anywhere_is_refused(client: TestClient) -> None:
     whole = json.dumps(chat()).encode()
     for end in range(len(whole)):
         error_of(answer(client, whole[:end]))
@@ -264,11 +262,11 @@ def test_another_content_type_is_refused_and_the_right_one_named(client: TestCli
 
 
 def test_a_body_that_stalls_is_408(engine: Engine) -> None:
-    """Neither uvicorn nor FastAPI has a bound: whoever stopped sending kept the request, and its memory, for good."""
+    """Neither uvicorn nor FastAPI has a bound: a stalled client held the request and its memory forever."""
 
     async def stalling() -> httpx.Response:
-        app = create_app(MAX_REQUEST_BYTES, body_seconds=0.2)
-        app.state.serving = Serving(engine, MODEL, LIMITS)
+        app = create_app(max_request_bytes=MAX_REQUEST_BYTES, body_seconds=0.2)
+        app.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
         never = asyncio.Event()
 
         async def pieces() -> Any:
@@ -287,8 +285,8 @@ def test_a_body_that_drips_is_408(engine: Engine) -> None:
     """Each pause is short enough, but at this rate a request would take days."""
 
     async def dripping() -> httpx.Response:
-        app = create_app(MAX_REQUEST_BYTES, body_seconds=0.2)
-        app.state.serving = Serving(engine, MODEL, LIMITS)
+        app = create_app(max_request_bytes=MAX_REQUEST_BYTES, body_seconds=0.2)
+        app.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
 
         async def pieces() -> Any:
             while True:
@@ -303,8 +301,8 @@ def test_a_body_that_drips_is_408(engine: Engine) -> None:
 
 def test_a_slow_answer_is_not_a_slow_body(engine: Engine) -> None:
     """The bound is for the body alone: afterwards the server only waits for the client to leave."""
-    app = create_app(MAX_REQUEST_BYTES, body_seconds=0.01)
-    app.state.serving = Serving(engine, MODEL, LIMITS)
+    app = create_app(max_request_bytes=MAX_REQUEST_BYTES, body_seconds=0.01)
+    app.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
     answer = TestClient(app).post("/v1/chat/completions", json=chat(max_tokens=100, ignore_eos=True))
     assert answer.json()["usage"]["completion_tokens"] == 100
     assert text(answer.json()) is not None
@@ -315,7 +313,7 @@ def test_a_slow_answer_is_not_a_slow_body(engine: Engine) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/nowhere"])
-def test_a_method_that_is_not_taken_is_refused(client: TestClient, method: str, path: str) -> None:
+def test_an_unsupported_method_is_refused(client: TestClient, method: str, path: str) -> None:
     answer = client.request(method, path)
     if method == "HEAD":
         assert answer.status_code in (200, 404, 405)

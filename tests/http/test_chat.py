@@ -8,35 +8,11 @@ from starlette.testclient import TestClient
 
 from engine.engine import Engine
 from engine.request import Job
-from tests.engines import running_engine
+from tests.engines import network, running_engine
+from tests.http.asking import chunks, post, text
 from tests.http.served import client_of
-from tests.payloads import chat, data_uri, image_part
+from tests.payloads import chat, data_uri, image_part, user
 from tests.prompts import noise_image
-
-
-def post(client: TestClient, **fields: Any) -> dict[str, Any]:
-    answer = client.post("/v1/chat/completions", json=chat(**fields))
-    assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-def text(body: dict[str, Any]) -> str:
-    content: str = body["choices"][0]["message"]["content"]
-    return content
-
-
-def chunks(client: TestClient, **fields: Any) -> list[dict[str, Any]]:
-    """The chunks of a stream, which must end with [DONE]."""
-    answer = client.post("/v1/chat/completions", json=chat(stream=True, **fields))
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    lines = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
-    assert lines.pop() == "[DONE]"
-    return [json.loads(line) for line in lines]
-
-
-def user(*parts: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": list(parts)}]
 
 
 def test_usage_counts_prompt_and_answer(client: TestClient) -> None:
@@ -80,7 +56,7 @@ def test_developer_is_another_name_for_system(client: TestClient) -> None:
     assert answers[0] == answers[1]
 
 
-def test_max_completion_tokens_goes_before_max_tokens(client: TestClient) -> None:
+def test_max_completion_tokens_overrides_max_tokens(client: TestClient) -> None:
     assert post(client, max_tokens=9, max_completion_tokens=4)["usage"]["completion_tokens"] == 4
 
 
@@ -96,7 +72,7 @@ def test_a_seed_makes_sampling_repeatable(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("greedy", [{"top_p": 0}, {"top_k": 1}, {"temperature": 0}])
-def test_what_means_greedy_is_greedy(client: TestClient, greedy: dict[str, Any]) -> None:
+def test_every_way_to_ask_for_greedy_is_greedy(client: TestClient, greedy: dict[str, Any]) -> None:
     sampled = {"temperature": 1.5, "seed": 3, "max_tokens": 20}
     assert text(post(client, **sampled | greedy)) == text(post(client, max_tokens=20))
 
@@ -146,8 +122,7 @@ def test_a_stream_has_the_text_of_the_whole_answer(client: TestClient) -> None:
 
 def test_an_error_in_a_stream_is_an_event_before_done(checkpoint: Path) -> None:
     with running_engine(checkpoint) as engine:
-        assert engine.runner is not None
-        engine.runner.model.text.norm.weight.fill_(float("nan"))
+        network(engine).text.norm.weight.fill_(float("nan"))
         *_, last = chunks(client_of(engine))
         assert "not finite" in last["error"]["message"]
 

@@ -1,10 +1,9 @@
-"""PDF and TIFF: each page is read on its own, and the answer joins them."""
+"""PDF and TIFF: each page is a prompt of its own, and the answer joins them."""
 
 import base64
 import io
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,26 +12,13 @@ from starlette.testclient import TestClient
 
 from engine.engine import Engine
 from tests.engines import running_engine
+from tests.http.asking import chunks, post, refused, text
+from tests.http.documents import PAGES, document, file_part
 from tests.http.served import LIMITS, client_of
-from tests.http.test_chat import chunks, post, text, user
-from tests.http.test_fields import refused
-from tests.payloads import chat, image_part
-from tests.prompts import noise_image
+from tests.payloads import chat, image_part, user
 
 SEPARATOR = "\n\n---\n\n"
-PAGES = [noise_image(56, 56), noise_image(84, 56), noise_image(112, 56), noise_image(56, 84)]
 SMALL = {"max_pixels": 28 * 28 * 16}
-
-
-def document(format_: str, pages: list[Image.Image] = PAGES) -> str:
-    buffer = io.BytesIO()
-    first, *rest = [page.copy() for page in pages]  # saving leaves its marks on an image
-    first.save(buffer, format_, save_all=True, append_images=rest)
-    return f"data:application/{format_.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def file_part(data: str) -> dict[str, Any]:
-    return {"type": "file", "file": {"file_data": data, "filename": "scan"}}
 
 
 def test_every_page_is_read_and_the_answer_joins_them(client: TestClient) -> None:
@@ -85,7 +71,7 @@ def test_several_pages_have_no_structure(client: TestClient) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_page_that_turns_out_damaged_is_named(client: TestClient, stream: bool) -> None:
-    """Its data is cut off behind the first page; nothing but decoding shows it."""
+    """Its data is cut off after the first page; only decoding shows it."""
     buffer = io.BytesIO()
     noise = [Image.effect_noise((56, 56), 90).convert("RGB") for _ in range(2)]
     noise[0].save(buffer, "TIFF", save_all=True, append_images=noise[1:])
@@ -108,7 +94,7 @@ def test_a_document_goes_on_where_the_queue_is_full(engine: Engine) -> None:
 
 
 def test_a_document_under_way_is_read_to_its_end_while_the_server_drains(checkpoint: Path) -> None:
-    """Its later pages came to an engine that took nothing any more."""
+    """Its later pages came to an engine that accepted nothing any more."""
     with running_engine(checkpoint) as engine, client_of(engine) as client:
         assert engine.core is not None
         first, draining = engine.core.step, threading.Event()
@@ -116,7 +102,7 @@ def test_a_document_under_way_is_read_to_its_end_while_the_server_drains(checkpo
         def step() -> None:
             if engine.stats().running and not draining.is_set():
                 draining.set()
-                engine.state = "draining"
+                engine.loop.state = "draining"
             first()
 
         engine.core.step = step  # type: ignore[method-assign]

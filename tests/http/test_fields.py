@@ -8,26 +8,14 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from api.schema import ChatRequest
+from api.schema.requests import ChatRequest
 from engine.engine import Engine
+from tests.http.asking import choice, chunks, post, refused, text
 from tests.http.served import client_of
-from tests.http.test_chat import chunks, post, text, user
-from tests.payloads import chat, data_uri, image_part
+from tests.payloads import chat, data_uri, image_part, user
 from tests.prompts import noise_image
 
 LONG = {"max_tokens": 40}
-
-
-def choice(client: TestClient, **fields: Any) -> dict[str, Any]:
-    found: dict[str, Any] = post(client, **fields)["choices"][0]
-    return found
-
-
-def refused(client: TestClient, **fields: Any) -> str:
-    answer = client.post("/v1/chat/completions", json=chat(**fields))
-    assert answer.status_code == 400, answer.text
-    param: str = answer.json()["error"]["param"]
-    return param
 
 
 def first_token(client: TestClient) -> int:
@@ -90,12 +78,12 @@ def test_the_end_token_ends_unless_it_is_ignored(client: TestClient) -> None:
     assert body["choices"][0]["finish_reason"] == "length"
 
 
-def test_min_tokens_keeps_the_end_away(client: TestClient) -> None:
+def test_min_tokens_defers_the_end_token(client: TestClient) -> None:
     body = post(client, min_tokens=4, max_tokens=9, logit_bias={"2": 100})
     assert body["usage"]["completion_tokens"] == 5
 
 
-def test_min_tokens_keeps_a_stop_string_away(client: TestClient) -> None:
+def test_min_tokens_defers_a_stop_string(client: TestClient) -> None:
     whole = text(post(client, max_tokens=30))
     assert text(post(client, max_tokens=30, stop=whole[:1], min_tokens=20)).startswith(whole[:10])
 
@@ -110,7 +98,7 @@ def test_special_tokens_are_shown_if_asked(client: TestClient) -> None:
     assert text(post(client, skip_special_tokens=False, **body)) == "<s><s>"
 
 
-def test_the_stop_string_that_was_met_is_told(client: TestClient) -> None:
+def test_the_stop_string_that_was_met_is_reported(client: TestClient) -> None:
     whole = text(post(client, max_tokens=30))
     assert choice(client, max_tokens=30, stop=["never", whole[4:7]])["stop_reason"] == whole[4:7]
     assert choice(client, max_tokens=3)["stop_reason"] is None
@@ -153,8 +141,8 @@ def test_usage_comes_with_every_chunk_if_asked(client: TestClient) -> None:
     assert counts[-1] == 4
 
 
-def test_usage_tells_how_much_of_the_prompt_was_cached(client: TestClient) -> None:
-    question = user({"type": "text", "text": "Has anybody asked this before?"})
+def test_usage_reports_how_much_of_the_prompt_was_cached(client: TestClient) -> None:
+    question = user({"type": "text", "text": "Has this been asked before?"})
     first, again = (post(client, messages=question)["usage"] for _ in range(2))
     assert first["prompt_tokens_details"] == {"cached_tokens": 0}
     assert again["prompt_tokens_details"] == {"cached_tokens": again["prompt_tokens"] - 1}
@@ -222,7 +210,7 @@ def test_several_images_share_a_prompt(client: TestClient) -> None:
     assert text(post(client, messages=user(one, two), **LONG)) != text(post(client, messages=user(two, one), **LONG))
 
 
-def test_an_address_may_stand_without_an_object_around_it(client: TestClient) -> None:
+def test_an_address_needs_no_object_around_it(client: TestClient) -> None:
     bare = {"type": "image_url", "image_url": data_uri(noise_image(56, 56))}
     assert text(post(client, messages=user(bare))) == text(post(client, messages=user(image_part(noise_image(56, 56)))))
 
@@ -251,7 +239,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("field", REFUSED)
-def test_what_is_not_supported_is_refused_by_name_and_taken_when_empty(client: TestClient, field: str) -> None:
+def test_an_unsupported_field_is_refused_by_name_and_accepted_when_empty(client: TestClient, field: str) -> None:
     assert refused(client, **{field: [{"type": "x"}]}) == field
     assert text(post(client, **{field: []})) == text(post(client))
 

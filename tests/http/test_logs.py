@@ -11,23 +11,22 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from api.auth import Keys
+from api.keys import Keys
 from api.logs import LogFormat, formatter
 from api.serving import Serving
 from engine.engine import Engine
-from tests.http.test_auth import bearer, guarded
-from tests.http.test_chat import user
-from tests.http.test_disconnect import endless_engine, served, wait_for
-from tests.http.test_metrics import CHAT
-from tests.payloads import chat, image_part
+from tests.http.keyed import bearer, guarded
+from tests.http.scraping import CHAT
+from tests.http.sockets import endless_engine, served, wait_for
+from tests.payloads import chat, image_part, user
 from tests.prompts import noise_image
 from tests.unit.test_auth import ALICE
 
-ASKED = "what nobody else should read"
+ASKED = "text that no one else should read"
 
 
 class Lines(logging.Handler):
-    """What a log in this format has."""
+    """Lines of a log in this format."""
 
     def __init__(self, log_format: LogFormat) -> None:
         super().__init__()
@@ -123,10 +122,10 @@ def test_neither_texts_nor_images_nor_keys_are_in_it(client: TestClient, log: Li
         assert secret not in written
 
 
-def test_texts_are_in_it_where_that_is_chosen_and_are_cut(engine: Engine, log: Lines) -> None:
+def test_texts_are_logged_if_asked_and_are_cut(engine: Engine, log: Lines) -> None:
     client = guarded(engine, keys=None)
     serving: Serving = client.app.state.serving  # type: ignore[attr-defined]
-    client.app.state.serving = Serving(engine, serving.model, serving.limits, log_texts=True)  # type: ignore[attr-defined]
+    client.app.state.serving = Serving(engine=engine, model=serving.model, limits=serving.limits, log_texts=True)  # type: ignore[attr-defined]
     part = image_part(noise_image(56, 84))
     answer = client.post(CHAT, json=chat(messages=user(part, text(ASKED + "!" * 3000)))).json()
     line = only(log)
@@ -136,7 +135,7 @@ def test_texts_are_in_it_where_that_is_chosen_and_are_cut(engine: Engine, log: L
 
 
 @pytest.mark.parametrize(("stream", "status"), [(True, 200), (False, 499)])
-def test_a_client_that_left_has_a_line_that_says_so(slow_engine: Engine, log: Lines, stream: bool, status: int) -> None:
+def test_a_client_that_left_is_logged_as_gone(slow_engine: Engine, log: Lines, stream: bool, status: int) -> None:
     body = json.dumps(chat(stream=stream, max_tokens=None, repetition_detection=False))
     head = f"POST {CHAT} HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     with served(slow_engine) as url:
@@ -149,14 +148,14 @@ def test_a_client_that_left_has_a_line_that_says_so(slow_engine: Engine, log: Li
     assert (line["status"], line["finish_reasons"]) == (status, ["abort"])
 
 
-def test_who_is_turned_away_has_a_line_too(client: TestClient, log: Lines) -> None:
+def test_a_refused_request_has_a_line_too(client: TestClient, log: Lines) -> None:
     answer = client.post(CHAT, json=chat())
     line = only(log)
     assert (line["status"], line["client"]) == (401, "testclient")
     assert line["request_id"] == answer.headers["x-request-id"]
 
 
-def test_every_line_that_is_written_for_a_request_has_its_id(engine: Engine, log: Lines) -> None:
+def test_every_line_written_for_a_request_has_its_id(engine: Engine, log: Lines) -> None:
     client = guarded(engine, keys=None)
     client.post(CHAT, json=chat(no_such_field=1), headers={"x-request-id": "mine"})
     assert [json.loads(line)["request_id"] for line in log.lines] == ["mine", "mine"]
@@ -192,7 +191,7 @@ def test_no_client_can_write_a_line_of_its_own(engine: Engine, log: Lines) -> No
 
 
 @pytest.mark.parametrize("log", ["text"], indirect=True)
-def test_as_text_the_facts_stand_behind_the_message(client: TestClient, log: Lines) -> None:
+def test_as_text_the_facts_follow_the_message(client: TestClient, log: Lines) -> None:
     client.post(CHAT, json=chat(metadata={"a": "b c"}), headers=bearer(ALICE) | {"x-request-id": "mine"})
     (line,) = log.lines
     assert f"[INFO] [] POST {CHAT} request_id=mine status=200 seconds=" in line

@@ -1,4 +1,4 @@
-"""What /metrics says after a request."""
+"""/metrics after a request."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,6 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from engine.config import EngineConfig
@@ -17,12 +16,12 @@ from engine.request import Sequence as EngineSequence
 from engine.scheduler import Step
 from images.errors import DecoderEnded
 from tests.engines import running_engine
+from tests.http.scraping import CHAT, Scrape, scrape
 from tests.http.served import MAX_REQUEST_BYTES, MODEL, client_of
-from tests.http.test_disconnect import served, wait_for
+from tests.http.sockets import served, wait_for
 from tests.payloads import chat, image_part
 from tests.prompts import noise_image
 
-CHAT = "/v1/chat/completions"
 NAMES = {
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
@@ -46,27 +45,9 @@ NAMES = {
 }
 
 
-class Scrape:
-    """The numbers of one answer of /metrics."""
-
-    def __init__(self, text: str) -> None:
-        self.samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-
-    def __call__(self, name: str, **labels: str) -> float:
-        """The sum of all series with these labels."""
-        return sum(s.value for s in self.samples if s.name == name and labels.items() <= s.labels.items())
-
-
-def scrape(client: TestClient | httpx.Client) -> Scrape:
-    answer = client.get("/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain; version=")
-    return Scrape(answer.text)
-
-
 @pytest.fixture(scope="module")
 def own_engine(checkpoint: Path) -> Iterator[Engine]:
-    """The other tests' engine has observers of theirs."""
+    """An engine of its own: the other tests' engine has other observers."""
     with running_engine(checkpoint) as engine:
         yield engine
 
@@ -117,7 +98,7 @@ def test_every_choice_is_an_answer(client: TestClient) -> None:
     assert after("vllm:time_to_first_token_seconds_count") == 3
 
 
-def test_requests_are_told_apart_by_mode(client: TestClient) -> None:
+def test_requests_are_counted_by_mode(client: TestClient) -> None:
     content = [image_part(noise_image(56, 28)), {"type": "text", "text": "the table"}]
     client.post(CHAT, json=chat(messages=[{"role": "user", "content": content}]))
     after = scrape(client)
@@ -144,9 +125,7 @@ def test_a_second_question_about_an_image_is_a_hit_and_costs_no_vision(client: T
         ("too_large", {"user": "x" * MAX_REQUEST_BYTES}),
     ],
 )
-def test_a_request_that_is_turned_away_counts_by_the_reason(
-    client: TestClient, reason: str, fields: dict[str, object]
-) -> None:
+def test_a_refused_request_counts_by_the_reason(client: TestClient, reason: str, fields: dict[str, object]) -> None:
     client.post(CHAT, json=chat(**fields))
     after = scrape(client)
     assert after("paddleocr_vl:rejections_total") == after("paddleocr_vl:rejections_total", reason=reason) == 1
@@ -154,7 +133,7 @@ def test_a_request_that_is_turned_away_counts_by_the_reason(
 
 
 def test_a_file_that_ended_its_decoder_counts_by_itself(engine: Engine) -> None:
-    """It may be an attack; what else is invalid is a client's mistake."""
+    """It may be an attack; other invalid input is a client's mistake."""
 
     class Crashing:
         def open_file(self, *_: object) -> Image.Image:
@@ -170,8 +149,8 @@ def test_a_file_that_ended_its_decoder_counts_by_itself(engine: Engine) -> None:
     assert after("paddleocr_vl:rejections_total") == after("paddleocr_vl:rejections_total", reason="decoder_ended") == 1
 
 
-def test_a_request_before_the_model_is_loaded_counts_as_turned_away(checkpoint: Path) -> None:
-    client = client_of(Engine(EngineConfig(checkpoint)))
+def test_a_request_before_the_model_is_loaded_counts_as_refused(checkpoint: Path) -> None:
+    client = client_of(Engine(EngineConfig(model=checkpoint)))
     client.get("/health")
     client.post(CHAT, json=chat())
     assert scrape(client)("paddleocr_vl:rejections_total", reason="unavailable") == 1
@@ -182,7 +161,7 @@ def test_an_answer_that_fails_is_an_error(
     client: TestClient, own_engine: Engine, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     def fail(step: Step) -> Sequence[tuple[EngineSequence, GenerationFailed]]:
-        return [(sequence, GenerationFailed("on purpose")) for sequence in step.reading]
+        return [(sequence, GenerationFailed("on purpose")) for sequence in step.prefill]
 
     monkeypatch.setattr(own_engine.runner, "run", fail)
     client.post(CHAT, json=chat(stream=stream))
@@ -191,21 +170,21 @@ def test_an_answer_that_fails_is_an_error(
 
 @pytest.fixture
 def client_of_a_silent_model(own_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    """Over a real socket; answers never begin."""
+    """A client over a real socket; answers never begin."""
 
     def say_nothing(_: Step) -> list[tuple[EngineSequence, GenerationFailed]]:
-        time.sleep(0.001)  # a step takes its time, and the others need the lock
+        time.sleep(0.001)  # a step takes time, and other threads need the lock
         return []
 
     monkeypatch.setattr(own_engine.runner, "run", say_nothing)
-    tries = httpx.HTTPTransport(retries=9)  # nobody may listen yet
+    tries = httpx.HTTPTransport(retries=9)  # the server may not listen yet
     with served(own_engine) as url, httpx.Client(base_url=url, transport=tries) as client:
         yield client
 
 
-def test_a_reader_who_closes_a_stream_is_an_abort(client_of_a_silent_model: httpx.Client, own_engine: Engine) -> None:
+def test_a_client_that_closes_a_stream_is_an_abort(client_of_a_silent_model: httpx.Client, own_engine: Engine) -> None:
     with client_of_a_silent_model.stream("POST", CHAT, json=chat(stream=True)) as answer:
-        pieces = answer.iter_bytes()  # which would close the connection if nothing held it
+        pieces = answer.iter_bytes()  # referenced, since dropping it closes the connection
         next(pieces)
         wait_for(own_engine, running=1)
     wait_for(own_engine, running=0)
@@ -223,7 +202,7 @@ def test_a_client_that_gives_up_on_a_whole_answer_is_an_abort(
 
 def assert_aborted(after: Scrape) -> None:
     assert after("vllm:request_success_total") == after("vllm:request_success_total", finished_reason="abort") == 1
-    assert after("vllm:e2e_request_latency_seconds_count") == 0  # nothing of it says how fast the server is
+    assert after("vllm:e2e_request_latency_seconds_count") == 0  # it says nothing about the server's speed
 
 
 def test_unknown_paths_and_methods_are_one_series(client: TestClient) -> None:
@@ -244,6 +223,6 @@ def series(scrape: Scrape) -> set[tuple[str, frozenset[tuple[str, str]]]]:
 
 
 def test_an_unexpected_error_is_a_5xx(client: TestClient, own_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_engine, "encode", None)
+    monkeypatch.setattr(own_engine, "encode_text", None)
     assert client.post("/tokenize", json={"prompt": "x"}).status_code == 500
     assert scrape(client)("http_requests_total", handler="/tokenize", status="5xx") == 1

@@ -1,4 +1,4 @@
-"""Modes end to end in this process: what a model writes, and what of it goes out, whole and streamed."""
+"""Modes end to end in this process: the model's text and the content made of it, whole and streamed."""
 
 import json
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 from modes.form import Form
 from tests.checkpoints import write_script
 from tests.engines import running_engine
+from tests.http.asking import chunks, post, text
 from tests.http.served import client_of
-from tests.http.test_chat import chunks, post, text, user
-from tests.payloads import image_part
+from tests.payloads import image_part, user
 from tests.prompts import noise_image
 
 IMAGE = image_part(noise_image(200, 100))
@@ -73,7 +73,7 @@ def test_an_official_prompt_and_raw_mode_get_what_the_model_wrote(writes: Writes
     assert text(ask(client, **fields)) == "".join(streamed(client, **fields)) == "".join(MARKDOWN)
 
 
-def test_a_repeated_tail_is_cut_and_a_stream_says_how_much_of_what_it_sent_to_keep(writes: Writes) -> None:
+def test_a_repeated_tail_is_cut_and_a_stream_says_how_much_to_keep(writes: Writes) -> None:
     client = writes("Let ", "\\( x \\) ", "be ", "\\( x \\) ")
     looped = {"repetition_detection": {"min_count": 3}}
     whole = text(ask(client, "read", **looped))
@@ -106,7 +106,7 @@ def test_the_format_of_a_table_can_be_chosen(writes: Writes, table_format: str, 
     assert text(ask(client, "Table Recognition:", table_format=table_format)).startswith(begins)
 
 
-def test_a_formula_stands_between_dollars(writes: Writes) -> None:
+def test_a_formula_is_put_between_dollars(writes: Writes) -> None:
     client = writes("\\[", "E=", "mc^2", "\\]")
     assert text(ask(client, "the formula")) == "".join(streamed(client, "the formula")) == "$$E=mc^2$$"
 
@@ -153,14 +153,14 @@ def test_a_receipt_becomes_one_object_whole_and_streamed(writes: Writes) -> None
     assert json.loads("".join(streamed(client, "Extract receipt information as JSON"))) == OF_RECEIPT
 
 
-def test_each_value_says_where_it_comes_from_and_how_sure_it_is(writes: Writes) -> None:
+def test_each_value_has_its_source_and_confidence(writes: Writes) -> None:
     found = {field["path"]: field for field in report(ask(writes(*RECEIPT), "receipt"))["fields"]}
     assert (found["total"]["value"], found["total"]["line"]) == (9.35, "TOTAL $9.35")
     assert 0 < found["total"]["confidence"] <= 1
     assert found["items[1].qty"] == {"path": "items[1].qty", "value": None, "confidence": None, "line": None}
 
 
-def test_sums_are_checked_and_not_mended(writes: Writes) -> None:
+def test_sums_are_checked_and_not_corrected(writes: Writes) -> None:
     checks = report(ask(writes(*RECEIPT[:-1], "\nTOTAL $9.53"), "receipt"))["checks"]
     assert checks == [
         {"rule": "items = subtotal", "left": 8.5, "right": 8.5, "holds": True},
@@ -177,7 +177,7 @@ def test_an_invoice_and_a_form_have_schemas_of_their_own(writes: Writes) -> None
     assert json.loads(text(ask(client, "invoice")))["invoice_number"] == "17"
 
 
-def test_among_several_candidates_the_model_chooses_one_that_stands_on_the_page(writes: Writes) -> None:
+def test_among_several_candidates_the_model_chooses_one_that_is_on_the_page(writes: Writes) -> None:
     body = ask(writes("Shop", "\nTotal 1.00", "\nTotal 2.00"), "receipt")
     chosen = json.loads(text(body))["total"]
     assert chosen in (1, 2)
@@ -186,8 +186,8 @@ def test_among_several_candidates_the_model_chooses_one_that_stands_on_the_page(
     assert body["usage"]["prompt_tokens_details"]["cached_tokens"] > 0  # the page was not read a second time
 
 
-def test_a_choice_that_was_cut_off_leaves_the_likeliest_as_a_mere_guess(tmp_path: Path) -> None:
-    """Its half JSON ended the stream without a word."""
+def test_a_choice_that_was_cut_off_leaves_the_likeliest_as_a_guess(tmp_path: Path) -> None:
+    """Its half JSON ended the stream without an error."""
     folder = write_script(tmp_path / "m", "Shop", "\nTotal 1.00", "\nTotal 2.00", "\n2026-03-04", "\n2026-03-05")
     with running_engine(folder, max_model_len=112) as engine, client_of(engine) as client:
         body = ask(client, "receipt")
@@ -196,7 +196,7 @@ def test_a_choice_that_was_cut_off_leaves_the_likeliest_as_a_mere_guess(tmp_path
         assert json.loads("".join(streamed(client, "receipt")))["total"] == 1
 
 
-def test_what_nobody_foresaw_ends_a_stream_with_an_error(writes: Writes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_failure_ends_a_stream_with_an_error(writes: Writes, monkeypatch: pytest.MonkeyPatch) -> None:
     client = writes("Shop")
     monkeypatch.setattr(Form, "content", lambda _: 1 / 0)
     found = chunks(client, messages=asking("receipt", IMAGE), max_tokens=200)
@@ -208,7 +208,7 @@ def schema(**properties: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "own", "schema": own}}
 
 
-def test_a_schema_of_the_request_goes_before_the_modes_own(writes: Writes) -> None:
+def test_a_schema_of_the_request_overrides_the_modes_own(writes: Writes) -> None:
     asked = schema(total={"type": "number"}, vat_amount={"type": "number"}, shop_name={"type": ["string", "null"]})
     found = json.loads(text(ask(writes(*RECEIPT), "receipt", response_format=asked)))
     assert (found["total"], found["vat_amount"]) == (9.35, 0.85)
@@ -236,7 +236,7 @@ def test_without_grounding_the_model_writes_the_modes_object_itself(writes: Writ
     assert body["choices"][0]["message"]["content"].startswith('{"merchant":')
 
 
-def test_other_structures_answer_for_themselves(writes: Writes) -> None:
+def test_other_structures_are_not_filled_from_the_page(writes: Writes) -> None:
     client = writes(*RECEIPT)
     assert text(ask(client, "a receipt or an invoice?", guided_choice=["receipt", "invoice"])) in ("receipt", "invoice")
 
@@ -257,6 +257,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "param"), REFUSED)
-def test_what_does_not_go_together_is_refused_by_name(client: TestClient, fields: dict[str, Any], param: str) -> None:
+def test_conflicting_fields_are_refused_by_name(client: TestClient, fields: dict[str, Any], param: str) -> None:
     answer = client.post("/v1/chat/completions", json={"messages": asking("read", IMAGE)} | fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)

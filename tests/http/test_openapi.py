@@ -1,4 +1,4 @@
-"""What is served is what the OpenAPI document says, whatever is sent."""
+"""Answers match the OpenAPI document, whatever is sent."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +20,15 @@ from tests.engines import running_engine
 from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-APP = create_app(MAX_REQUEST_BYTES)
+APP = create_app(max_request_bytes=MAX_REQUEST_BYTES)
 SCHEMA = schemathesis.openapi.from_asgi("/v1/openapi.json", APP)
 
 
 @pytest.fixture(scope="module")
 def _serving(checkpoint: Path) -> Iterator[None]:
-    """Answers are short: what counts here is how requests are taken."""
+    """Answers are short: these tests are about requests."""
     with running_engine(checkpoint, max_model_len=40) as engine:
-        APP.state.serving = Serving(engine, MODEL, LIMITS)
+        APP.state.serving = Serving(engine=engine, model=MODEL, limits=LIMITS)
         yield
 
 

@@ -1,12 +1,11 @@
-"""An answer that goes round in circles. A bias makes the random checkpoint do it."""
+"""Answers in a loop; a bias makes the random checkpoint repeat itself."""
 
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from tests.http.test_chat import chunks, post
-from tests.http.test_fields import choice
+from tests.http.asking import choice, chunks, post
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def test_the_threshold_can_be_set(client: TestClient, loop: dict[str, Any]) -> N
     assert post(client, repetition_detection={"min_count": 9}, **loop)["usage"]["completion_tokens"] == 9
 
 
-def test_short_patterns_can_be_let_through(client: TestClient, loop: dict[str, Any]) -> None:
+def test_short_patterns_can_be_allowed(client: TestClient, loop: dict[str, Any]) -> None:
     patient = {"min_count": 9, "min_pattern_size": 3}
     assert post(client, repetition_detection=patient, **loop)["usage"]["completion_tokens"] == 27
 

@@ -8,8 +8,7 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from tests.engines import running_engine
 from tests.http.served import MODEL, client_of
-from tests.http.test_chat import user
-from tests.payloads import chat, image_part
+from tests.payloads import chat, image_part, user
 from tests.prompts import noise_image
 
 HEALTH_KEYS = [
@@ -18,7 +17,7 @@ HEALTH_KEYS = [
 ]
 
 
-def test_health_tells_what_is_served(client: TestClient) -> None:
+def test_health_reports_the_model_that_is_served(client: TestClient) -> None:
     answer = client.get("/health")
     assert answer.status_code == 200
     body = answer.json()
@@ -41,7 +40,7 @@ def test_health_tells_what_is_served(client: TestClient) -> None:
 
 
 def test_health_answers_503_with_the_same_keys_before_the_model_is_loaded(checkpoint: Path) -> None:
-    answer = client_of(Engine(EngineConfig(checkpoint))).get("/health")
+    answer = client_of(Engine(EngineConfig(model=checkpoint))).get("/health")
     assert answer.status_code == 503
     assert list(answer.json()) == HEALTH_KEYS
     assert answer.json()["status"] == "loading"
@@ -49,7 +48,7 @@ def test_health_answers_503_with_the_same_keys_before_the_model_is_loaded(checkp
 
 
 def test_a_request_before_the_model_is_loaded_is_503(checkpoint: Path) -> None:
-    answer = client_of(Engine(EngineConfig(checkpoint))).post("/v1/chat/completions", json=chat())
+    answer = client_of(Engine(EngineConfig(model=checkpoint))).post("/v1/chat/completions", json=chat())
     assert answer.status_code == 503
     assert "still loading" in answer.json()["error"]["message"]
 
@@ -78,7 +77,7 @@ def test_any_name_of_the_family_finds_the_model(client: TestClient, name: str) -
     assert client.post("/v1/chat/completions", json=chat(model=name)).json()["model"] == MODEL
 
 
-def test_another_model_is_404_and_hears_what_is_served(client: TestClient) -> None:
+def test_another_model_is_404_and_the_message_names_the_served_ones(client: TestClient) -> None:
     for answer in (client.get("/v1/models/gpt-4"), client.post("/v1/chat/completions", json=chat(model="gpt-4"))):
         assert answer.status_code == 404
         error = answer.json()["error"]
@@ -89,7 +88,7 @@ def test_another_model_is_404_and_hears_what_is_served(client: TestClient) -> No
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/v2", 404), ("GET", "/v1/chat/completions", 405), ("PUT", "/health", 405)]
 )
-def test_what_is_not_there_is_an_error_in_the_envelope(client: TestClient, method: str, path: str, status: int) -> None:
+def test_an_unknown_path_is_an_error_in_the_envelope(client: TestClient, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
@@ -122,7 +121,7 @@ def test_the_version_is_the_projects(client: TestClient) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_ping_is_health_without_a_body(client: TestClient, checkpoint: Path, method: str) -> None:
     assert client.request(method, "/ping").status_code == 200
-    assert client_of(Engine(EngineConfig(checkpoint))).request(method, "/ping").status_code == 503
+    assert client_of(Engine(EngineConfig(model=checkpoint))).request(method, "/ping").status_code == 503
 
 
 def test_tokens_and_text_turn_into_each_other(client: TestClient) -> None:
@@ -148,7 +147,9 @@ def test_the_tokens_of_messages_are_those_of_the_chat_route(client: TestClient) 
         ("/detokenize", {"tokens": "x"}, "tokens"),
     ],
 )
-def test_what_cannot_be_tokenized_is_400(client: TestClient, path: str, body: dict[str, object], param: str) -> None:
+def test_input_that_cannot_be_tokenized_is_400(
+    client: TestClient, path: str, body: dict[str, object], param: str
+) -> None:
     answer = client.post(path, json=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param

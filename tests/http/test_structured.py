@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.http.test_chat import chunks, post, text
-from tests.http.test_fields import refused
+from tests.http.asking import chunks, post, refused, text
 
 ENOUGH = {"max_tokens": 200}
 SCHEMA = {

@@ -11,7 +11,7 @@ def admission(slots: int = 1, max_waiting: int = 0, max_bytes: int = 100 * MIB) 
     return Admission(slots, max_waiting, max_bytes)
 
 
-def test_as_many_are_let_in_as_run_and_wait() -> None:
+def test_requests_are_admitted_up_to_slots_and_waiting_places() -> None:
     door, job = admission(slots=2, max_waiting=1), Job()
     for _ in range(3):
         door.admit(job, 1)
@@ -21,7 +21,7 @@ def test_as_many_are_let_in_as_run_and_wait() -> None:
     door.admit(job, 1)
 
 
-def test_answers_to_one_prompt_are_let_in_together_or_not_at_all() -> None:
+def test_answers_to_one_prompt_are_admitted_together_or_not_at_all() -> None:
     door, job = admission(slots=2, max_waiting=1), Job()
     door.admit(job, 1)
     with pytest.raises(QueueFull):
@@ -29,12 +29,12 @@ def test_answers_to_one_prompt_are_let_in_together_or_not_at_all() -> None:
     door.admit(job, 2)
 
 
-def test_more_answers_than_ever_fit_are_refused_for_good() -> None:
+def test_more_answers_than_ever_fit_are_an_invalid_request() -> None:
     with pytest.raises(InvalidRequest, match="n is 4; this server takes 3 at once"):
         admission(slots=2, max_waiting=1).admit(Job(), 4)
 
 
-def test_what_follows_in_an_answer_that_has_begun_is_never_turned_away() -> None:
+def test_later_prompts_of_an_answer_that_has_begun_are_never_rejected() -> None:
     door, job = admission(max_bytes=MIB), Job(begun=True)
     door.admit(job, 5)
     door.reserve_bytes(Job("other"), MIB)
@@ -42,7 +42,7 @@ def test_what_follows_in_an_answer_that_has_begun_is_never_turned_away() -> None
     assert (door.inside, door.bytes) == (5, 2 * MIB)
 
 
-def test_a_client_that_has_nothing_inside_finds_room_in_a_queue_that_another_has_filled() -> None:
+def test_a_client_without_requests_finds_room_in_a_queue_that_another_has_filled() -> None:
     door = admission(slots=1, max_waiting=8)
     rush, quiet = Job("rush"), Job("quiet")
     door.admit(rush, 9)
@@ -52,11 +52,11 @@ def test_a_client_that_has_nothing_inside_finds_room_in_a_queue_that_another_has
     with pytest.raises(QueueFull):
         door.admit(quiet, 1)
     door.admit(Job("another"), 1)
-    with pytest.raises(QueueFull):  # a quarter beyond, and no further
+    with pytest.raises(QueueFull):  # only a quarter beyond the limit
         door.admit(Job("yet another"), 1)
 
 
-def test_images_are_let_in_up_to_so_many_bytes_and_again_once_others_are_read() -> None:
+def test_images_are_admitted_up_to_a_number_of_bytes_and_again_once_others_are_released() -> None:
     door, first, second = admission(max_bytes=10 * MIB), Job(), Job()
     door.reserve_bytes(first, 8 * MIB)
     with pytest.raises(QueueFull, match="images of 8 MiB are waiting already"):
@@ -66,9 +66,9 @@ def test_images_are_let_in_up_to_so_many_bytes_and_again_once_others_are_read() 
     assert door.bytes == 3 * MIB
 
 
-def test_a_request_bigger_than_the_whole_bound_is_let_in_where_no_other_waits_with_an_image() -> None:
+def test_a_request_beyond_the_whole_limit_is_admitted_where_no_other_waits_with_an_image() -> None:
     door, big = admission(max_bytes=10 * MIB), Job()
-    for _ in range(3):  # as its images come
+    for _ in range(3):  # as its images arrive
         door.reserve_bytes(big, 8 * MIB)
     with pytest.raises(QueueFull):
         door.reserve_bytes(Job(), 1)
@@ -78,7 +78,7 @@ def test_a_request_bigger_than_the_whole_bound_is_let_in_where_no_other_waits_wi
         door.reserve_bytes(big, 24 * MIB)
 
 
-def test_a_client_whose_images_fill_the_bound_leaves_room_for_anothers() -> None:
+def test_a_client_whose_images_reach_the_limit_leaves_room_for_another_clients() -> None:
     door = admission(max_bytes=8 * MIB)
     door.reserve_bytes(Job("rush"), 8 * MIB)
     with pytest.raises(QueueFull):
@@ -93,10 +93,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_the_time_to_come_back_follows_the_measured_rate(clock: list[float]) -> None:
+def test_the_time_to_retry_follows_the_measured_rate(clock: list[float]) -> None:
     door, job = admission(slots=1, max_waiting=6), Job()
     door.admit(job, 7)
-    for _ in range(5):  # one in two seconds, of which the first gap starts the count
+    for _ in range(5):  # one every two seconds; the rate counts the gaps
         door.count_finished()
         clock[0] += 2.0
     with pytest.raises(QueueFull) as refused:
@@ -104,7 +104,7 @@ def test_the_time_to_come_back_follows_the_measured_rate(clock: list[float]) -> 
     assert refused.value.retry_after == 15  # six wait; four gaps in ten seconds
 
 
-def test_a_quiet_night_does_not_lower_the_rate(clock: list[float]) -> None:
+def test_idle_time_does_not_lower_the_rate(clock: list[float]) -> None:
     door, job = admission(slots=1, max_waiting=6), Job()
     door.admit(job, 4)
     for _ in range(4):

@@ -14,7 +14,7 @@ together = threading.Barrier(8)
 
 def allocate():
     together.wait()
-    kept = [ctypes.create_string_buffer(5000) for _ in range(100)]
+    buffers = [ctypes.create_string_buffer(5000) for _ in range(100)]
     together.wait()
 
 threads = [threading.Thread(target=allocate) for _ in range(8)]

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import MAX_CLIENTS, MINUTE, Keys, Rates, address_of, parse_keys
+from api.auth import address_of
+from api.keys import Keys, parse_keys
+from api.rates import MAX_CLIENTS, MINUTE, Rates
 
 ALICE, BOB = "alice-secret-0123456789", "bob-secret-0123456789"
 
@@ -30,7 +32,7 @@ def test_a_file_has_a_key_a_line_and_comments(tmp_path: Path) -> None:
         (f"alice:{ALICE},bob:{ALICE}", "Key 2 has the secret of another one"),
     ],
 )
-def test_a_bad_key_is_refused_by_its_number_and_told_to_nobody(text: str, said: str) -> None:
+def test_a_bad_key_is_refused_by_its_number_without_its_secret(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as refusal:
         parse_keys(text)
     secrets = [part.partition(":")[2] for part in text.split(",")] + [ALICE, BOB]

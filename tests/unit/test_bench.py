@@ -1,4 +1,4 @@
-"""What the yardstick makes of what it saw."""
+"""Figures that the benchmark derives from its measurements."""
 
 import argparse
 import asyncio
@@ -27,7 +27,7 @@ from benchmarks.load import (
 )
 
 WORK = Work("m", [(28, 28)], tokens=3)
-# What `transformers serve` sends; its last event has both a choice and the usage, and no [DONE] follows.
+# A stream of `transformers serve`: its last event has both a choice and the usage, and no [DONE] follows.
 TRANSFORMERS = [
     {"choices": [{"delta": {"role": "assistant"}, "index": 0}]},
     {"choices": [{"delta": {"content": "a"}, "index": 0}]},
@@ -180,7 +180,7 @@ def test_a_plot_is_a_png(tmp_path: Path) -> None:
 
 
 def test_levels_of_load_share_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bug: the second level asked about the first one's images, which the server had kept."""
+    """Bug: the second level repeated the first one's images, which the server had cached."""
     seeds = []
 
     def measure(_arguments: argparse.Namespace, work: Work, at_once: int) -> dict[str, int]:

@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from images.source import ImageSource
-from modes.choose import MODES, OFFICIAL, Prompt, Task, Turn, choose
+from modes.choose import Prompt, Task, Turn, choose
+from modes.registry import MODES, OFFICIAL
 
 IMAGE, OTHER = ImageSource(lambda: Image.new("RGB", (8, 8))), ImageSource(lambda: Image.new("RGB", (9, 9)))
 FIRST_PAGE, SECOND_PAGE = (replace(image, page=True) for image in (IMAGE, OTHER))
@@ -108,11 +109,11 @@ def test_parts_of_a_text_do_not_make_it_their_mode(asked: str) -> None:
     assert choose([Turn("user", asked, [IMAGE])]).mode == "markdown"
 
 
-def test_of_two_modes_the_first_of_the_table_holds() -> None:
+def test_of_two_modes_the_first_of_the_table_wins() -> None:
     assert choose([Turn("user", "the table of this invoice, not a receipt", [IMAGE])]).mode == "receipt"
 
 
-def test_the_system_message_decides_where_the_user_says_nothing() -> None:
+def test_the_system_message_decides_if_the_user_says_nothing() -> None:
     system = Turn("system", "You turn receipts into JSON.")
     assert choose([system, Turn("user", "", [IMAGE])]).mode == "receipt"
     assert choose([system, Turn("user", "read it", [IMAGE])]).mode == "markdown"
@@ -124,7 +125,7 @@ def test_a_mode_that_is_named_decides_outright(mode: str) -> None:
     assert (task.mode, prompt_of(task), task.finished) == (mode, MODES[mode].prompt, True)
 
 
-def test_spotting_looks_closer_unless_told_otherwise() -> None:
+def test_spotting_uses_more_pixels_unless_asked_otherwise() -> None:
     turn = Turn("user", "spotting", [IMAGE, replace(IMAGE, detail="low")])
     assert [image.detail for image in only(choose([turn])).images] == ["high", "low"]
 

@@ -10,9 +10,11 @@ import torch
 from transformers import PaddleOCRVLConfig
 
 from benchmarks.bench import named_url, positive
-from benchmarks.compare import WORK, Found, Generating, Ratio, absolute, checked, floor_seconds, middle, ratios, report
+from benchmarks.children import ChildError, child, server, told
 from benchmarks.load import ServerError, Timing, server_processes
-from benchmarks.peers import Arrivals, ChildError, child, floor, product_rate, server, told, with_images
+from benchmarks.measure import WORK, Found, Generating, checked
+from benchmarks.peers import Arrivals, floor, product_rate, with_images
+from benchmarks.ratios import Ratio, absolute, floor_seconds, middle, ratios, report
 
 KEYS = {
     "c1_e2e_time",
@@ -121,7 +123,7 @@ def test_what_failed_or_ended_early_is_not_compared(timing: Timing) -> None:
 
 
 def interrupted(log: Path, code: str, seen: list[psutil.Process]) -> None:
-    """A child, and one that this started, in `seen`, and Ctrl-C while they run."""
+    """A child and its own child, whose ids go to `seen`, and Ctrl-C while they run."""
     with child(["-c", code], log) as process:
         seen += [psutil.Process(process.pid), psutil.Process(told(process, log))]
         raise KeyboardInterrupt
@@ -222,7 +224,7 @@ def test_the_floor_counts_the_decoders_layers_and_the_output_head(monkeypatch: p
 
 
 def test_the_rate_of_products_is_finite_for_less_than_one_matrix_too() -> None:
-    assert 0 < product_rate((64, 32), torch.float32, torch.device("cpu"), least=1) < float("inf")
+    assert 0 < product_rate((64, 32), torch.float32, torch.device("cpu"), min_bytes=1) < float("inf")
 
 
 # --- options --------------------------------------------------------------------------------------------------------

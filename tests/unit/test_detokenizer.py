@@ -31,7 +31,7 @@ def test_a_character_of_several_bytes_is_never_split(tokenizer: Any) -> None:
     assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in pieces(tokenizer, EURO_IN_JAPANESE))
 
 
-def test_bytes_that_are_no_character_come_out_at_the_latest_after_four(tokenizer: Any) -> None:
+def test_bytes_that_are_not_a_character_come_out_after_four_at_the_latest(tokenizer: Any) -> None:
     detokenizer = Detokenizer(tokenizer)
     broken = tokenizer.convert_tokens_to_ids("<0xE6>")
     assert "\N{REPLACEMENT CHARACTER}" in "".join(detokenizer.push(broken) for _ in range(4))
@@ -57,7 +57,7 @@ def test_the_beginning_of_a_stop_string_is_held_back(tokenizer: Any) -> None:
     assert sent == ["x", "", ""]
 
 
-def test_held_text_that_is_no_stop_string_is_sent(tokenizer: Any) -> None:
+def test_held_text_that_is_not_a_stop_string_is_sent(tokenizer: Any) -> None:
     assert "".join(pieces(tokenizer, "xENx EN", stop=["END"])) == "xENx EN"
 
 

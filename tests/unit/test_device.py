@@ -1,4 +1,4 @@
-"""Which GPU a worker takes. The GPUs are faked; nothing runs on them."""
+"""Choice of a worker's GPU. The GPUs are fakes; nothing runs on them."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from engine.device import DeviceError, choose_device
 
 @pytest.fixture
 def current(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
-    """There are two GPUs; the one that was made the current one last stands last."""
+    """The devices that were made current, in order, on a machine with two GPUs."""
     made: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", made.append)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -18,8 +18,8 @@ def current(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
 
 
 @pytest.mark.parametrize("requested", ["auto", "cuda"])
-def test_each_worker_takes_a_gpu_of_its_own(requested: str, current: list[torch.device]) -> None:
-    """Bug: it was not the thread's current one, and CUDA's events told of the first GPU, where nothing ran."""
+def test_each_worker_uses_its_own_gpu(requested: str, current: list[torch.device]) -> None:
+    """Bug: the GPU was not the thread's current one, and CUDA's events measured the first GPU, where nothing ran."""
     for worker in range(2):
         assert choose_device(requested, worker) == current[-1] == torch.device("cuda", worker)
 

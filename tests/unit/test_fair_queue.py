@@ -1,4 +1,4 @@
-"""Who is let through a turnstile, and when; the order of turns itself is in test_scheduler.py."""
+"""The semaphore with round-robin turns; the order of turns itself is tested in test_scheduler.py."""
 
 import asyncio
 from contextlib import suppress
@@ -13,12 +13,12 @@ async def pass_through(gate: FairSemaphore, client: str, passed: list[str], leav
 
 
 async def settle() -> None:
-    """Let everybody go as far as they can."""
+    """Let all tasks run until they block."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-def test_so_many_work_at_once_and_clients_take_turns() -> None:
+def test_concurrency_is_limited_and_clients_take_turns() -> None:
     async def run() -> None:
         gate, leave = FairSemaphore(2), asyncio.Event()
         passed: list[str] = []
@@ -32,7 +32,7 @@ def test_so_many_work_at_once_and_clients_take_turns() -> None:
     asyncio.run(run())
 
 
-def test_who_gives_up_at_any_moment_takes_no_ones_turn() -> None:
+def test_a_task_that_is_cancelled_at_any_moment_costs_no_other_its_turn() -> None:
     async def run() -> None:
         gate, leave = FairSemaphore(1), asyncio.Event()
         passed: list[str] = []
@@ -42,9 +42,9 @@ def test_who_gives_up_at_any_moment_takes_no_ones_turn() -> None:
         await settle()
         waiting.cancel()
         await settle()
-        inside.cancel()  # whose place goes to the next one ...
+        inside.cancel()  # its turn goes to the next one ...
         await asyncio.sleep(0)
-        let_in.cancel()  # ... which leaves before it knows
+        let_in.cancel()  # ... which is cancelled before it resumes
         leave.set()
         for task in (inside, waiting, let_in):
             with suppress(asyncio.CancelledError):

@@ -1,11 +1,11 @@
-"""A short run of benchmarks/fuzz.py; the long one is for whoever changes what reads strangers' input."""
+"""A short run of benchmarks/fuzz.py; run the long one after changing a reader of strangers' input."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz
+from benchmarks import fuzz, fuzz_targets
 
 
 def test_damaged_input_is_taken_or_refused_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,7 +24,7 @@ def test_an_input_that_causes_something_else_is_saved(
     def broken(*_: object) -> None:
         raise KeyError("unexpected")
 
-    monkeypatch.setattr(fuzz.Targets, "address", broken)
+    monkeypatch.setattr(fuzz_targets.Targets, "address", broken)
     assert fuzz.main(["--inputs", "60", "--seed", "7", "--out", str(tmp_path)]) == 1
     saved = list(tmp_path.iterdir())
     assert saved

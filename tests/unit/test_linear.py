@@ -5,7 +5,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.paddleocr_vl.linear import Int8Linear, PackedLinear, SwiGLU, int8_works, linear_add, linear_gelu, pack
+from models.paddleocr_vl.linear import (
+    Int8Linear,
+    PackedLinear,
+    SwiGLU,
+    int8_works,
+    linear_add,
+    linear_gelu,
+    pack,
+    packed,
+)
 from models.paddleocr_vl.norm import RMSNorm
 
 
@@ -50,18 +59,34 @@ def test_packing_a_model_keeps_its_parameters_and_leaves_alone_what_cannot_be_pa
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_eight_bits_are_off_by_a_hundredth_however_large_a_token_is(dtype: torch.dtype) -> None:
+def test_eight_bits_are_off_by_a_hundredth_on_the_cpus_that_they_are_for(dtype: torch.dtype) -> None:
+    """Bug: on a CPU without VNNI, where they are off by far more, this failed; `int8_works` must say no there."""
     plain = nn.Linear(100, 72, bias=False).to(dtype)
     x = (torch.randn(4, 100) * torch.tensor([[0.001], [1], [30], [1000]])).to(dtype)
     x = torch.cat((x, torch.zeros(1, 100, dtype=dtype)))
     rounded, exact = Int8Linear(plain)(x), plain(x)
     assert rounded.dtype == dtype
-    assert (rounded - exact).abs().mean(1).le(0.02 * exact.abs().mean(1)).all()
+    exact_enough = bool((rounded - exact).abs().mean(1).le(0.02 * exact.abs().mean(1)).all())
+    assert exact_enough == int8_works(torch.device("cpu"))
 
 
 def test_a_tokens_rounding_does_not_depend_on_the_others() -> None:
     layer, x = Int8Linear(nn.Linear(100, 72, bias=False)), torch.randn(3, 100) * torch.tensor([[1], [50], [0.1]])
     torch.testing.assert_close(layer(x)[:1], layer(x[:1]))
+
+
+def test_layers_are_packed_in_the_dtypes_that_onednn_computes_in_here() -> None:
+    plain, x = nn.Sequential(nn.Linear(64, 32)).bfloat16(), torch.randn(3, 64).bfloat16()
+    expected = plain(x)
+    pack(plain)
+    assert isinstance(plain[0], PackedLinear) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    torch.testing.assert_close(plain(x), expected)
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_a_layer_is_replaced_only_if_its_dtype_is_supported(supported: bool) -> None:
+    layer = nn.Linear(64, 32)
+    assert (packed(layer, int8=False, supported=supported) is layer) != supported
 
 
 def test_eight_bits_are_for_cpus() -> None:

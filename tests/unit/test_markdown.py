@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from modes.markdown import Chain, Finisher, FormulaFinisher, MarkdownFinisher, MathFinisher, Raw
+from modes.finisher import Chain, Finisher, Raw
+from modes.markdown import FormulaFinisher, MarkdownFinisher, MathFinisher
 from modes.spotting import SpottingFinisher
 from modes.tables import ChartFinisher, TableFinisher
 
@@ -58,7 +59,7 @@ def test_raw_is_raw(text: str) -> None:
     assert finished(Raw(), text) == text
 
 
-def test_a_chain_hands_on_what_its_first_held_back() -> None:
+def test_a_chain_passes_on_the_text_its_first_finisher_held_back() -> None:
     assert finished(Chain(MathFinisher(), FormulaFinisher()), r"\[ x") == "$$x$$"
 
 
@@ -119,7 +120,7 @@ def test_a_formula_leaves_as_it_comes() -> None:
     assert [finisher.push(piece) for piece in pieces] == ["so", "", "", " $x", " + y", "", "$ is"]
 
 
-def test_a_table_in_text_stands_apart() -> None:
+def test_a_table_in_text_is_set_apart() -> None:
     raw = "Total:\n<fcel>a<lcel><nl><fcel>1|2<fcel>3<nl>\nThe end."
     assert finished(MarkdownFinisher(), raw) == ("Total:\n\n| a |  |\n| --- | --- |\n| 1\\|2 | 3 |\n\nThe end.")
 

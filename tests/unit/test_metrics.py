@@ -1,4 +1,4 @@
-"""What the engine tells its observer, which the metrics are made of."""
+"""Reports of the engine to its observer, which the metrics are made of."""
 
 import asyncio
 import itertools
@@ -18,9 +18,8 @@ from engine.request import REPETITION
 from engine.scheduler import Step
 from engine.stats import Report, Totals
 from models.paddleocr_vl.slices import Sliced
-from tests.engines import running_engine
+from tests.engines import answer, collect, running_engine, submit
 from tests.prompts import noise_image
-from tests.unit.test_engine import answer, collect, submit
 
 SECONDS = 10  # for what takes milliseconds
 
@@ -117,7 +116,7 @@ def test_a_request_whose_images_are_being_prepared_waits(one_slot: Engine, monke
 
 
 def test_a_report_comes_before_the_end_that_it_is_about(observed: Observed) -> None:
-    """Whoever has an answer finds it counted."""
+    """A client that has its answer finds it counted."""
 
     async def at_its_end() -> Report:
         await collect(await submit(observed.engine, max_tokens=2, ignore_eos=True))
@@ -129,7 +128,7 @@ def test_a_report_comes_before_the_end_that_it_is_about(observed: Observed) -> N
     assert report.stats.totals.generation_tokens - before == 2
 
 
-def test_an_abort_is_told_too(observed: Observed) -> None:
+def test_an_abort_is_reported_too(observed: Observed) -> None:
     async def leave() -> None:
         generation = await submit(observed.engine, ignore_eos=True)
         await anext(aiter(generation))
@@ -157,7 +156,7 @@ def test_an_observer_that_fails_ends_no_request(one_slot: Engine) -> None:
     assert one_slot.observer is None
 
 
-def test_an_image_is_a_hit_whether_its_features_or_its_place_in_a_slot_are_kept(observed: Observed) -> None:
+def test_an_image_is_a_hit_whether_its_features_or_its_slot_are_cached(observed: Observed) -> None:
     def ask(*seeds: int) -> Totals:
         async def run() -> None:
             await collect(
@@ -181,7 +180,7 @@ def test_time_between_the_slices_of_the_vision_tower_is_not_its_own(
 ) -> None:
     assert one_slot.runner is not None
     prefill = one_slot.runner.prefill
-    now = itertools.count()  # a second passes whenever somebody looks
+    now = itertools.count()  # a second passes at each look
     monkeypatch.setattr("engine.prefill.time.monotonic", lambda: float(next(now)))
 
     def work() -> Sliced[None]:

@@ -1,14 +1,14 @@
-from engine.pace import IDLE_SECONDS, READ_STEPS, Pace
+from engine.pace import IDLE_SECONDS, PREFILL_STEPS, Pace
 
 
-def test_reading_between_decode_steps_is_bounded_by_the_fastest_one_lately() -> None:
+def test_prefill_between_decode_steps_is_bounded_by_the_fastest_recent_one() -> None:
     pace = Pace()
     for seconds in (0.05, 0.04, 0.2):
-        pace.decoded(seconds)
-    assert pace.reading_seconds(running=True) == READ_STEPS * 0.04
+        pace.observe(seconds)
+    assert pace.prefill_seconds(running=True) == PREFILL_STEPS * 0.04
 
 
-def test_where_nothing_runs_reading_pauses_only_to_hear_who_comes_and_goes() -> None:
+def test_while_nothing_runs_prefill_pauses_only_for_new_requests_and_aborts() -> None:
     pace = Pace()
-    pace.decoded(0.001)
-    assert pace.reading_seconds(running=False) == IDLE_SECONDS
+    pace.observe(0.001)
+    assert pace.prefill_seconds(running=False) == IDLE_SECONDS

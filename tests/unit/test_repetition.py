@@ -4,12 +4,12 @@ from engine.repetition import RepetitionDetector, RepetitionLimits
 
 
 def found(tokens: list[int], **limits: int) -> tuple[int, int] | None:
-    """After how many tokens a loop is found, and how many of them are kept."""
+    """The number of tokens after which a loop is found, and how many of them precede its repeats."""
     detector = RepetitionDetector(RepetitionLimits(**limits))
     for count, token in enumerate(tokens, start=1):
-        kept = detector.push(token)
-        if kept is not None:
-            return count, kept
+        unrepeated = detector.push(token)
+        if unrepeated is not None:
+            return count, unrepeated
     return None
 
 
@@ -19,15 +19,15 @@ def test_a_pattern_of_any_size_is_found_at_its_last_copy_and_one_is_kept(size: i
     assert found(before + pattern * 60) == (3 + size * 50, 3 + size)
 
 
-def test_a_pattern_over_the_largest_size_is_not_looked_for() -> None:
+def test_a_pattern_over_the_maximum_size_is_not_found() -> None:
     assert found(list(range(9)) * 60, max_pattern_size=8) is None
 
 
-def test_a_pattern_under_the_smallest_size_counts_as_a_longer_one() -> None:
+def test_a_pattern_under_the_minimum_size_counts_as_a_longer_one() -> None:
     assert found([5] * 60, min_pattern_size=3, min_count=4) == (12, 3)
 
 
-def test_the_same_token_now_and_then_is_no_loop() -> None:
+def test_an_occasional_repeat_is_no_loop() -> None:
     assert found([token for number in range(200) for token in (7, 7, 7, 1000 + number)]) is None
 
 

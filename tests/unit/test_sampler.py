@@ -11,14 +11,13 @@ import torch
 from engine.request import SamplingParams
 from engine.request import Sequence as Row
 from engine.sampler import pick
-from tests.unit.test_scheduler import END, BarePrompt, NoText, ignore
+from tests.sequences import bare_sequence
 
 LOGITS = torch.tensor([[0.0, 3.0, 2.0, 1.0]])
 
 
 def sequence(tokens: Sequence[int] = (), grammar: Any = None, **params: Any) -> Row:
-    sampling = SamplingParams(**params)
-    one = Row(BarePrompt([1], 1), sampling, 10, NoText(), END, ignore, loop=None, grammar=grammar)
+    one = bare_sequence([1], params=SamplingParams(**params), grammar=grammar)
     one.tokens += tokens
     return one
 
@@ -33,11 +32,11 @@ def drawn(count: int, **params: Any) -> Counter[int | None]:
 
 
 @pytest.mark.parametrize("temperature", [0, 1e-300, 1e-6])
-def test_temperature_zero_or_next_to_it_takes_the_best(temperature: float) -> None:
+def test_a_temperature_of_zero_or_close_to_it_is_greedy(temperature: float) -> None:
     assert drawn(5, temperature=temperature) == {1: 5}
 
 
-def test_top_p_zero_takes_the_best() -> None:
+def test_top_p_zero_is_greedy() -> None:
     assert drawn(5, temperature=1, top_p=0) == {1: 5}
 
 
@@ -69,9 +68,9 @@ def test_a_seed_repeats_its_draws() -> None:
 
 
 def test_a_seeded_answer_does_not_depend_on_its_neighbours() -> None:
-    alone, beside, neighbour = (sequence(temperature=1.0, seed=seed) for seed in (7, 7, 8))
+    alone, batched, neighbour = (sequence(temperature=1.0, seed=seed) for seed in (7, 7, 8))
     for _ in range(20):
-        assert chosen(LOGITS, [alone])[0] == chosen(LOGITS.repeat(2, 1), [neighbour, beside])[1]
+        assert chosen(LOGITS, [alone])[0] == chosen(LOGITS.repeat(2, 1), [neighbour, batched])[1]
 
 
 def test_logits_that_are_not_finite_are_reported_for_their_row_only() -> None:
@@ -80,7 +79,7 @@ def test_logits_that_are_not_finite_are_reported_for_their_row_only() -> None:
     assert chosen(logits, sequences) == [1, None, 1]
 
 
-def test_min_p_drops_what_is_unlikely_beside_the_likeliest() -> None:
+def test_min_p_drops_tokens_that_are_unlikely_compared_with_the_best() -> None:
     # 0.24 is 0.37 of 0.64, and 0.09 is 0.13 of it.
     assert set(drawn(500, temperature=1, min_p=0.2, seed=1)) == {1, 2}
     assert set(drawn(500, temperature=1, min_p=0.5, seed=1)) == {1}
@@ -91,7 +90,7 @@ def test_a_bias_is_added_to_its_token() -> None:
     assert chosen(LOGITS, [sequence(logit_bias={1: -2.0})]) == [2]
 
 
-def test_the_end_waits_for_min_tokens() -> None:
+def test_an_end_token_is_not_sampled_before_min_tokens() -> None:
     assert chosen(LOGITS, [sequence(logit_bias={2: 9.0}, min_tokens=1)]) == [1]
     assert chosen(LOGITS, [sequence([1], logit_bias={2: 9.0}, min_tokens=1)]) == [2]
 
@@ -107,7 +106,7 @@ def test_the_repetition_penalty_counts_the_prompt_too() -> None:
     assert chosen(LOGITS, [sequence(repetition_penalty=2.0)]) == [2]  # the prompt is token 1: 3 becomes 1.5
 
 
-def test_a_mask_leaves_only_its_tokens() -> None:
+def test_a_mask_allows_only_its_tokens() -> None:
     grammar = SimpleNamespace(mask=lambda: np.array([True, False, False, True]))
     assert chosen(LOGITS, [sequence(grammar=grammar)]) == [3]
 

@@ -1,22 +1,22 @@
-"""The request's fields as the engine gets them, where a number says more than an answer would."""
+"""The request's fields as the engine gets them, where a number shows more than an answer would."""
 
 from typing import Any
 
 import pytest
 
 from api.sampling import bounds, sampling
-from api.schema import ChatRequest, ImageOptions
+from api.schema.requests import ChatRequest, ImageOptions
 from engine.request import SamplingParams
 from images.source import Detail
 from models.protocol import PixelBounds
-from modes.choose import Task
+from modes.choose import Prompt
 
 OWN = PixelBounds(112_896, 1_003_520)
 
 
 def taken(mode: str = "ocr", defaults: SamplingParams | None = None, **fields: Any) -> SamplingParams:
     body = ChatRequest.model_validate({"messages": [{"role": "user", "content": "x"}], **fields})
-    return sampling(body, Task(mode, []), None, defaults or SamplingParams())[0]
+    return sampling(body, Prompt([], [], mode), None, defaults or SamplingParams())[0]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_the_built_in_schemas_can_be_filled(mode: str) -> None:
     assert isinstance(parse(SCHEMAS[mode]), ObjectNode)
 
 
-def test_null_beside_a_type_changes_nothing_because_every_value_may_be_null() -> None:
+def test_null_next_to_a_type_changes_nothing_because_every_value_may_be_null() -> None:
     assert leaf(type=["string", "null"]) == leaf(anyOf=[{"type": "string"}, {"type": "null"}]) == Leaf("string")
 
 
@@ -56,7 +56,7 @@ def test_an_enum_and_a_boolean_are_choices() -> None:
         (True, "not an object"),
     ],
 )
-def test_what_a_page_cannot_fill_is_named(schema: Any, says: str) -> None:
+def test_a_schema_that_no_page_can_fill_is_refused_by_name(schema: Any, says: str) -> None:
     with pytest.raises(SchemaError, match=r"the schema\.a") as raised:
         parse({"type": "object", "properties": {"a": schema}, "$defs": {"text": {"type": "string"}}})
     assert says in str(raised.value)
@@ -97,5 +97,5 @@ def test_a_text_without_a_shape_names_none(text: str) -> None:
     assert shape_in(text) is None
 
 
-def test_an_empty_list_of_an_example_holds_strings() -> None:
+def test_an_empty_list_in_an_example_means_strings() -> None:
     assert of_example([]) == {"type": "array", "items": {"type": "string"}}

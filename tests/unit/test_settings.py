@@ -132,10 +132,10 @@ def test_one_gpu_is_no_device_for_several_workers() -> None:
         load_settings({"WORKERS": "2", "DEVICE": "cuda:1"})
 
 
-def test_the_readmes_table_is_made_of_the_settings() -> None:
-    """Else: scripts/settings_table.py"""
-    text = settings_table.README.read_text()
-    assert settings_table.written(text) == text
+def test_the_table_of_settings_is_up_to_date() -> None:
+    """To update it: scripts/settings_table.py"""
+    text = settings_table.PAGE.read_text()
+    assert settings_table.with_table(text) == text
 
 
 def test_names_are_separated_by_commas() -> None:
@@ -152,8 +152,8 @@ def test_switches_are_switched(value: str, meaning: bool) -> None:
 def test_engine_settings_reach_the_engine() -> None:
     settings = load_settings({"SLOTS": "3", "MAX_WAITING": "0", "PICTURE_CACHE_BYTES": "0", "DTYPE": "float32"})
     config = settings.engine_config(Path("model"))
-    assert config == EngineConfig(Path("model"), dtype="float32", slots=3, max_waiting=0, image_cache_bytes=0)
-    assert load_settings({}).engine_config(Path("model")) == EngineConfig(Path("model"))
+    assert config == EngineConfig(model=Path("model"), dtype="float32", slots=3, max_waiting=0, image_cache_bytes=0)
+    assert load_settings({}).engine_config(Path("model")) == EngineConfig(model=Path("model"))
 
 
 def test_the_second_of_three_workers_takes_the_second_gpu() -> None:
@@ -161,7 +161,7 @@ def test_the_second_of_three_workers_takes_the_second_gpu() -> None:
     assert (config.worker, config.workers) == (1, 3)
 
 
-def test_limits_reach_those_who_hold_them() -> None:
+def test_limits_reach_the_code_that_applies_them() -> None:
     limits = load_settings({"MAX_PAGES": "3", "MAX_IMAGE_BYTES": "9", "FETCH_SECONDS": "0.5"}).limits()
     assert (limits.max_pages, limits.max_image_bytes) == (3, 9)
     assert (limits.fetching.max_bytes, limits.fetching.seconds) == (9, 0.5)

@@ -9,7 +9,7 @@ def ids(*tokens: int) -> np.ndarray:
 
 
 def text(start: int, length: int = 3 * MIN_REUSE) -> np.ndarray:
-    """Content of which no two starts have a token in common."""
+    """Content ids; two starts far apart have no id in common."""
     return np.arange(start, start + length, dtype=np.int64)
 
 
@@ -30,12 +30,12 @@ def test_every_slot_has_one_owner() -> None:
 
 
 @pytest.mark.parametrize("slot", [0, 3, -1])
-def test_a_slot_that_nobody_owns_cannot_be_released(slot: int) -> None:
+def test_a_slot_without_an_owner_cannot_be_released(slot: int) -> None:
     with pytest.raises(ValueError, match="not in use"):
         Slots(3).release(slot)
 
 
-def test_a_prompt_gets_the_slot_that_holds_most_of_its_beginning() -> None:
+def test_a_prompt_gets_the_slot_with_the_longest_common_prefix() -> None:
     a, b = text(0), text(1000)
     prompt = np.concatenate((a, b))
     slots = slots_with(b, prompt[:40], prompt[:60], prompt[:50])
@@ -43,24 +43,24 @@ def test_a_prompt_gets_the_slot_that_holds_most_of_its_beginning() -> None:
     assert slots.allocate(prompt) == (3, 50)
 
 
-def test_what_a_slot_holds_behind_the_common_beginning_does_not_count() -> None:
+def test_content_after_the_common_prefix_does_not_count() -> None:
     slots = slots_with(np.concatenate((text(0), text(1000))))
     assert slots.allocate(np.concatenate((text(0), text(2000)))) == (0, len(text(0)))
 
 
-def test_the_last_token_of_a_prompt_is_always_left_to_read() -> None:
+def test_the_last_token_of_a_prompt_is_always_left_to_prefill() -> None:
     assert slots_with(text(0)).allocate(text(0)) == (0, len(text(0)) - 1)
 
 
-def test_too_short_a_common_beginning_is_not_used() -> None:
+def test_a_common_prefix_that_is_too_short_is_not_used() -> None:
     prompt = text(0)
     slots = slots_with(text(1000), prompt[: MIN_REUSE - 1])
     assert slots.allocate(prompt) == (0, 0)
     assert slots_with(text(1000), prompt[:MIN_REUSE]).allocate(prompt) == (1, MIN_REUSE)
 
 
-def test_a_small_part_of_a_prompt_does_not_take_a_slot_out_of_turn() -> None:
-    """All requests may begin with the same system text; each would drive out the one before."""
+def test_a_small_part_of_a_prompt_allocates_no_slot_out_of_turn() -> None:
+    """All requests may begin with the same system text; each would evict the one before."""
     system = text(0, length=50)
     one, other = (np.concatenate((system, text(start, length=250))) for start in (1000, 2000))
     assert slots_with(one, NOTHING).allocate(other) == (1, 0)
@@ -73,7 +73,7 @@ def test_a_small_part_is_used_where_the_slots_turn_has_come() -> None:
     assert slots_with(text(3000), one).allocate(other) == (0, 0)
 
 
-def test_without_a_common_beginning_an_empty_slot_comes_first() -> None:
+def test_without_a_common_prefix_an_empty_slot_comes_first() -> None:
     slots = slots_with(text(1000), NOTHING, text(2000), NOTHING)
     assert [slots.allocate(text(0))[0] for _ in range(4)] == [1, 3, 0, 2]
 
@@ -84,34 +84,34 @@ def test_among_equals_the_slot_freed_longest_ago_comes_first() -> None:
     assert slots.allocate(text(0)) == (1, len(text(0)) - 1)
 
 
-def test_a_slot_in_use_remembers_nothing() -> None:
+def test_a_slot_in_use_loses_its_earlier_content() -> None:
     slots = slots_with(text(0))
     slot, _ = slots.allocate(text(0))
     slots.release(slot)
     assert slots.allocate(text(0)) == (0, 0)
 
 
-def test_dense_slots_give_the_lowest_and_move_what_it_held() -> None:
+def test_dense_slots_allocate_the_lowest_and_move_its_content() -> None:
     held, asked = text(0, length=60), text(1000, length=50)
     slots = slots_with(held, asked, dense=True)
     assert slots.allocate(asked) == (0, 49)
-    assert slots.exchanges == [Exchange(0, 1, 60)]  # as far as either holds anything of use
-    assert slots.allocate(held) == (1, 59)  # where it went
+    assert slots.exchanges == [Exchange(0, 1, 60)]  # the longer of their useful contents
+    assert slots.allocate(held) == (1, 59)  # the slot that it was moved to
 
 
-def test_dense_slots_move_nothing_where_the_lowest_holds_nothing() -> None:
+def test_dense_slots_move_nothing_where_the_lowest_is_empty() -> None:
     slots = slots_with(text(0), NOTHING, dense=True)
-    slots.release(slots.allocate(text(2000))[0])  # 0, whose content has gone to 1
+    slots.release(slots.allocate(text(2000))[0])  # 0, whose content was moved to 1
     slots.exchanges.clear()
     assert slots.allocate(text(3000)) == (0, 0)
     assert slots.exchanges == []
 
 
-def test_what_had_to_move_keeps_its_turn() -> None:
-    """It is as old in its new slot as it was in the one that it had to leave."""
+def test_moved_content_keeps_its_turn() -> None:
+    """Its age counts from when its first slot was freed."""
     slots = slots_with(text(0), text(1000), text(2000), dense=True)
     assert slots.allocate(text(2000)) == (0, len(text(0)) - 1)
     slots.release(0, text(2000))
-    slot, _ = slots.allocate(text(3000))  # drives out what was freed longest ago, which is in 2 now
+    slot, _ = slots.allocate(text(3000))  # evicts the content freed longest ago, which is in 2 now
     slots.release(slot, text(3000))
     assert slots.allocate(text(1000))[1] == len(text(1000)) - 1

@@ -6,7 +6,7 @@ import pytest
 from modes.spotting import SpottingFinisher
 
 CORNERS = (100, 200, 300, 200, 300, 250, 100, 250)
-POINTS = [[200, 100], [600, 100], [600, 125], [200, 125]]  # of CORNERS in an image of 2000 x 500
+POINTS = [[200, 100], [600, 100], [600, 125], [200, 125]]  # CORNERS in an image of 2000 x 500
 
 
 def places(*thousandths: int) -> str:
@@ -42,7 +42,7 @@ def test_pixels_are_rounded_and_stay_in_the_image() -> None:
     ["", "<|LOC_1", places(1), places(*CORNERS[:7]), "\n", "<|TEXT_END|>", "<|"],
     ids=["text", "half a token", "one place", "seven places", "a line", "framed", "a bar"],
 )
-def test_text_that_breaks_off_before_its_corners_is_kept(rest: str) -> None:
+def test_text_that_breaks_off_before_its_corners_is_not_lost(rest: str) -> None:
     assert spotted(line("one") + "\ntwo" + rest) == [("one", POINTS), ("two", None)]
 
 
@@ -59,7 +59,7 @@ def test_places_on_the_line_below_belong_to_the_text() -> None:
     assert spotted("one\n" + places(*CORNERS[:4]) + "\n" + places(*CORNERS[4:])) == [("one", POINTS)]
 
 
-def test_places_without_text_are_kept() -> None:
+def test_places_without_text_are_not_lost() -> None:
     assert spotted(line("") + line("two")) == [("", POINTS), ("two", POINTS)]
 
 

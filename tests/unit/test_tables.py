@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modes.tables import WIDEST, Cell, ChartFinisher, Table, TableFinisher, TableFormat, parse
+from modes.tables import WIDEST, Cell, Table, TableFinisher, TableFormat, parse
 
 PROPERTY = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 TAGS = ["<fcel>", "<ecel>", "<lcel>", "<ucel>", "<xcel>", "<nl>"]
@@ -22,15 +22,10 @@ def whole(table_format: TableFormat, raw: str) -> str:
 
 
 def streamed(table_format: TableFormat, raw: str) -> list[str]:
-    """What leaves after each row, then at the end."""
+    """The text written after each row, then at the end."""
     finisher = TableFinisher(table_format, streaming=True)
     rows = re.split(r"(?<=<nl>)", raw)
     return [*map(finisher.push, rows[:-1]), finisher.push(rows[-1]) + finisher.end()]
-
-
-def chart(raw: str) -> str:
-    finisher = ChartFinisher()
-    return finisher.push(raw) + finisher.end()
 
 
 def covered(table: Table) -> list[tuple[int, int]]:
@@ -220,7 +215,7 @@ def test_a_whole_table_of_html_has_its_short_rows_padded() -> None:
         ("1 < 2 & 3", "1 < 2 & 3", "1 &lt; 2 &amp; 3"),
     ],
 )
-def test_what_would_break_a_cell_is_escaped(text: str, markdown: str, html: str) -> None:
+def test_characters_that_would_break_a_cell_are_escaped(text: str, markdown: str, html: str) -> None:
     assert whole("markdown", f"<fcel>{text}<nl>") == f"| {markdown} |\n| --- |"
     assert whole("html", f"<fcel>{text}<nl>") == f"<table>\n<tr><td>{html}</td></tr>\n</table>"
 
@@ -239,7 +234,7 @@ def test_otsl_is_left_as_it_is(streaming: bool) -> None:
     assert finisher.push(f"a {MERGED} b <fce") + finisher.end() == f"a {MERGED} b <fce"
 
 
-def test_streamed_otsl_holds_back_no_more_than_half_a_tag() -> None:
+def test_streamed_otsl_holds_back_at_most_half_a_tag() -> None:
     finisher = TableFinisher("otsl", streaming=True)
     assert finisher.push("<fcel>a <nl") == "<fcel>a "
 
@@ -302,58 +297,3 @@ def test_text_leaves_as_it_comes() -> None:
 
 def test_the_end_of_a_row_without_a_table_is_the_end_of_a_line() -> None:
     assert whole("markdown", "one<nl>two") == "one\ntwo"
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        "Year | Revenue\n2018 | 104.22\n2019 | 99",
-        "| Year | Revenue |\n| 2018 | 104.22 |\n| 2019 | 99 |\n",
-        "Year | Revenue\n--- | ---\n2018 | 104.22\n2019 | 99",
-        "| Year | Revenue |\n|:---|---:|\n| 2018 | 104.22 |\n\n| 2019 | 99",
-        "Year|Revenue\r\n2018|104.22\r\n2019|99\r\n",
-    ],
-)
-def test_a_chart_becomes_a_table(raw: str) -> None:
-    assert chart(raw) == "| Year | Revenue |\n| --- | --- |\n| 2018 | 104.22 |\n| 2019 | 99 |"
-
-
-@pytest.mark.parametrize(
-    ("row", "expected"),
-    [
-        ("1", "1"),  # text ends the table
-        ("1 |", "| 1 |  |"),
-        ("| 1", "|  | 1 |"),
-        ("1 | 2 | 3 | | 4", "| 1 | 2 3 4 |"),
-        (r"a \| b | c", r"| a \| b | c |"),
-        ("- | -", "| - | - |"),
-    ],
-)
-def test_a_row_of_a_chart_has_the_cells_of_the_header(row: str, expected: str) -> None:
-    gap = "\n" if expected.startswith("|") else "\n\n"
-    assert chart(f"x | y\n{row}") == f"| x | y |\n| --- | --- |{gap}{expected}"
-
-
-def test_dashes_below_the_first_row_of_a_chart_are_values() -> None:
-    assert chart("x | y\n1 | 2\n--- | ---") == "| x | y |\n| --- | --- |\n| 1 | 2 |\n| --- | --- |"
-
-
-def test_a_header_that_begins_with_a_pipe_only_has_an_empty_corner() -> None:
-    assert chart(" | 2018 | 2019\nTea | 1 | 2") == "|  | 2018 | 2019 |\n| --- | --- | --- |\n| Tea | 1 | 2 |"
-
-
-def test_rows_of_a_chart_leave_with_their_lines() -> None:
-    finisher = ChartFinisher()
-    pieces = ["Year | Re", "venue\n20", "18 | 1", "\n"]
-    assert [finisher.push(piece) for piece in pieces] == ["", "| Year | Revenue |\n| --- | --- |", "", "\n| 2018 | 1 |"]
-
-
-def test_text_around_a_chart_stays() -> None:
-    assert chart("Sales\nx | y\n1 | 2\nSource: us\nz | w\n") == (
-        "Sales\n\n| x | y |\n| --- | --- |\n| 1 | 2 |\n\nSource: us\n\n| z | w |\n| --- | --- |"
-    )
-
-
-@pytest.mark.parametrize("text", ["", "no chart", "two\n lines \n\n"])
-def test_text_without_a_chart_is_left_as_it_is(text: str) -> None:
-    assert chart(text) == text

@@ -9,7 +9,7 @@ from engine.threads import NICE, background_pool, compute_threads
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
-def test_a_background_thread_steps_back_alone() -> None:
+def test_only_the_background_thread_lowers_its_priority() -> None:
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     with background_pool(1, "test") as pool:
         theirs = pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
@@ -27,17 +27,17 @@ def test_a_background_thread_steps_back_alone() -> None:
         ("50000 100000", 4, 1),
     ],
 )
-def test_the_model_has_the_threads_that_it_can_use(
+def test_the_model_gets_as_many_threads_as_it_can_use(
     quota: str, workers: int, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of six cores, of a container's quota, shared by the workers."""
+    """On six cores, within a container's quota, shared by the workers."""
     monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 12 if logical else 6)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)), raising=False)
     (tmp_path / "cpu.max").write_text(quota)
     assert compute_threads(workers, tmp_path / "cpu.max") == threads
 
 
-def test_without_a_quota_the_model_has_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_quota_the_model_gets_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 12 if logical else 6)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     assert compute_threads(1, tmp_path / "none") == 3

@@ -7,7 +7,7 @@ from answers.transcript import Part, Transcript
 
 
 def transcript(*tokens: tuple[str, float | None]) -> Transcript:
-    """Of texts with the probability of the token that brought each."""
+    """A transcript of texts, each with the probability of the token that brought it."""
     one = Transcript()
     for text, probability in tokens:
         one.add(text, None if probability is None else math.log(probability))
@@ -33,7 +33,7 @@ def test_the_whole_counts_the_end_token_too() -> None:
     assert transcript(("a", 0.9), ("", 0.4)).confidence == pytest.approx(0.6)
 
 
-def test_a_token_whose_text_comes_late_counts_where_it_comes() -> None:
+def test_a_token_whose_text_comes_late_counts_where_the_text_is() -> None:
     assert lines(transcript(("a\n", 1.0), ("", 0.25), ("é", 1.0))) == [("a", 1.0), ("é", 0.5)]
 
 

@@ -30,13 +30,13 @@ def test_a_number_means_the_same_however_it_is_printed(printed: str, value: str)
     assert values_in(printed) == [value]
 
 
-def test_three_digits_behind_a_point_are_thousands_where_the_page_writes_commas() -> None:
+def test_three_digits_after_a_point_are_thousands_if_the_page_writes_decimal_commas() -> None:
     assert values_in("1.234 and 5,00") == ["1234", "5.00"]
     assert values_in("1.234 and 5.00") == ["1.234", "5.00"]
 
 
 @pytest.mark.parametrize("text", ["28.04.2017", "2026-03-04", "1.2.3", "1,23,456.7.8", "A4", "BX2", "9" * 30])
-def test_what_only_looks_like_a_number_is_none(text: str) -> None:
+def test_text_that_only_resembles_a_number_is_not_one(text: str) -> None:
     assert values_in(text) == []
 
 
@@ -85,5 +85,5 @@ def test_a_value_keeps_the_decimals_that_are_printed() -> None:
     assert (number.value, str(number.value)) == (Decimal("7.5"), "7.50")
 
 
-def test_a_count_behind_its_multiplication_sign_is_a_number() -> None:
+def test_a_count_after_its_multiplication_sign_is_a_number() -> None:
     assert values_in("Pals x3 98.01 A4") == ["3", "98.01"]

@@ -34,20 +34,20 @@ def test_a_step_that_takes_three_times_the_longest_planned_one_is_stuck_until_it
     assert dog.stuck is None
 
 
-def test_a_step_that_was_stuck_is_no_plan_for_the_next(dog: Watchdog) -> None:
+def test_a_step_that_was_stuck_does_not_raise_the_limit(dog: Watchdog) -> None:
     for _ in range(2):
-        with dog.step("reading 1 prompt"):
+        with dog.step("prefilling 1 prompt"):
             assert wait_until_stuck(dog).endswith("the longest planned step takes 0.0 s")
 
 
-def test_a_longer_step_that_ended_in_time_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_longer_step_that_ended_in_time_raises_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "STUCK", 10**6)
     dog = Watchdog()
     now = iter((0.0, 7.0, 10.0, 10.0 + 7.5 * 10**6, 10.0 + 7.5 * 10**6))
     monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: next(now)))
-    with dog.step("reading 1 prompt"):
+    with dog.step("prefilling 1 prompt"):
         pass
-    with dog.step("reading 1 prompt"):
+    with dog.step("prefilling 1 prompt"):
         assert "the longest planned step takes 7.0 s" in str(dog.stuck)
 
 
@@ -67,7 +67,7 @@ def test_the_log_says_once_that_a_step_is_stuck_and_where(dog: Watchdog, caplog:
             assert time.monotonic() < end
             time.sleep(0.01)
     dog.close()
-    (told, ended) = caplog.messages
-    assert told.startswith("The engine is stuck: decoding 1 answer has taken")
-    assert "test_the_log_says_once" in told
+    (stuck, ended) = caplog.messages
+    assert stuck.startswith("The engine is stuck: decoding 1 answer has taken")
+    assert "test_the_log_says_once" in stuck
     assert ended.startswith("The step that was stuck has ended: decoding 1 answer took")

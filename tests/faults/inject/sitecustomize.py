@@ -90,9 +90,9 @@ def break_images(module: Any) -> None:
     find = module.ImageCache.find
 
     def faulty_find(cache: Any, key: bytes) -> Any:
-        if asked("spoilt-images") is not None and cache._kept:
+        if asked("spoilt-images") is not None and cache._cached:
             (FAULTS / "spoilt-images").unlink()
-            for features in cache._kept.values():
+            for features in cache._cached.values():
                 features[-1, -1] = float("nan")
             struck("spoilt-images")
         return find(cache, key)

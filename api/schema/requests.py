@@ -1,10 +1,10 @@
-"""Requests and responses, in OpenAI's and vLLM's shapes.
+"""Requests, in OpenAI's and vLLM's shapes.
 
-Every declared field works or is refused by name; a field that nobody declared is accepted and reported (`ignored`).
+Every declared field works or is refused by name; an undeclared one is accepted and reported (`undeclared_fields`).
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from modes.registry import MODE_NAMES
 
 MAX_CHOICES = 16
 MAX_STOP_STRINGS = 16
@@ -50,18 +52,15 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def ignored(value: Any, path: str = "") -> Iterator[str]:
+def undeclared_fields(value: Any, path: str = "") -> Iterator[str]:
     """Names of the fields that no model declares, such as `messages.name`."""
     if isinstance(value, RequestModel):
         yield from (path + name for name in value.model_extra or {})
         for name in type(value).model_fields:
-            yield from ignored(getattr(value, name), f"{path}{name}.")
+            yield from undeclared_fields(getattr(value, name), f"{path}{name}.")
     elif isinstance(value, list):
         for item in value:
-            yield from ignored(item, path)
-
-
-# --- requests ---------------------------------------------------------------------------------------------------------
+            yield from undeclared_fields(item, path)
 
 
 class TextPart(RequestModel):
@@ -165,7 +164,10 @@ class RepetitionDetection(RequestModel):
     min_count: int | None = Field(default=None, ge=2)  # copies in a row; the default depends on the mode
 
 
-ModeName = Literal["receipt", "invoice", "form", "table", "formula", "chart", "seal", "spotting", "markdown", "raw"]
+if TYPE_CHECKING:
+    ModeName = str
+else:
+    ModeName = Literal[MODE_NAMES]
 TableFormat = Literal["auto", "markdown", "html", "otsl"]
 
 
@@ -208,7 +210,7 @@ class ChatRequest(RequestModel):
     repetition_detection: RepetitionDetection | Literal[False] = RepetitionDetection()
     ocr: OcrOptions = OcrOptions()
     mode: ModeName | None = None  # how the image is read; by default what the words ask for
-    table_format: TableFormat | None = None  # of the mode table; by default auto
+    table_format: TableFormat | None = None  # for the mode table; by default auto
     grounded: bool | None = None  # values of a schema stand on the page; the default where a mode extracts
     user: Text | None = None  # these two go into the log's line on the request
     metadata: dict[Text, Text] | None = None
@@ -254,191 +256,3 @@ class TokenizeRequest(RequestModel):
 class DetokenizeRequest(RequestModel):
     model: Text | None = None
     tokens: list[int] = Field(max_length=MAX_TEXT_TO_TOKENIZE)
-
-
-# --- responses --------------------------------------------------------------------------------------------------------
-
-FinishReason = Literal["stop", "length"]
-
-
-class PromptTokensDetails(BaseModel):
-    cached_tokens: int = 0  # read for an earlier request, and not again
-
-
-class Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
-
-
-class TopLogprob(BaseModel):
-    token: str
-    logprob: float  # natural logarithm
-    bytes: list[int]  # of the token's UTF-8, which may be part of a character
-
-
-class TokenLogprob(TopLogprob):
-    top_logprobs: list[TopLogprob] = []
-
-
-class Logprobs(BaseModel):
-    content: list[TokenLogprob]
-    refusal: None = None
-
-
-class OcrWord(BaseModel):
-    text: str
-    confidence: float  # geometric mean of the probabilities of its tokens
-
-
-class OcrLine(OcrWord):
-    words: list[OcrWord]
-
-
-class OcrField(BaseModel):
-    """A value of an extracted object, with where it comes from.
-
-    Confidence: in its reading, times that in a choice of the model's; null where nothing was read off the page.
-    """
-
-    path: str  # such as items[0].price
-    value: str | bool | int | float | None
-    confidence: float | None
-    line: str | None  # of the transcript, around the value
-
-
-class OcrCheck(BaseModel):
-    """A sum that should hold between printed values; one that does not is reported, never mended."""
-
-    rule: str
-    left: float
-    right: float
-    holds: bool
-
-
-class OcrReport(BaseModel):
-    """What OCR clients want to know and OpenAI's shape has no place for."""
-
-    mode: str
-    confidence: float | None  # geometric mean of the probabilities of all tokens
-    lines: list[OcrLine] | None = None  # of what the model read, if asked for
-    keep_chars: int | None = None  # of a streamed answer whose rest repeats what stands before
-    fields: list[OcrField] | None = None  # of an extracted object, in its order
-    checks: list[OcrCheck] | None = None
-
-
-class AnswerMessage(BaseModel):
-    role: Literal["assistant"] = "assistant"
-    content: str
-    refusal: None = None
-
-
-class Choice(BaseModel):
-    index: int
-    message: AnswerMessage
-    logprobs: Logprobs | None = None
-    finish_reason: FinishReason
-    stop_reason: str | None = None  # the stop string that was met, or "repetition"
-    ocr: OcrReport
-
-
-class ChatCompletion(BaseModel):
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int  # Unix seconds
-    model: str
-    system_fingerprint: str
-    choices: list[Choice]
-    usage: Usage
-
-
-class Delta(BaseModel):
-    role: Literal["assistant"] | None = None
-    content: str | None = None
-
-
-class ChunkChoice(BaseModel):
-    index: int
-    delta: Delta
-    logprobs: Logprobs | None = None
-    finish_reason: FinishReason | None = None
-    stop_reason: str | None = None
-    ocr: OcrReport | None = None
-
-
-class ChatCompletionChunk(BaseModel):
-    id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int  # Unix seconds
-    model: str
-    system_fingerprint: str
-    choices: list[ChunkChoice]
-    usage: Usage | None = None
-
-
-class ErrorDetail(BaseModel):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorResponse(BaseModel):
-    error: ErrorDetail
-
-
-class ModelCard(BaseModel):
-    id: str
-    object: Literal["model"] = "model"
-    created: int  # Unix seconds: when this server started
-    owned_by: str = "paddleocr"
-    root: str  # the checkpoint that answers under this name
-    max_model_len: int  # tokens of prompt and answer together, as vLLM gives it
-
-
-class ModelList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[ModelCard]
-
-
-class TokenizeResponse(BaseModel):
-    count: int
-    max_model_len: int
-    tokens: list[int]
-    token_strs: list[str] | None = None
-
-
-class DetokenizeResponse(BaseModel):
-    prompt: str
-
-
-class Version(BaseModel):
-    version: str
-
-
-Status = Literal["healthy", "loading", "draining", "unhealthy"]
-
-
-class Queue(BaseModel):
-    """Of prompts and answers: a request with n answers counts n times."""
-
-    running: int
-    waiting: int
-    slots: int
-    free_slots: int
-
-
-class Health(BaseModel):
-    status: Status
-    reason: str | None  # why it is not healthy
-    model_loaded: bool
-    model: str
-    device: str | None
-    dtype: str | None
-    memory_used_mb: float  # MiB: of the process, on a GPU of its memory
-    memory_planned_mb: float | None  # that the model, its cache and reading take at most; None until it is loaded
-    revision: str
-    version: str
-    uptime_seconds: int
-    queue: Queue

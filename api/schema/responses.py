@@ -1,0 +1,190 @@
+"""Responses, in OpenAI's and vLLM's shapes."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+FinishReason = Literal["stop", "length"]
+
+
+class PromptTokensDetails(BaseModel):
+    cached_tokens: int = 0  # computed for an earlier request
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
+
+
+class TopLogprob(BaseModel):
+    token: str
+    logprob: float  # natural logarithm
+    bytes: list[int]  # the token in UTF-8, which may be part of a character
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob] = []
+
+
+class Logprobs(BaseModel):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class OcrWord(BaseModel):
+    text: str
+    confidence: float  # geometric mean of the probabilities of its tokens
+
+
+class OcrLine(OcrWord):
+    words: list[OcrWord]
+
+
+class OcrField(BaseModel):
+    """A value of an extracted object, with its source.
+
+    Confidence: in its reading, times that in a choice of the model's; null if the value is not on the page.
+    """
+
+    path: str  # such as items[0].price
+    value: str | bool | int | float | None
+    confidence: float | None
+    line: str | None  # the transcript's line around the value
+
+
+class OcrCheck(BaseModel):
+    """A sum that should hold between printed values; one that does not is reported, not corrected."""
+
+    rule: str
+    left: float
+    right: float
+    holds: bool
+
+
+class OcrReport(BaseModel):
+    """Facts for OCR clients that have no place in OpenAI's shape."""
+
+    mode: str
+    confidence: float | None  # geometric mean of the probabilities of all tokens
+    lines: list[OcrLine] | None = None  # lines of the transcript, if asked for
+    keep_chars: int | None = None  # characters to keep of a streamed answer that ends in repetition
+    fields: list[OcrField] | None = None  # values of an extracted object, in its order
+    checks: list[OcrCheck] | None = None
+
+
+class AnswerMessage(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class Choice(BaseModel):
+    index: int
+    message: AnswerMessage
+    logprobs: Logprobs | None = None
+    finish_reason: FinishReason
+    stop_reason: str | None = None  # the stop string that was met, or "repetition"
+    ocr: OcrReport
+
+
+class ChatCompletion(BaseModel):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int  # Unix seconds
+    model: str
+    system_fingerprint: str
+    choices: list[Choice]
+    usage: Usage
+
+
+class Delta(BaseModel):
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(BaseModel):
+    index: int
+    delta: Delta
+    logprobs: Logprobs | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: str | None = None
+    ocr: OcrReport | None = None
+
+
+class ChatCompletionChunk(BaseModel):
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int  # Unix seconds
+    model: str
+    system_fingerprint: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    error: ErrorDetail
+
+
+class ModelCard(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int  # Unix seconds: when this server started
+    owned_by: str = "paddleocr"
+    root: str  # the checkpoint that answers under this name
+    max_model_len: int  # tokens of prompt and answer together, as vLLM gives it
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class TokenizeResponse(BaseModel):
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class DetokenizeResponse(BaseModel):
+    prompt: str
+
+
+class Version(BaseModel):
+    version: str
+
+
+Status = Literal["healthy", "loading", "draining", "unhealthy"]
+
+
+class Queue(BaseModel):
+    """Counts of prompts and answers; a request with n answers counts n times."""
+
+    running: int
+    waiting: int
+    slots: int
+    free_slots: int
+
+
+class Health(BaseModel):
+    status: Status
+    reason: str | None  # for not being healthy
+    model_loaded: bool
+    model: str
+    device: str | None
+    dtype: str | None
+    memory_used_mb: float  # MiB: the process's resident memory, or what it holds on a GPU
+    memory_planned_mb: float | None  # at most, by the memory plan; None until the model is loaded
+    revision: str
+    version: str
+    uptime_seconds: int
+    queue: Queue

@@ -1,0 +1,146 @@
+"""Targets of the fuzz run: what reads strangers' input."""
+
+import asyncio
+import json
+
+import httpx
+from PIL import Image
+from transformers import AutoTokenizer
+
+from api.app import create_app
+from api.chat import task_of
+from api.errors import ApiError
+from api.grounding import node_to_fill, structure_to_hold
+from api.sampling import sampling, structure_of
+from api.schema.requests import ChatRequest, TextPart
+from api.serving import Serving
+from benchmarks.children import ROOT
+from engine.config import EngineConfig
+from engine.engine import Engine
+from engine.errors import EngineError
+from engine.request import SamplingParams, Structure
+from engine.structured import Structures
+from images import fetching
+from images.errors import DecoderEnded, DecoderUnavailable, ImageError
+from images.loading import ImageLimits, load_images, read_images
+from images.processes import DecoderProcesses
+from images.source import ImageSource
+from modes.choose import Turn
+from modes.schemas import SchemaError, parse, shape_in
+
+CHECKPOINT = ROOT / "models" / "tiny"
+
+
+SECONDS = 5.0  # for one input
+
+
+LIMITS = ImageLimits(max_image_bytes=2**20, max_image_pixels=4_000_000, max_pages=4)
+
+
+class Refusal(Exception):  # noqa: N818 - not an error: a reader should refuse what it cannot read
+    """The input is refused with an error for the client."""
+
+
+class Finding(Exception):  # noqa: N818
+    """An outcome that no input should cause."""
+
+
+class Targets:
+    """Readers of inputs. Each returns if the input is valid, and raises Refusal if the client would get an error."""
+
+    def __init__(self) -> None:
+        self.decoders = DecoderProcesses(2, SECONDS, LIMITS.max_image_pixels, LIMITS.max_image_bytes)
+        self.decoders.start()
+        # The engine is never started: a valid request is answered that the model still loads.
+        engine = Engine(EngineConfig(model=CHECKPOINT))
+        app = create_app(max_request_bytes=2**20)
+        app.state.serving = Serving(engine=engine, model="paddleocr-vl-tiny", limits=LIMITS)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self.loop = asyncio.new_event_loop()
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://here")
+        tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
+        self.structures = Structures(tokenizer, len(tokenizer), frozenset({tokenizer.eos_token_id}))
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.client.aclose())
+        self.loop.close()
+        self.structures.shutdown()
+        self.decoders.close()
+
+    def file(self, data: bytes) -> None:
+        try:
+            for image in read_images(data, "param", LIMITS, self.decoders):
+                image.open()
+        except ImageError as error:
+            if isinstance(error, DecoderEnded | DecoderUnavailable):
+                raise Finding(str(error)) from error
+            raise Refusal from error
+
+    def address(self, data: bytes) -> None:
+        url = data.decode(errors="surrogateescape")  # bytes that are not UTF-8 become halves of surrogate pairs
+        try:
+            if url.startswith("data:"):
+                self.loop.run_until_complete(load_images(url, "param", LIMITS, self.decoders))
+            else:
+                fetching._http_url(fetching._split(url))
+        except (ImageError, fetching._FetchError) as error:
+            raise Refusal from error
+
+    def request(self, data: bytes) -> None:
+        """The request goes through the app up to the engine, and through all that precedes a prompt."""
+        headers = {"Content-Type": "application/json"}
+        answer = self.loop.run_until_complete(self.client.post("/v1/chat/completions", content=data, headers=headers))
+        if answer.status_code != 503 or answer.json()["error"]["code"] != "engine_unavailable":
+            if answer.status_code >= 500 or "message" not in answer.json()["error"]:
+                raise Finding(f"{answer.status_code}: {answer.text[:300]}")
+            raise Refusal
+        body = ChatRequest.model_validate(json.loads(data))
+        shown = [ImageSource(lambda: Image.new("RGB", (8, 8)))]
+        turns = [
+            Turn(message.role, " ".join(part.text for part in message.content if isinstance(part, TextPart)), shown)
+            for message in body.messages
+        ]
+        try:
+            task, structure = task_of(body, turns), structure_of(body)
+            if node_to_fill(body, task, structure) is None:
+                held = structure_to_hold(body, task, structure)
+                for own in sampling(body, task.prompts[0], held, SamplingParams())[:1]:
+                    if own.structure is not None:
+                        self.structures.compile(own.structure)
+        except (ApiError, EngineError) as error:
+            raise Refusal from error
+
+    def schema(self, data: bytes) -> None:
+        """The schema is parsed for extraction, and compiled to a grammar."""
+        text = data.decode(errors="replace")
+        shape_in(text)
+        try:
+            schema = json.loads(text)
+        except (ValueError, RecursionError):
+            raise Refusal from None
+        refused = 0
+        if isinstance(schema, dict):
+            try:
+                parse(schema)
+            except SchemaError:
+                refused += 1
+        refused += self._compile(Structure("json_schema", text, "param"))
+        if refused:
+            raise Refusal
+
+    def grammar(self, data: bytes) -> None:
+        kind, _, definition = data.decode(errors="replace").partition("|")
+        if kind not in ("regex", "choice", "grammar") or self._compile(Structure(kind, definition, "param")):  # type: ignore[arg-type]
+            raise Refusal
+
+    def _compile(self, structure: Structure) -> bool:
+        """Whether the structure is refused; an accepted one must give masks."""
+        try:
+            grammar = self.structures.compile(structure)
+            grammar.begin_mask()
+            allowed = grammar.mask().nonzero()[0]
+            if len(allowed):
+                grammar.accept(int(allowed[0]))
+        except EngineError:
+            return True
+        return False

@@ -1,0 +1,136 @@
+"""EngineConfig -> a loaded model, with its device, dtype, memory plan, KV cache and runner.
+
+The only file in the engine that names a network: another one that fulfils models/protocol.py comes in here.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+
+import torch
+
+from engine.config import EngineConfig
+from engine.cuda_graphs import GRAPHS_BYTES, graphs_for
+from engine.decode import Decode
+from engine.device import DeviceError, choose_attention, choose_device, choose_dtype
+from engine.image_cache import ImageCache
+from engine.kv_cache import KVCache, slot_bytes
+from engine.memory import MemoryPlan, plan, prefill_bytes, weight_bytes
+from engine.model_runner import ModelRunner
+from engine.prefill import Prefill
+from engine.preparation import Preparation
+from engine.structured import Structures
+from engine.threads import compute_threads
+from models.paddleocr_vl.linear import Int8Linear, int8_works, pack
+from models.paddleocr_vl.model import PaddleOCRVL
+from models.paddleocr_vl.processor import Processor
+from models.paddleocr_vl.prompts import OCR
+from models.paddleocr_vl.weights import load_model
+from models.protocol import InputProcessor
+
+logger = logging.getLogger(__name__)
+
+PREFILL_TOKENS = {"cpu": 256, "cuda": 4096}  # tokens prefilled together; few on a CPU, where batching gains nothing
+SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # tokens of a slice of the vision tower
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A model that is ready to run, and what prepares its requests."""
+
+    processor: InputProcessor
+    preparation: Preparation
+    runner: ModelRunner
+
+
+def build(config: EngineConfig) -> Built:
+    """Load the checkpoint. Raises CheckpointError, DeviceError, ValueError."""
+    processor = Processor(config.model)
+    text = processor.config.text_config
+    if config.max_model_len > text.max_position_embeddings:
+        raise ValueError(
+            f"MAX_MODEL_LEN is {config.max_model_len}; this checkpoint's positions end at "
+            f"{text.max_position_embeddings}"
+        )
+    runner = build_runner(config, processor)
+    structures = Structures(processor.tokenizer, text.vocab_size, processor.eos_token_ids)
+    preparation = Preparation(processor, structures, config.max_model_len, trial_text=OCR)
+    return Built(processor=processor, preparation=preparation, runner=runner)
+
+
+def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
+    """Load the weights and allocate the KV cache. Raises CheckpointError, DeviceError."""
+    device = choose_device(config.device, config.worker)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(compute_threads(config.workers))
+    _limit_gpu_memory(config.gpu_memory_limit, device)
+    dtype = choose_dtype(config.dtype, device, processor.config.text_config)
+    model = load_model(config.model, processor.config, device, dtype)
+    _pack(model, config.weights, device)
+    model.visual.full_attention = choose_attention(device, dtype, processor.config.vision_config)
+    memory = _plan_memory(config, processor, model, device, dtype)
+    logger.info("Memory: %s", memory)
+    cache = KVCache(
+        processor.config.text_config,
+        slots=memory.slots,
+        length=config.max_model_len,
+        device=device,
+        dtype=dtype,
+    )
+    images = ImageCache(config.image_cache_bytes)
+    prefill = Prefill(
+        model=model,
+        cache=cache,
+        images=images,
+        max_patches=PREFILL_TOKENS[device.type] * processor.merge**2,
+        rows=SLICE_ROWS[device.type],
+    )
+    return ModelRunner(
+        model=model,
+        cache=cache,
+        images=images,
+        prefill=prefill,
+        decode=Decode(model, cache, graphs_for(device)),
+        plan=memory,
+        max_prefill_tokens=PREFILL_TOKENS[device.type],
+        dtype=dtype,
+    )
+
+
+def _limit_gpu_memory(limit: int | None, device: torch.device) -> None:
+    if limit is None:
+        return
+    if device.type != "cuda":
+        logger.warning("GPU_MEMORY_LIMIT has no effect: the model runs on %s.", device)
+        return
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
+
+
+def _pack(model: PaddleOCRVL, weights: str, device: torch.device) -> None:
+    """Lay weights out as the device computes with them fastest; `weights`: native or int8. Raises DeviceError."""
+    if weights == "int8":
+        if not int8_works(device):
+            raise DeviceError(f"WEIGHTS=int8 needs a CPU with VNNI; this is {device}. Leave it at native.")
+        pack(model.text, int8=True)
+        model.lm_head = Int8Linear(model.lm_head)  # type: ignore[assignment]
+    pack(model)
+    for parameter in model.parameters():
+        if device.type == "cpu" and not parameter.is_mkldnn:
+            parameter.data = parameter.data.clone()  # the last views of the file, which would keep all of it mapped
+
+
+def _plan_memory(
+    config: EngineConfig, processor: Processor, model: PaddleOCRVL, device: torch.device, dtype: torch.dtype
+) -> MemoryPlan:
+    longest = max(PREFILL_TOKENS[device.type], config.max_model_len)
+    return plan(
+        device,
+        weights=weight_bytes(model),
+        prefill=prefill_bytes(processor.config, longest, SLICE_ROWS[device.type], dtype),
+        images=config.image_cache_bytes,
+        graphs=GRAPHS_BYTES if device.type == "cuda" else 0,
+        slot=slot_bytes(processor.config.text_config, config.max_model_len, dtype),
+        slots=config.slots,
+        limit=config.gpu_memory_limit if device.type == "cuda" else None,
+    )
