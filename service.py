@@ -19,7 +19,7 @@ from api.serving import Serving
 from bentoml_patches import bypass_request_timeout, use_steady_clock
 from engine.engine import Engine
 from engine.threads import background_pool
-from images.processes import Decoders
+from images.processes import DecoderProcesses
 from lifecycle import WorkerLifecycle, end_server, supervise_workers
 from models.choice import chosen_tag, revision, served_name
 from models.store import EMBEDDED_NAME
@@ -86,7 +86,7 @@ class PaddleOCRVLService:
         worker = bentoml.server_context.worker_index
         if name == EMBEDDED_NAME:
             logger.warning("Serving the embedded checkpoint, %s: it reads small clean English print only.", name)
-        self.decoders = Decoders(
+        self.decoders = DecoderProcesses(
             count=IMAGE_THREADS,
             seconds=settings.decode_seconds,
             max_pixels=settings.max_image_pixels,

@@ -54,7 +54,7 @@ def completions() -> None:
 
 
 async def answer(body: ChatRequest, request: Request, serving: Serving) -> Response:
-    """Run one request. Raises ApiError; after the first byte of a stream, errors are events in it."""
+    """Run one request. Raises ApiError, ImageError; after the first byte of a stream, errors are events in it."""
     started = time.monotonic()
     serving.check_model(body.model)
     headers = unknown_fields(body, serving)
@@ -121,7 +121,10 @@ def task_of(body: ChatRequest, turns: list[Turn]) -> Task:
 
 
 async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold, started: float) -> Completion:
-    """The completion, which releases `hold` at its end; its first page is queued. Raises ApiError, EngineError."""
+    """The completion, which releases `hold` at its end; its first page is queued.
+
+    Raises ApiError, ImageError, EngineError.
+    """
     engine = serving.engine
     structure = structure_of(body)
     node = node_to_fill(body, task, structure)

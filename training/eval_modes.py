@@ -32,7 +32,7 @@ from tqdm import tqdm
 from api.app import create_app
 from api.serving import Serving
 from engine.engine import Engine
-from images.loading import Limits
+from images.loading import ImageLimits
 from modes.form import Form
 from modes.schemas import SCHEMAS, parse
 from modes.tables import parse as parse_table
@@ -105,7 +105,7 @@ def in_folder(folder: Path) -> list[Document]:
 
 async def ask_all(engine: Engine, documents: Sequence[Document]) -> list[Outcome]:
     app = create_app(max_request_bytes=MAX_REQUEST_BYTES)
-    app.state.serving = Serving(engine=engine, model="evaluated", limits=Limits())
+    app.state.serving = Serving(engine=engine, model="evaluated", limits=ImageLimits())
     room = asyncio.Semaphore(AT_ONCE)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://here", timeout=None) as client:  # noqa: S113
