@@ -40,10 +40,10 @@ BLANK = 0  # detection class of an empty bin; character i of ANSWER_CHARACTERS i
 TOKENS_PER_BATCH = 1800  # decoder tokens; on two cores, two such batches took 0.8 of the time of one of 3600
 
 
-DETECTION_SHARE = 0.15  # of the training time goes to the vision tower alone
+DETECTION_SHARE = 0.15  # share of the training time for the vision tower alone
 
 
-GROWN = 0.48  # of it is over when images have grown to their full size
+GROWN = 0.48  # share of the training time after which images have their full size
 
 
 NO_CELL = -1
@@ -65,7 +65,7 @@ class Batch:
 
 
 def make_batch(rng: random.Random, processor: Processor, progress: float) -> Batch:
-    """Images of one size: of text or, once that has grown to its full size, also of documents."""
+    """Images of one size: of text or, once those have their full size, also of documents."""
     min_pixels, max_pixels = processor.bounds
     if rng.random() < 0.09:
         min_pixels = ENLARGED  # as PaddleOCR's client asks for
@@ -91,7 +91,7 @@ def make_batch(rng: random.Random, processor: Processor, progress: float) -> Bat
 
 
 def text_layout(rng: random.Random, progress: float) -> Layout:
-    """While the text is learned, images grow from short single lines to whole blocks."""
+    """A layout of text; while the model learns, images grow from short single lines to whole blocks."""
     if progress < DETECTION_SHARE:
         return choose_layout(rng, lines=rng.randint(1, 4))
     ripe = min(1.0, (progress - DETECTION_SHARE) / (GROWN - DETECTION_SHARE))
@@ -135,7 +135,7 @@ def locate(page: Page, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]
 def produce(batches: Any, progress: Any, seed: int) -> None:
     """A process of its own: keeps the queue full of batches."""
     torch.set_num_threads(1)
-    if hasattr(os, "SCHED_IDLE"):  # in what the training leaves over, so that its threads do not wait for each other
+    if hasattr(os, "SCHED_IDLE"):  # only idle time, so that the threads of the training do not wait for each other
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     processor = Processor(CHECKPOINT)
     rng = random.Random(seed)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose updates are orthogonalised: the detection loss that AdamW reached in 310 steps came in 172.
+    """Momentum with orthogonalised updates: it reached AdamW's detection loss of 310 steps in 172.
 
     Keller Jordan 2024, https://kellerjordan.github.io/posts/muon/ (coefficients of the Newton-Schulz iteration from
     there). PyTorch's own runs the iteration in bf16, which a CPU without bf16 units does fifty times slower.

@@ -1,7 +1,7 @@
-"""Receipts, invoices, forms and tables with known truth: what the modes are trained and measured on.
+"""Receipts, invoices, forms and tables with known truth, for training and measuring the modes.
 
-Contents come from the same split word list as plain text (`render_text.py`). Of every choice of layout some values are
-held out of training: how items are set, which words label an amount, where a label stands to its value.
+Contents come from the same split word list as plain text (`render_text.py`). Some values of every layout choice are
+held out of training: how items are set, which words label an amount, where a label is placed relative to its value.
 """
 
 import random
@@ -34,8 +34,8 @@ def make_sheet(rng: random.Random, kind: str, style: Style) -> Sheet:
 class Money:
     """How a document writes its amounts."""
 
-    symbol: str  # "" where it names no currency
-    before: bool  # the symbol stands before the number
+    symbol: str  # "" for no currency
+    before: bool  # the symbol precedes the number
     comma: bool  # 1.234,50 rather than 1,234.50
     everywhere: bool  # not just at the total
 

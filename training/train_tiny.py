@@ -1,15 +1,15 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """Trains and measures the embedded checkpoint, `models/tiny/`: a small PaddleOCR-VL that reads clean printed English.
 
-    training/train_tiny.py --minutes 180           train: on from the last save in build/tiny, else from the weights in
-                                                  models/tiny, else from nothing
-    training/train_tiny.py --eval                  character error rates of models/tiny on fresh images
-    training/train_tiny.py --eval --images DIR   the same on any folder of NAME.png with NAME.txt
+    training/train_tiny.py --minutes 180           train: continue the last save in build/tiny, else the weights in
+                                                  models/tiny, else start from scratch
+    training/train_tiny.py --eval                  character error rates of models/tiny on new images
+    training/train_tiny.py --eval --images DIR     the same on any folder of NAME.png with NAME.txt
 
-Next-token loss alone does not find the alignment of text and image in an hour on two cores. Two auxiliary losses,
-whose parts are thrown away afterwards, found it in half of one; the renderer knows where every character stands:
+Next-token loss alone does not find the alignment of text and image in an hour on two cores. Two auxiliary losses, whose
+parts are dropped afterwards, found it in half an hour; the renderer knows the place of every character:
 
-- detection: every image token tells which characters have their centre in each of its 16 bins;
+- detection: every image token predicts which characters have their centre in each of its 16 bins;
 - guided attention (Tachibana et al. 2017, arXiv:1710.08969): one head looks at the cell of the character just read,
   one head a layer later at the cell of the next one.
 """
@@ -34,7 +34,7 @@ from training.render_text import (
 from training.trainer import STATE, Trainer
 
 BATCHES_PER_STEP = 2
-CONTINUED = 0.7  # of it is over where training goes on from finished weights: a higher rate would undo them first
+CONTINUED = 0.7  # share of the schedule that finished weights skip: a higher learning rate would undo them first
 SAVE_SECONDS = 120
 
 
@@ -44,7 +44,7 @@ def train(minutes: float) -> None:
     trainer = Trainer(device)
     if STATE.exists():
         trainer.resume()
-        print(f"Going on from {trainer.step} steps, {trainer.elapsed / 60:.0f} minutes.")
+        print(f"Continuing after {trainer.step} steps, {trainer.elapsed / 60:.0f} minutes.")
     elif (CHECKPOINT / "model.safetensors").exists():
         fill(trainer.model, CHECKPOINT)
         trainer.elapsed = CONTINUED * minutes * 60
@@ -64,7 +64,7 @@ def train(minutes: float) -> None:
             try:
                 chosen = [batches.get(timeout=60) for _ in range(BATCHES_PER_STEP)]
             except queue.Empty:
-                raise SystemExit("The rendering process makes no images; its error stands above.") from None
+                raise SystemExit("The rendering process makes no images; its error is above.") from None
             for name, loss in trainer.train_step(chosen, progress.value).items():
                 smooth[name] = 0.98 * smooth.get(name, loss) + 0.02 * loss
             now = time.monotonic()

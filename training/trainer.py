@@ -25,10 +25,12 @@ PEAK_RATES = {"muon": 0.02, "adam": 2e-3}
 WARMUP_STEPS = 100
 
 
-MISREAD_SHARE = 0.06  # of the characters of an answer that is shown with errors
+MISREAD_SHARE = 0.06  # share of the characters in an answer that is shown with errors
 
 
 class Trainer:
+    """Trains the model on batches, with two auxiliary losses, and saves its state."""
+
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.processor = Processor(CHECKPOINT)
@@ -59,7 +61,7 @@ class Trainer:
         return {"model": self.model, "detector": self.detector, **self.optimizers}
 
     def rate(self, progress: float) -> float:
-        """Share of the peak learning rate: linear warm-up, then a cosine down to nearly nothing."""
+        """Share of the peak learning rate: linear warm-up, then a cosine down to nearly zero."""
         return min(1.0, (self.step + 1) / WARMUP_STEPS) * (0.01 + 0.495 * (1 + math.cos(math.pi * min(1.0, progress))))
 
     def train_step(self, batches: list[Batch], progress: float) -> dict[str, float]:
@@ -117,9 +119,9 @@ class Trainer:
         return {"text": text, "attention": guided}
 
     def misread(self, answers: Tensor) -> Tensor:
-        """Inputs with a few wrong characters in every second answer, so that a slip does not cost the reader its place.
+        """Inputs with a few wrong characters in every second answer, so that an error does not cost the model its place.
 
-        As Nougat's training does against endless repetition (Blecher et al. 2023, arXiv:2308.13418, section 5.4).
+        Nougat is trained so against endless repetition (Blecher et al. 2023, arXiv:2308.13418, section 5.4).
         """
         chosen = torch.rand(len(answers), 1, device=answers.device) < 0.5
         wrong = chosen & (torch.rand(answers.shape, device=answers.device) < MISREAD_SHARE)
@@ -141,7 +143,7 @@ class Trainer:
 
 
 class TrainingAttention:
-    """Causal attention over whole equal-length sequences; keeps what the guided layers' heads look at."""
+    """Causal attention over whole sequences of equal length; it records what the guided heads attend to."""
 
     GUIDED_HEAD: ClassVar = {1: 0, 2: 2}  # layer -> query head
 
@@ -165,7 +167,7 @@ class TrainingAttention:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(0, 1)
 
     def guidance(self, layer: int, cells: Tensor) -> Tensor:
-        """Mean negative log probability of the right cell; cells: (B, T), NO_CELL where there is none."""
+        """Mean negative log probability of the right cell; cells: (B, T), NO_CELL for none."""
         picked = self.seen[layer].gather(2, cells.clamp(min=0).unsqueeze(2)).squeeze(2)
         known = cells != NO_CELL
         return -(picked * known).sum() / known.sum()
