@@ -96,7 +96,7 @@ def output_files(files: Sequence[Path], folder: Path | None) -> list[Path | None
 
 
 def deliver(pieces: Iterator[str], output: Path | None) -> None:
-    """Write pieces to the terminal as they come; to a file only once complete, so that no failure leaves half a file."""
+    """Write pieces to the terminal as they come; to a file once complete, so that no failure leaves half a file."""
     if output is None:
         shown = False
         try:

@@ -119,7 +119,7 @@ class Trainer:
         return {"text": text, "attention": guided}
 
     def misread(self, answers: Tensor) -> Tensor:
-        """Inputs with a few wrong characters in every second answer, so that an error does not cost the model its place.
+        """Inputs with a few wrong characters in every second answer, so an error does not cost the model its place.
 
         Nougat is trained so against endless repetition (Blecher et al. 2023, arXiv:2308.13418, section 5.4).
         """
