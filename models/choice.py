@@ -1,11 +1,12 @@
-"""Which model of the store is served, and under which name. The caller hands in the `bentoml.models` module."""
+"""Choice of the model to serve, and its name for clients. The caller hands in the `bentoml.models` module."""
 
 import os
 from collections.abc import Callable
 from typing import Any
 
+from models.checkpoint import StoreError
 from models.hub import fetch
-from models.store import StoreError, import_embedded
+from models.store import import_embedded
 
 
 def chosen_tag(store: Any, argument: str, setting: str | None, log: Callable[[str], None]) -> str:
