@@ -21,8 +21,8 @@ from engine.engine import Engine
 from engine.threads import background_pool
 from images.processes import DecoderProcesses
 from lifecycle import WorkerLifecycle, end_server, supervise_workers
+from models.checkpoint import EMBEDDED_NAME
 from models.choice import chosen_tag, revision, served_name
-from models.store import EMBEDDED_NAME
 from settings import load_settings
 
 logger = logging.getLogger("bentoml.paddleocr_vl")

@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from models.checkpoint import EMBEDDED_NAME, StoreError
 from models.hub import fetch
-from models.store import EMBEDDED_NAME, StoreError, import_embedded
+from models.store import import_embedded
 
 
 def chosen_tag(store: Any, argument: str, setting: str | None, log: Callable[[str], None]) -> str:

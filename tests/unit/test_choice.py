@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from models import choice
+from models.checkpoint import StoreError
 from models.choice import chosen_tag, revision, served_name
-from models.store import StoreError
 
 HUB_MODEL = f"some/model@{'0' * 40}"
 
