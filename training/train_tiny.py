@@ -36,9 +36,9 @@ from tqdm import tqdm
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.prompts import OCR
-from models.paddleocr_vl.rope import Grid, prompt_positions
+from models.paddleocr_vl.rope import prompt_positions
 from models.paddleocr_vl.weights import fill, save_model
-from models.protocol import PixelBounds
+from models.protocol import Grid, PixelBounds
 from training.evaluate import ENLARGED, evaluate, evaluate_folder
 from training.render_documents import KINDS, choose_style, make_sheet
 from training.render_sheets import TooWideError, draw_sheet
