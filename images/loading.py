@@ -31,10 +31,10 @@ class Decoder(Protocol):
 class ImageLimits:
     """Limits on the images and documents of one request."""
 
-    max_image_bytes: int = FetchLimits.max_bytes  # of one encoded image or document
-    max_image_pixels: int = 50_000_000  # of one decoded image
+    max_image_bytes: int = FetchLimits.max_bytes  # per encoded image or document
+    max_image_pixels: int = 50_000_000  # per decoded image
     max_images: int = 16  # parts with images or documents in one request
-    max_pages: int = 64  # of one document
+    max_pages: int = 64  # per document
     fetching: FetchLimits = field(default_factory=FetchLimits)
 
 

@@ -12,8 +12,7 @@ from PIL import Image
 
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.prompts import OCR
-from models.paddleocr_vl.rope import Grid
-from models.protocol import PixelBounds
+from models.protocol import Grid, PixelBounds
 from training.evaluate import ENLARGED
 from training.render_documents import KINDS, choose_style, make_sheet
 from training.render_sheets import TooWideError, draw_sheet

@@ -1,4 +1,4 @@
-"""Which addresses a fetch may reach, directly and by redirects, and which URLs are valid."""
+"""Addresses that a fetch may reach, directly and by redirects, and URLs that are valid."""
 
 from collections.abc import Iterator
 from ipaddress import ip_address
