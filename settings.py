@@ -23,7 +23,7 @@ from api.logs import LogFormat
 from api.tracing import Exporter
 from engine.config import EngineConfig
 from images.fetching import FetchLimits
-from images.loading import Limits
+from images.loading import ImageLimits
 
 
 class SettingsError(SystemExit):
@@ -231,15 +231,15 @@ class Settings(BaseModel):
         gt=0,
         description="between two pieces of a body, and before it must have come at 1000 bytes a second; more is 408",
     )
-    max_image_bytes: int = Field(default=Limits.max_image_bytes, ge=1, description="of an image or document")
-    max_image_pixels: int = Field(default=Limits.max_image_pixels, ge=1, description="of a decoded image")
+    max_image_bytes: int = Field(default=ImageLimits.max_image_bytes, ge=1, description="of an image or document")
+    max_image_pixels: int = Field(default=ImageLimits.max_image_pixels, ge=1, description="of a decoded image")
     decode_seconds: float = Field(
         default=20.0,
         gt=0,
         description="for an image or page to be decoded, in a process apart that is ended when they are over",
     )
-    max_images: int = Field(default=Limits.max_images, ge=1, description="images and documents in one request")
-    max_pages: int = Field(default=Limits.max_pages, ge=1, description="of one document")
+    max_images: int = Field(default=ImageLimits.max_images, ge=1, description="images and documents in one request")
+    max_pages: int = Field(default=ImageLimits.max_pages, ge=1, description="of one document")
     fetch_seconds: float = Field(default=FetchLimits.seconds, gt=0, description="for an image given by its address")
     max_redirects: int = Field(default=FetchLimits.max_redirects, ge=0, description="of such an address")
     allowed_hosts: Names = Field(
@@ -277,7 +277,7 @@ class Settings(BaseModel):
         chosen = self.otel_traces_exporter or ("otlp" if self.otel_exporter_otlp_endpoint else "none")
         return None if chosen == "none" else chosen
 
-    def limits(self) -> Limits:
+    def limits(self) -> ImageLimits:
         fetching = FetchLimits(
             max_bytes=self.max_image_bytes,
             seconds=self.fetch_seconds,
@@ -285,7 +285,7 @@ class Settings(BaseModel):
             allowed_hosts=self.allowed_hosts,
             media_folder=self.media_folder,
         )
-        return Limits(
+        return ImageLimits(
             max_image_bytes=self.max_image_bytes,
             max_image_pixels=self.max_image_pixels,
             max_images=self.max_images,

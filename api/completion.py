@@ -26,6 +26,7 @@ from api.schema.responses import (
 from api.serving import Serving
 from engine.errors import EngineError
 from engine.handles import Hold
+from images.errors import ImageError
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Completion:
                     )
         except Exception as error:
             self._account.fail(error)
-            if isinstance(error, EngineError):
+            if isinstance(error, EngineError | ImageError):
                 raise translated(error) from error
             raise
         finally:
@@ -101,7 +102,7 @@ class Completion:
                     yield self._last_chunk(index, event)
             if self._options.include_usage:
                 yield sse.event(self._body_of([], self._usage()).model_dump())
-        except (EngineError, ApiError) as error:
+        except (EngineError, ImageError, ApiError) as error:
             self._account.fail(error)
             yield sse.event((error if isinstance(error, ApiError) else translated(error)).body)
         except Exception as error:  # the response has begun: only an event can still say so
@@ -113,7 +114,7 @@ class Completion:
         yield sse.DONE
 
     async def _events(self) -> AsyncIterator[tuple[int, AnswerEvent]]:
-        """Events of all answers, each counted. Raises ApiError, EngineError."""
+        """Events of all answers, each counted. Raises ImageError, EngineError."""
         async for index, event in merged(self._answers):
             self._account.count(index, event)
             self._progress[index].add(event)

@@ -5,12 +5,12 @@ from dataclasses import replace
 from api.errors import invalid
 from api.schema.requests import FilePart, ImagePart, Message, TextPart
 from engine.handles import Hold
-from images.loading import Decoder, Limits, load_images
+from images.loading import Decoder, ImageLimits, load_images
 from images.source import Detail, ImageSource
 from modes.choose import Turn
 
 
-async def load_turns(messages: list[Message], limits: Limits, decoder: Decoder, hold: Hold) -> list[Turn]:
+async def load_turns(messages: list[Message], limits: ImageLimits, decoder: Decoder, hold: Hold) -> list[Turn]:
     """The conversation with its images, read off the event loop; `hold` counts their bytes.
 
     Raises ApiError, ImageError, QueueFull.

@@ -8,7 +8,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from api.errors import DECODER_ENDED, ApiError, invalid, unexpected
+from api.errors import DECODER_ENDED, ApiError, invalid, translated, unexpected
+from images.errors import ImageError
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +19,7 @@ HERE = "POST /v1/chat/completions, GET /v1/models and GET /health are here; /v1/
 
 def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(ImageError, _on_image_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_unexpected_error)
@@ -28,6 +30,11 @@ async def _on_api_error(request: Request, error: Exception) -> Response:
     if error.error["code"] == DECODER_ENDED:
         request.state.rejection = DECODER_ENDED
     return error.response()
+
+
+async def _on_image_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ImageError)
+    return await _on_api_error(request, translated(error))
 
 
 async def _on_validation_error(_: Request, error: Exception) -> Response:

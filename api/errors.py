@@ -6,9 +6,10 @@ from fastapi.responses import JSONResponse
 
 from api.schema.responses import ErrorResponse
 from engine.errors import DeadlineExceeded, EngineError, EngineUnavailable, InvalidRequest, QueueFull
+from images.errors import DecoderEnded, DecoderUnavailable, ImageError, InvalidImage
 
 MAX_SHOWN = 1000  # characters of a message: it may quote the request, at any length
-DECODER_ENDED = "decoder_ended"  # the code of a refusal: a file hung or crashed its decoder
+DECODER_ENDED = "decoder_ended"  # an error code: a file hung or crashed its decoder
 RETRY_SECONDS = 5  # for a server that starts or ends; another one behind the balancer may be ready at once
 
 
@@ -53,9 +54,14 @@ def invalid(message: str, param: str | None) -> ApiError:
     return ApiError(400, message, param=param)
 
 
-def translated(error: EngineError) -> ApiError:
-    """The API's error for one of the engine's; translated here and nowhere else."""
+def translated(error: EngineError | ImageError) -> ApiError:
+    """The API's error for one of engine/ or images/; translated here and nowhere else."""
     message = str(error)
+    if isinstance(error, InvalidImage):
+        code = DECODER_ENDED if isinstance(error, DecoderEnded) else None
+        return ApiError(400, message, param=error.param, code=code)
+    if isinstance(error, DecoderUnavailable):
+        return ApiError(503, message, type_="server_error", code="decoder_unavailable")
     if isinstance(error, InvalidRequest):
         return invalid(message, error.param)
     if isinstance(error, QueueFull):

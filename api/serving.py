@@ -11,7 +11,7 @@ from api.errors import ApiError
 from api.metrics import Metrics
 from engine.engine import Engine
 from images import decoding
-from images.loading import Decoder, Limits
+from images.loading import Decoder, ImageLimits
 
 FAMILY = re.compile(r"paddleocr-?vl", re.IGNORECASE)  # any PaddleOCR-VL name is answered by whichever is loaded
 
@@ -25,7 +25,7 @@ class Serving:
 
     engine: Engine
     model: str  # the checkpoint's name, which every answer carries
-    limits: Limits
+    limits: ImageLimits
     revision: str = "unknown"  # the checkpoint's
     other_names: tuple[str, ...] = ()  # further names of the checkpoint
     strict_names: bool = False  # no other PaddleOCR-VL name is answered

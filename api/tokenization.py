@@ -53,7 +53,10 @@ def detokenize(body: DetokenizeRequest, request: Request) -> DetokenizeResponse:
 
 
 async def _prompt_tokens(body: TokenizeRequest, request: Request, serving: Serving) -> list[int]:
-    """Prompt token ids of a conversation; of a document, those of all its pages. Raises ApiError, EngineError."""
+    """Prompt token ids of a conversation; of a document, those of all its pages.
+
+    Raises ApiError, ImageError, EngineError.
+    """
     engine = serving.engine
     hold = engine.hold(client=request.state.client)
 

@@ -21,8 +21,9 @@ from engine.errors import EngineError
 from engine.request import SamplingParams, Structure
 from engine.structured import Structures
 from images import fetching
-from images.loading import Limits, load_images, read_images
-from images.processes import Decoders, EndedDecoderError
+from images.errors import DecoderEnded, DecoderUnavailable, ImageError
+from images.loading import ImageLimits, load_images, read_images
+from images.processes import DecoderProcesses
 from images.source import ImageSource
 from modes.choose import Turn
 from modes.schemas import SchemaError, parse, shape_in
@@ -33,7 +34,7 @@ CHECKPOINT = ROOT / "models" / "tiny"
 SECONDS = 5.0  # for one input
 
 
-LIMITS = Limits(max_image_bytes=2**20, max_image_pixels=4_000_000, max_pages=4)
+LIMITS = ImageLimits(max_image_bytes=2**20, max_image_pixels=4_000_000, max_pages=4)
 
 
 class Refusal(Exception):  # noqa: N818 - not an error: a reader should refuse what it cannot read
@@ -48,7 +49,7 @@ class Targets:
     """Readers of inputs. Each returns if the input is valid, and raises Refusal if the client would get an error."""
 
     def __init__(self) -> None:
-        self.decoders = Decoders(2, SECONDS, LIMITS.max_image_pixels, LIMITS.max_image_bytes)
+        self.decoders = DecoderProcesses(2, SECONDS, LIMITS.max_image_pixels, LIMITS.max_image_bytes)
         self.decoders.start()
         # The engine is never started: a valid request is answered that the model still loads.
         engine = Engine(EngineConfig(model=CHECKPOINT))
@@ -70,8 +71,8 @@ class Targets:
         try:
             for image in read_images(data, "param", LIMITS, self.decoders):
                 image.open()
-        except ApiError as error:
-            if isinstance(error.__cause__, EndedDecoderError) or error.status != 400:
+        except ImageError as error:
+            if isinstance(error, DecoderEnded | DecoderUnavailable):
                 raise Finding(str(error)) from error
             raise Refusal from error
 
@@ -82,7 +83,7 @@ class Targets:
                 self.loop.run_until_complete(load_images(url, "param", LIMITS, self.decoders))
             else:
                 fetching._http_url(fetching._split(url))
-        except (ApiError, fetching._FetchError) as error:
+        except (ImageError, fetching._FetchError) as error:
             raise Refusal from error
 
     def request(self, data: bytes) -> None:

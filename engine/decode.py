@@ -52,7 +52,7 @@ class Flight:
 
 
 class Decode:
-    """Launches decode steps: by a CUDA graph where one fits the batch, else operation by operation."""
+    """The decode stage: launches a step by a CUDA graph where one fits the batch, else operation by operation."""
 
     def __init__(self, model: Network, cache: KVCache, graphs: Graphs | None) -> None:
         """`graphs`: None where the device works in step with the host."""

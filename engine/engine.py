@@ -33,7 +33,7 @@ IMAGES_AT_ONCE = 4  # requests whose images are opened or prepared at once; the 
 
 
 class Engine:
-    """Continuous batching for one checkpoint. All methods may be called from any thread or event loop."""
+    """The continuous-batching server of one checkpoint. All methods may be called from any thread or event loop."""
 
     def __init__(self, config: EngineConfig, on_failure: Callable[[BaseException], None] | None = None) -> None:
         """`on_failure` is called on the engine's thread when the model cannot be loaded or the thread dies."""

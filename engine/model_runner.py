@@ -33,7 +33,7 @@ TRIM_SECONDS = 10.0  # between two trims, which take 10 to 30 ms each
 
 
 class ModelRunner:
-    """Runs the steps of the scheduler on the device. It owns the caches, and what prefill and decode do with them."""
+    """The device side of the engine: runs the scheduled steps. It owns the caches, and both stages that use them."""
 
     def __init__(
         self,

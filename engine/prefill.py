@@ -39,7 +39,7 @@ class PromptImage:
 
 
 class Prefill:
-    """Computes what the slots of new sequences lack of their prompts, and the logits of their first tokens."""
+    """The prefill stage: computes what slots lack of new prompts, and the logits of their first tokens."""
 
     def __init__(self, *, model: Network, cache: KVCache, images: ImageCache, max_patches: int, rows: int) -> None:
         """The vision tower runs on at most `max_patches` at once (or one image), in slices of at most `rows`."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Preparation:
-    """Prepares requests for one checkpoint and one context length."""
+    """The maker of sequences: turns requests into model input, for one checkpoint and one context length."""
 
     def __init__(
         self, processor: InputProcessor, structures: "Structures", max_model_len: int, *, trial_text: str

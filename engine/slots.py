@@ -18,7 +18,7 @@ class Exchange(NamedTuple):
 
 
 class Slots:
-    """Allocates cache slots, by preference those that hold the beginning of the prompt already."""
+    """The allocator of cache slots. It prefers slots that already hold the beginning of the prompt."""
 
     def __init__(self, count: int, *, dense: bool = False) -> None:
         """`dense`: always allocate the lowest free slot; its content moves to another one (`exchanges`)."""

@@ -1,8 +1,8 @@
-"""The bytes behind an http, https or file URL, within limits. Every fault is a 400 that names the part.
+"""The content of an http, https or file URL, within limits.
 
-The URL comes from a client, the connection from this machine; so only public addresses are reached, unless an operator
-allows a host. Each hop looks its host up once and connects to an address that was checked: the name server is not asked
-again. Messages tell nothing of what was found behind a name.
+A client names the URL, but this machine connects to it; so only public addresses are reached, unless an operator allows
+a host. Each hop looks up its host once and connects to an address that was checked, without asking the name server
+again. Error messages reveal nothing about the addresses of a name.
 """
 
 import asyncio
@@ -21,38 +21,40 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes, urljoin, urlsplit
 
 import httpcore
 
-from api.errors import invalid
+from images.errors import InvalidImage
 
-MAX_URL = 8192  # characters; urllib keeps the last URLs that it split, so they must not be big
+MAX_URL = 8192  # characters; urllib caches the last URLs that it split, so they must be small
 RESOLVERS = 8  # threads
 PORTS = {"http": 80, "https": 443}
 REDIRECTS = (301, 302, 303, 307, 308)
 HEADERS = [(b"User-Agent", b"paddleocr-vl-server"), (b"Accept-Encoding", b"identity"), (b"Connection", b"close")]
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # urllib would drop some of them silently
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # urllib would silently drop some of them
 HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 NAT64 = ip_network("64:ff9b::/96")
-GLOBAL_UNICAST = ip_network("2000::/3")  # all of IPv6 that is public; ipaddress takes more for global
-# Not public, whatever `is_global` of this Python says: what Azure offers its virtual machines; protocol assignments,
-# Teredo among them; 6to4 and its relays; documentation.
+GLOBAL_UNICAST = ip_network("2000::/3")  # all public IPv6 addresses; ipaddress counts more as global
+# Not public, whatever `is_global` of this Python version says: Azure's address for its virtual machines; protocol
+# assignments, including Teredo; 6to4 and its relays; documentation.
 SPECIAL = "168.63.129.16/32 192.0.0.0/24 2001::/23 2002::/16 192.88.99.0/24 3fff::/20"
 SPECIAL_BLOCKS = [ip_network(block) for block in SPECIAL.split()]
 
 
 @dataclass(frozen=True)
 class FetchLimits:
+    """Limits of one fetch, and what an operator allows beyond public addresses."""
+
     max_bytes: int = 20 * 2**20
     seconds: float = 20.0  # for the whole fetch, all hops
     max_redirects: int = 3
-    allowed_hosts: tuple[str, ...] = ()  # names, IP literals, *.corp.example: may have addresses that are not public
-    media_folder: Path | None = None  # files under it may be named as file:// URLs; None: no local files
+    allowed_hosts: tuple[str, ...] = ()  # names, IP literals, *.corp.example; their addresses may be private
+    media_folder: Path | None = None  # file:// URLs may name files under it; None: no local files
 
 
 class _FetchError(Exception):
-    """What is wrong, as the end of a sentence that begins with "the URL"."""
+    """A fault of a URL, worded as the end of a sentence that begins with "the URL"."""
 
 
 async def fetch(url: str, param: str, limits: FetchLimits) -> bytes:
-    """What an http, https or file URL holds. Raises ApiError (400)."""
+    """The content of an http, https or file URL. Raises InvalidImage with `param`."""
     try:
         async with asyncio.timeout(limits.seconds):
             parts = _split(url)
@@ -60,13 +62,16 @@ async def fetch(url: str, param: str, limits: FetchLimits) -> bytes:
                 return await asyncio.to_thread(_read_file, parts, limits)
             return await _get(url, limits)
     except _FetchError as error:
-        raise invalid(f"the URL {error}", param) from None
+        raise InvalidImage(f"the URL {error}", param) from None
     except TimeoutError:
-        raise invalid(f"the URL takes longer than {limits.seconds:g} seconds to fetch", param) from None
+        raise InvalidImage(f"the URL takes longer than {limits.seconds:g} seconds to fetch", param) from None
 
 
 def _read_file(parts: SplitResult, limits: FetchLimits) -> bytes:
-    """One message for what is missing, outside or unreadable: files must not be probed. Raises _FetchError."""
+    """The content of a local file. Raises _FetchError.
+
+    A file that is missing, outside or unreadable gets the same message, so that clients cannot probe for files.
+    """
     if limits.media_folder is None:
         raise _FetchError("names a local file, and none may be read; an operator can allow a folder with MEDIA_FOLDER")
     if parts.netloc.lower() not in ("", "localhost") or parts.query or parts.fragment:
@@ -77,14 +82,14 @@ def _read_file(parts: SplitResult, limits: FetchLimits) -> bytes:
             raise FileNotFoundError
         with path.open("rb") as file:
             data = file.read(limits.max_bytes + 1)
-    except (OSError, ValueError, RuntimeError):  # NUL is a ValueError; a loop of links a RuntimeError before 3.13
-        raise _FetchError("names no file in the media folder that can be read") from None
+    except (OSError, ValueError, RuntimeError):  # NUL: ValueError; a symlink loop before 3.13: RuntimeError
+        raise _FetchError("does not name a readable file in the media folder") from None
     _check_size(len(data), limits)
     return data
 
 
 async def _get(url: str, limits: FetchLimits) -> bytes:
-    """The body behind a URL and its redirects. Raises _FetchError."""
+    """The body of a URL, after its redirects. Raises _FetchError."""
     base = ""
     for hop in range(limits.max_redirects + 1):
         try:
@@ -99,7 +104,7 @@ async def _get(url: str, limits: FetchLimits) -> bytes:
 
 
 async def _request(url: httpcore.URL, limits: FetchLimits) -> bytes | str:
-    """The body, or where the answer redirects to. Raises _FetchError."""
+    """The body, or the target of a redirect. Raises _FetchError."""
     host = b"[%b]" % url.host if b":" in url.host else url.host
     headers = [(b"Host", b"%b:%d" % (host, url.port) if url.port else host), *HEADERS]
     network = _CheckedNetwork(limits)
@@ -124,13 +129,13 @@ async def _body(response: httpcore.Response, fields: dict[bytes, bytes], limits:
     if response.status != 200:
         raise _FetchError(f"gets status {response.status}; it must be 200")
     if fields.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise _FetchError("gets a compressed answer, which is not read; it must have no content-encoding")
+        raise _FetchError("gets a compressed answer; it must have no content-encoding")
     _check_size(int(fields.get(b"content-length", b"0")), limits)
     data = bytearray()
     async for chunk in response.aiter_stream():
         data += chunk
         _check_size(len(data), limits)
-        await asyncio.sleep(0)  # many chunks of one byte must not hold up the event loop
+        await asyncio.sleep(0)  # many one-byte chunks must not block the event loop
     return bytes(data)
 
 
@@ -143,7 +148,7 @@ def _split(url: str, base: str = "") -> SplitResult:
     if len(url) > MAX_URL:
         raise _FetchError(f"is over {MAX_URL} characters")
     if CONTROL.search(url):
-        raise _FetchError("has control characters in it; percent-encode them")
+        raise _FetchError("contains control characters; percent-encode them")
     try:
         return urlsplit(urljoin(base, url))
     except ValueError:
@@ -154,12 +159,12 @@ def _http_url(parts: SplitResult) -> httpcore.URL:
     if parts.scheme not in PORTS:
         raise _FetchError("does not start with http:// or https://")
     if "@" in parts.netloc:
-        raise _FetchError("has a user name or password in it, which is not sent; leave it out")
+        raise _FetchError("contains a user name or password, which is never sent; leave it out")
     try:
         host, port = _ascii_host(parts.hostname or ""), parts.port
         if port == 0:
             raise ValueError
-        port = None if port == PORTS[parts.scheme] else port  # as the Host header has it
+        port = None if port == PORTS[parts.scheme] else port  # the Host header omits the default port
         target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
         target += parts.query and "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?[]")
     except ValueError:
@@ -168,7 +173,7 @@ def _http_url(parts: SplitResult) -> httpcore.URL:
 
 
 def _ascii_host(name: str) -> str:
-    """A host as it is looked up, allowed, verified and sent. Raises ValueError."""
+    """The form of a host that is looked up, allowed, verified and sent. Raises ValueError."""
     if ":" in name and "%" not in name:
         return str(IPv6Address(name))
     host = name.encode("idna").decode().lower().removesuffix(".")
@@ -179,12 +184,12 @@ def _ascii_host(name: str) -> str:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Loads all of the certificates that are trusted: once, not for every fetch."""
+    """Cached, since it loads all trusted certificates."""
     return httpcore.default_ssl_context()
 
 
 class _CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to an address that it looked up and checked itself. Raises _FetchError."""
+    """A network backend that connects only to addresses it looked up and checked itself. Raises _FetchError."""
 
     def __init__(self, limits: FetchLimits) -> None:
         self._limits = limits
@@ -201,7 +206,7 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         addresses = await _look_up(host, port)
         if not _is_allowed(host, self._limits.allowed_hosts) and not all(map(_is_public, addresses)):
             raise _FetchError("names a host that is not a public address; an operator can allow it with ALLOWED_HOSTS")
-        timeout = self._limits.seconds / len(addresses)  # one that never answers leaves time for the others
+        timeout = self._limits.seconds / len(addresses)  # an address that never answers leaves time for the others
         for address in addresses:
             with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
                 return await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
@@ -209,7 +214,7 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
 
 
 async def _look_up(host: str, port: int) -> list[IPv4Address | IPv6Address]:
-    """At least one address; 127.1, 0x7f.1 and 2130706433 become what they mean. Raises _FetchError."""
+    """At least one address; 127.1, 0x7f.1 and 2130706433 all become 127.0.0.1. Raises _FetchError."""
     ask = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
         found = await asyncio.get_running_loop().run_in_executor(_resolvers(), ask)
@@ -220,12 +225,12 @@ async def _look_up(host: str, port: int) -> list[IPv4Address | IPv6Address]:
 
 @functools.cache
 def _resolvers() -> ThreadPoolExecutor:
-    """Threads of their own: a name server that says nothing holds one for longer than the fetch may take."""
+    """A separate thread pool: a silent name server blocks a thread for longer than a fetch may take."""
     return ThreadPoolExecutor(RESOLVERS, thread_name_prefix="names")
 
 
 def _is_allowed(host: str, allowed_hosts: tuple[str, ...]) -> bool:
-    """*.corp.example stands for every host below corp.example, not for itself."""
+    """*.corp.example matches every host below corp.example, but not corp.example itself."""
     allowed = [_canonical(name) for name in allowed_hosts]
     return host in allowed or any(host.endswith(name[1:]) for name in allowed if name.startswith("*."))
 

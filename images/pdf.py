@@ -1,4 +1,4 @@
-"""The pages of a PDF, drawn by PDFium. As light as decoding.py, which runs it."""
+"""The pages of a PDF, drawn by PDFium. As light as decoding.py, which calls it."""
 
 import math
 import threading
@@ -6,34 +6,32 @@ import threading
 import pypdfium2
 from PIL import Image
 
-PAGE_PIXELS = 2_000_000  # twice what the model looks at; A4 at 144 dpi
+from images.errors import InvalidImage
+
+PAGE_PIXELS = 2_000_000  # twice the model's maximum; A4 at 144 dpi
 LONGEST_SIDE = 20_000  # pixels: a page may be a line of any length
-MAX_SCALE = 4.0  # pixels a point (288 dpi), for small pages
-PDFIUM = threading.Lock()  # it takes one thread at a time
-
-
-class UndecodableError(ValueError):
-    """A file that is damaged, too big or nothing that can be read; the message tells the client."""
+MAX_SCALE = 4.0  # pixels per point (288 dpi), for small pages
+PDFIUM = threading.Lock()  # PDFium is not thread-safe
 
 
 def is_pdf(data: bytes) -> bool:
     return b"%PDF-" in data[:1024]  # readers allow junk before the header
 
 
-def count_pages(data: bytes, most: int) -> int:
-    """From 1 to `most`. Raises UndecodableError."""
+def count_pages(data: bytes, max_pages: int) -> int:
+    """The number of pages, from 1 to `max_pages`. Raises InvalidImage."""
     with PDFIUM, _opened(data) as document:
         count = len(document)
-    if not 0 < count <= most:
-        raise UndecodableError(f"the PDF has {count} pages; 1 to {most} can be read in one request")
+    if not 0 < count <= max_pages:
+        raise InvalidImage(f"the PDF has {count} pages; 1 to {max_pages} can be read in one request")
     return count
 
 
 def draw_page(data: bytes, number: int) -> Image.Image:
-    """RGB of about PAGE_PIXELS. Raises UndecodableError."""
+    """A page, from 0, as RGB of about PAGE_PIXELS. Raises InvalidImage."""
     with PDFIUM, _opened(data) as document:
         try:
-            document.init_forms()  # what is filled into fields is drawn as well
+            document.init_forms()  # draws the contents of form fields, too
             page = document[number]
             width, height = page.get_size()  # points
             scale = min(
@@ -43,7 +41,7 @@ def draw_page(data: bytes, number: int) -> Image.Image:
             )
             return page.render(scale=scale).to_pil().convert("RGB")
         except MemoryError:
-            raise UndecodableError(f"page {number + 1} of the PDF takes more memory to draw than is allowed") from None
+            raise InvalidImage(f"page {number + 1} of the PDF takes more memory to draw than is allowed") from None
         except (pypdfium2.PdfiumError, ValueError) as error:
             raise _damaged(error, number) from error
 
@@ -55,6 +53,6 @@ def _opened(data: bytes) -> pypdfium2.PdfDocument:
         raise _damaged(error) from error
 
 
-def _damaged(error: Exception, number: int | None = None) -> UndecodableError:
+def _damaged(error: Exception, number: int | None = None) -> InvalidImage:
     place = "" if number is None else f" at page {number + 1}"
-    return UndecodableError(f"the PDF cannot be read{place}: {str(error).rstrip('.')}")
+    return InvalidImage(f"the PDF cannot be read{place}: {str(error).rstrip('.')}")

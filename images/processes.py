@@ -1,10 +1,10 @@
-"""Processes apart that decode images and documents, each bounded in time and memory.
+"""Separate processes that decode images and documents, each bounded in time and memory.
 
-What decodes a stranger's bytes may hang, take all memory or crash; here that ends a process which does nothing else.
-Both ends of the conversation are in this file: `Decoders` in the server, and `python -m images.processes`, which
-imports Pillow and PDFium only. Each process has a socket of its own, so that one that dies harms no other (a
-ProcessPoolExecutor breaks as a whole, Pebble's workers share one pipe), and it is answered in JSON and raw pixels,
-never in pickles, so that a decoder that was taken over cannot run code in the server. It ends when its socket does.
+Decoding untrusted bytes may hang, exhaust memory or crash; here that ends a process which does nothing else. Both ends
+of the protocol are in this file: `DecoderProcesses` in the server, and `python -m images.processes`, which imports only
+Pillow and PDFium. Each process has its own socket, so that the death of one harms no other (a ProcessPoolExecutor
+breaks as a whole, Pebble's workers share one pipe). Processes reply in JSON and raw pixels, never in pickles, so that a
+compromised decoder cannot run code in the server. A process ends when its socket closes.
 """
 
 import contextlib
@@ -26,34 +26,27 @@ from typing import Any
 from PIL import Image
 
 from images import decoding
-from images.pdf import PAGE_PIXELS, UndecodableError
+from images.errors import DecoderEnded, DecoderUnavailable, InvalidImage
+from images.pdf import PAGE_PIXELS
 
 logger = logging.getLogger(__name__)
 
-FRAME = struct.Struct("!IQ")  # bytes of what is said in JSON, bytes of what comes with it
-MAX_SAID = 2**16  # bytes of JSON
+FRAME = struct.Struct("!IQ")  # bytes of the JSON message, bytes of the data that follows it
+MAX_MESSAGE = 2**16  # bytes of JSON
 SECONDS_TO_START = 60.0  # imports, on a machine that is loading a model
-SECONDS_TO_NOTICE = 2  # after the limit, for the server to end it; then the kernel does
+SECONDS_TO_NOTICE = 2  # after the limit, for the server to end the process; then the kernel does
 NICE = 10  # the model's threads come first
 MEMORY = 256 * 2**20  # bytes for a process with its libraries, the file's own and a PDF's page
-BAND_PIXELS = 2**16  # what fits into a processor's cache
-BYTES_A_PIXEL = 32  # while an image is decoded, turned and put on white
+BAND_PIXELS = 2**16  # fits into a processor's cache
+BYTES_PER_PIXEL = 32  # while an image is decoded, turned and put on white
 
 
-class DecoderError(Exception):
-    """A decoder cannot be started, which is no image's fault."""
-
-
-class EndedDecoderError(UndecodableError):
-    """A decoder hung or crashed over a file, and was ended."""
-
-
-class Decoders:
-    """A few processes, each for one file at a time. For many threads."""
+class DecoderProcesses:
+    """A pool of a few decoder processes, each for one file at a time. Thread-safe."""
 
     def __init__(self, count: int, seconds: float, max_pixels: int, max_bytes: int) -> None:
-        """`seconds`: for one image or page; `max_pixels`, `max_bytes`: the most that will be asked, for memory."""
-        memory = MEMORY + BYTES_A_PIXEL * max_pixels + 4 * max_bytes
+        """`seconds`: limit for one image or page; `max_pixels`, `max_bytes`: largest request, to size the memory."""
+        memory = MEMORY + BYTES_PER_PIXEL * max_pixels + 4 * max_bytes
         max_pixels = max(max_pixels, 2 * PAGE_PIXELS)
         self._all = [_Process(seconds, memory, max_pixels) for _ in range(count)]
         self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
@@ -61,52 +54,53 @@ class Decoders:
             self._idle.put(process)
 
     def start(self) -> None:
-        """So that the first requests need not wait for it."""
+        """Start all processes, so that the first requests need not wait for them."""
         for process in self._all:
             process.start()
 
     def close(self) -> None:
-        """Ends the processes and whatever they do."""
+        """End the processes, even in the middle of a file."""
         for process in self._all:
             process.close()
 
     def open_file(self, data: bytes, max_pixels: int, max_pages: int) -> Image.Image | int:
-        """As `decoding.open_file`. Raises UndecodableError, DecoderError."""
+        """As `decoding.open_file`. Raises ImageError."""
         return self._ask({"max_pixels": max_pixels, "max_pages": max_pages}, data)
 
     def open_page(self, data: bytes, number: int, max_pixels: int) -> Image.Image:
-        """As `decoding.open_page`. Raises UndecodableError, DecoderError."""
-        found = self._ask({"number": number, "max_pixels": max_pixels}, data)
-        assert isinstance(found, Image.Image)
-        return found
+        """As `decoding.open_page`. Raises ImageError."""
+        image = self._ask({"number": number, "max_pixels": max_pixels}, data)
+        assert isinstance(image, Image.Image)
+        return image
 
-    def _ask(self, question: dict[str, Any], data: bytes) -> Image.Image | int:
+    def _ask(self, request: dict[str, Any], data: bytes) -> Image.Image | int:
         process = self._idle.get()
         try:
-            return process.ask(question, data)
+            return process.ask(request, data)
         finally:
             self._idle.put(process)
 
 
 class _Process:
-    """One decoder, started again when it has ended."""
+    """One decoder process, restarted after it has ended."""
 
     def __init__(self, seconds: float, memory: int, max_pixels: int) -> None:
-        """`memory`: bytes that it may take; `max_pixels`: that it may answer with."""
+        """`memory`: limit in bytes; `max_pixels`: limit of its replies."""
         self._seconds, self._memory, self._max_pixels = seconds, memory, max_pixels
         self._closed = False
-        self._lock = threading.Lock()  # of starting and ending
+        self._lock = threading.Lock()  # held while the process starts or ends
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._ready = False
 
     def start(self) -> None:
+        """Raises DecoderUnavailable."""
         with self._lock:
             if self._closed:
-                raise DecoderError("the server is shutting down")
+                raise DecoderUnavailable("the server is shutting down")
             self._socket, theirs = socket.socketpair()
             command = [sys.executable, "-P", "-m", __name__, str(self._seconds), str(self._memory)]
-            # It finds what this process finds, however that was started.
+            # Let it find the modules that this process finds, however this one was started.
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
             try:
                 with theirs:
@@ -115,42 +109,43 @@ class _Process:
                     )
             except OSError as error:
                 self._socket.close()
-                raise DecoderError(f"a decoder cannot be started: {error}") from error
+                raise DecoderUnavailable(f"a decoder cannot be started: {error}") from error
             self._ready = False
 
     def close(self) -> None:
         self._closed = True
         self._end()
 
-    def ask(self, question: dict[str, Any], data: bytes) -> Image.Image | int:
-        """Raises UndecodableError, DecoderError."""
-        for again in (False, True):  # what ended it may have been meant for another, such as the kernel, out of memory
+    def ask(self, request: dict[str, Any], data: bytes) -> Image.Image | int:
+        """The decoder's reply; tried twice, since another cause, such as the OOM killer, may end the first process.
+
+        Raises ImageError.
+        """
+        for again in (False, True):
             connection = self._ready_socket()
             try:
                 deadline = time.monotonic() + self._seconds
-                _send(connection, question, data, deadline)
+                _send(connection, request, data, deadline)
                 return self._reply(connection, deadline)
-            except UndecodableError:
-                raise
             except TimeoutError:
                 self._end()
                 logger.warning("A decoder was ended: a file took longer than %g seconds", self._seconds)
-                raise EndedDecoderError(f"it takes longer than {self._seconds:g} seconds to decode") from None
-            except (EOFError, OSError, ValueError, LookupError, TypeError) as error:  # also for what makes no sense
+                raise DecoderEnded(f"it takes longer than {self._seconds:g} seconds to decode") from None
+            except (EOFError, OSError, ValueError, LookupError, TypeError) as error:  # also a malformed reply
                 code = self._end()
                 logger.warning("A decoder ended with %s while it read a file%s", code, ", twice" if again else "")
                 if again:
-                    raise EndedDecoderError("it cannot be decoded: the decoder crashed over it") from error
-        raise AssertionError("either answered or raised")
+                    raise DecoderEnded("it cannot be decoded: the decoder crashed over it") from error
+        raise AssertionError("the loop returns or raises")
 
     def _reply(self, connection: socket.socket, deadline: float) -> Image.Image | int:
-        """Raises UndecodableError, and ValueError, LookupError or TypeError for what a sound decoder never says."""
-        said, _ = _receive(connection, deadline, 0)
-        if "refused" in said:
-            raise UndecodableError(str(said["refused"]))
-        if "pages" in said:
-            return int(said["pages"])
-        width, height = int(said["width"]), int(said["height"])
+        """Raises InvalidImage, and ValueError, LookupError or TypeError for a reply that no sound decoder sends."""
+        message, _ = _receive(connection, deadline, 0)
+        if "refused" in message:
+            raise InvalidImage(str(message["refused"]))
+        if "pages" in message:
+            return int(message["pages"])
+        width, height = int(message["width"]), int(message["height"])
         if width * height > self._max_pixels:
             raise ValueError
         image = Image.new("RGB", (width, height))
@@ -165,17 +160,17 @@ class _Process:
             self.start()
         connection = self._socket
         if connection is None:
-            raise DecoderError("the server is shutting down")
+            raise DecoderUnavailable("the server is shutting down")
         if not self._ready:
             try:
                 _receive(connection, time.monotonic() + SECONDS_TO_START, 0)
             except (EOFError, OSError, ValueError) as error:
-                raise DecoderError(f"a decoder did not start; it ended with {self._end()}") from error
+                raise DecoderUnavailable(f"a decoder did not start; it ended with {self._end()}") from error
             self._ready = True
         return connection
 
     def _end(self) -> int | None:
-        """Its exit code."""
+        """Kill the process, if there is one; returns its exit code."""
         with self._lock:
             if self._process is None or self._socket is None:
                 return None
@@ -186,30 +181,30 @@ class _Process:
             return code
 
 
-# What goes over the socket, both ways
+# The protocol, for both ends
 
 
-def _send(connection: socket.socket, said: dict[str, Any], data: bytes = b"", deadline: float | None = None) -> None:
-    words = json.dumps(said).encode()
+def _send(connection: socket.socket, message: dict[str, Any], data: bytes = b"", deadline: float | None = None) -> None:
+    encoded = json.dumps(message).encode()
     connection.settimeout(_left(deadline))
-    connection.sendall(FRAME.pack(len(words), len(data)) + words)
+    connection.sendall(FRAME.pack(len(encoded), len(data)) + encoded)
     connection.settimeout(_left(deadline))
     connection.sendall(data)
 
 
 def _receive(
-    connection: socket.socket, deadline: float | None = None, most: int | None = None
+    connection: socket.socket, deadline: float | None = None, max_data: int | None = None
 ) -> tuple[dict[str, Any], bytearray]:
-    """`most`: bytes beside the words. Raises EOFError, TimeoutError, OSError, ValueError."""
+    """A message and its data, of at most `max_data` bytes. Raises EOFError, TimeoutError, OSError, ValueError."""
     length, size = FRAME.unpack(_read(connection, FRAME.size, deadline))
-    if length > MAX_SAID or (most is not None and size > most):
+    if length > MAX_MESSAGE or (max_data is not None and size > max_data):
         raise ValueError
-    said = json.loads(_read(connection, length, deadline))
-    return said, _read(connection, size, deadline)
+    message = json.loads(_read(connection, length, deadline))
+    return message, _read(connection, size, deadline)
 
 
 def _bands(width: int, height: int) -> Iterator[tuple[int, int]]:
-    """An image's rows, a few at a time, as (first, count): what fits into a processor's cache is copied fast."""
+    """An image's rows in bands (first, count) that fit into a processor's cache, where copying is fast."""
     rows = max(1, BAND_PIXELS // width)
     for top in range(0, height, rows):
         yield top, min(rows, height - top)
@@ -220,10 +215,10 @@ def _read(connection: socket.socket, count: int, deadline: float | None) -> byte
     rest = memoryview(data)
     while rest:
         connection.settimeout(_left(deadline))
-        got = connection.recv_into(rest)
-        if not got:
+        received = connection.recv_into(rest)
+        if not received:
             raise EOFError
-        rest = rest[got:]
+        rest = rest[received:]
     return data
 
 
@@ -231,53 +226,53 @@ def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.001, deadline - time.monotonic())
 
 
-# In the process apart
+# The decoder process
 
 
 def main(seconds: float, memory: int) -> None:
-    """Answer until the server is gone or closes the socket, which is the standard input."""
-    _step_back(memory)
+    """Serve requests until the server closes the socket, which is the standard input, or is gone."""
+    _yield_to_server(memory)
     _silence_libraries()
     with socket.socket(fileno=os.dup(0)) as connection, contextlib.suppress(EOFError, OSError):
         Image.init()
         _send(connection, {})
         while True:
-            question, data = _receive(connection)
-            signal.setitimer(signal.ITIMER_REAL, seconds + SECONDS_TO_NOTICE)  # nobody may be left to end it
-            _answer(connection, question, bytes(data))
+            request, data = _receive(connection)
+            signal.setitimer(signal.ITIMER_REAL, seconds + SECONDS_TO_NOTICE)  # in case the server is gone
+            _answer(connection, request, bytes(data))
             signal.setitimer(signal.ITIMER_REAL, 0)
-            del data  # not to be held while it waits
+            del data  # free the memory while waiting
 
 
-def _answer(connection: socket.socket, question: dict[str, Any], data: bytes) -> None:
+def _answer(connection: socket.socket, request: dict[str, Any], data: bytes) -> None:
     try:
-        found = decoding.open_page(data, **question) if "number" in question else decoding.open_file(data, **question)
-    except UndecodableError as error:
+        result = decoding.open_page(data, **request) if "number" in request else decoding.open_file(data, **request)
+    except InvalidImage as error:
         _send(connection, {"refused": str(error)[:1000]})
         return
-    if isinstance(found, int):
-        _send(connection, {"pages": found})
+    if isinstance(result, int):
+        _send(connection, {"pages": result})
         return
-    _send(connection, {"width": found.width, "height": found.height})
-    for top, rows in _bands(*found.size):
-        connection.sendall(found.crop((0, top, found.width, top + rows)).tobytes())
+    _send(connection, {"width": result.width, "height": result.height})
+    for top, rows in _bands(*result.size):
+        connection.sendall(result.crop((0, top, result.width, top + rows)).tobytes())
 
 
-def _step_back(memory: int) -> None:
-    """Behind the server, in all: cores, memory, signals, which are the server's to act on."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal and a service manager tell every process
+def _yield_to_server(memory: int) -> None:
+    """Give the server precedence in cores and memory, and leave signals to it."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal and a service manager signal every process
         signal.signal(number, signal.SIG_IGN)
     os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
-    for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CORE, 0)):
+    for kind, limit in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # on Linux
-        score.write("500")  # where the machine's memory runs out, the server is to stay
+        resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # Linux only
+        score.write("500")  # when memory runs out, the kernel should kill this process and not the server
 
 
 def _silence_libraries() -> None:
-    """libtiff writes to the standard error what it thinks of a file, past all logging. Tracebacks still go there."""
-    sys.stderr = open(os.dup(2), "w", buffering=1)  # noqa: SIM115 - for good
+    """Discard what libtiff writes about a file straight to the standard error. Tracebacks still go there."""
+    sys.stderr = open(os.dup(2), "w", buffering=1)  # noqa: SIM115 - stays open
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
 

@@ -11,9 +11,9 @@ Detail = Literal["low", "high", "auto"]
 
 @dataclass(frozen=True)
 class ImageSource:
-    """An image of a message, or a page of a document in it."""
+    """An image of a message, or one page of a document, that is opened on demand."""
 
-    open: Callable[[], Image.Image]  # upright RGB; of a page, the work of drawing it
+    open: Callable[[], Image.Image]  # upright RGB; for a page, this draws it
     detail: Detail = "auto"
-    page: bool = False  # of a document of several
-    bytes: int = 0  # that it takes before it is opened; pages share those of their document
+    page: bool = False  # one of several pages of a document
+    bytes: int = 0  # memory taken before it is opened; the pages of a document share theirs

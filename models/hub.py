@@ -1,10 +1,10 @@
-"""One commit of a Hugging Face hub's repository as a model of the store: downloaded, checked, put there.
+"""One commit of a repository on a Hugging Face hub as a model of the store: downloaded, checked, imported.
 
-Files come through the hub's own cache (HF_HOME), in its layout, so that other programs share them. huggingface_hub
-alone would begin an interrupted file anew: it deletes what it has. So what the repository keeps in LFS, the weights, is
-received here, into the place where huggingface_hub looks for it, and the small rest by itself.
+Files go through the hub's own cache (HF_HOME), in its layout, so that other programs share them. huggingface_hub alone
+deletes an interrupted download and starts again. So this module downloads files in LFS, the weights, to the place where
+huggingface_hub looks for them, and leaves the small rest to it.
 
-Imports huggingface_hub and httpx2 where they are used: the service reads this file in every process.
+Imports huggingface_hub and httpx2 only where they are used: the service reads this file in every process.
 """
 
 import contextlib
@@ -18,71 +18,72 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from models.store import SIDE_FILES, StoreError, checked_tag, describe, is_revision_stored, put, tag_part
+from models.checkpoint import SIDE_FILES, StoreError, checked_tag, describe, tag_part
+from models.store import is_revision_stored, put
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 RELEASE = re.compile(r"paddleocr-vl(?:-(\d+(?:\.\d+)*))?", re.IGNORECASE)
 EXAMPLE = "PaddlePaddle/PaddleOCR-VL-1.5"
-HUB_SECONDS = 10.0  # for the hub's first answer
-SILENT_SECONDS = 30.0  # after which a connection that brings nothing is given up
-PAUSE_SECONDS = 1.0  # before a broken connection is made again
-FRUITLESS_TRIES = 5  # in a row without one more byte, after which the hub counts as unreachable
+HUB_SECONDS = 10.0  # until the hub's first response
+SILENT_SECONDS = 30.0  # without any data, until a connection is given up
+PAUSE_SECONDS = 1.0  # before reconnecting
+FRUITLESS_TRIES = 5  # in a row without a new byte, until the hub counts as unreachable
 
-Say = Callable[[str], None]  # takes a line for the operator
+Log = Callable[[str], None]  # receives a line for the operator
 
 
 class SourceError(StoreError):
-    """The hub's model cannot be had; the message says what to do."""
+    """A model of the hub cannot be fetched; the message says what to do."""
 
 
 class UnreachableError(SourceError):
-    pass
+    """The hub cannot be reached."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A file as the hub's index has it."""
+    """A file as listed in the hub's index."""
 
     size: int  # bytes
-    digest: str  # 64 digits: sha256, of what is in LFS; 40: git's blob id, of what is not; else the hub tells none
+    digest: str  # 64 digits: sha256, for a file in LFS; 40: git's blob id, for others; else the hub lists none
 
     @property
     def in_lfs(self) -> bool:
         return SHA256.fullmatch(self.digest) is not None
 
 
-Index = dict[str, Listed]  # by name, of the files that serving needs
+Index = dict[str, Listed]  # the files that serving needs, by name
 
 
-def fetch(store: Any, reference: str, say: Say) -> str:
-    """The tag of "HUB_ID@COMMIT", which is put into `store` (`bentoml.models`) unless it is there.
+def fetch(store: Any, reference: str, log: Log) -> str:
+    """The tag of "HUB_ID@COMMIT", which is put into `store` (`bentoml.models`) unless it is already there.
 
-    Where the store holds that commit whole, the hub is not asked. Any number of processes may do so at once. `COMMIT`
-    has all 40 digits: what a first start fetches must not depend on its day. Raises StoreError, and OSError where the
+    The hub is not asked if the store holds the complete commit. Safe for any number of concurrent processes. `COMMIT`
+    has all 40 digits, so that a first start fetches the same model on any day. Raises StoreError, and OSError if the
     disk fails.
     """
     repository, _, commit = reference.partition("@")
     if not (HUB_ID.fullmatch(repository) and COMMIT.fullmatch(commit)):
         raise SourceError(
-            f"{reference!r} names no commit of a hub's repository. Use HUB_ID@COMMIT with the commit's 40 hexadecimal "
-            f"digits, like {EXAMPLE}@{'0123456789' * 4}. A branch or tag would mean another model one day."
+            f"{reference!r} does not name a commit on a hub. Use HUB_ID@COMMIT with the commit's 40 hexadecimal "
+            f"digits, like {EXAMPLE}@{'0123456789' * 4}. A branch or tag may come to mean another model."
         )
-    tag, known = import_revision(store, repository, commit, say)
+    tag, known = import_revision(store, repository, commit, log)
     if not known:
-        say(f"{tag} is in the model store now.")
+        log(f"{tag} is now in the model store.")
     return tag
 
 
-def import_revision(store: Any, repository: str, revision: str, say: Say, name: str | None = None) -> tuple[str, bool]:
-    """Put what `revision` (commit, branch or tag) stands for into `store` unless it is there whole.
+def import_revision(store: Any, repository: str, revision: str, log: Log, name: str | None = None) -> tuple[str, bool]:
+    """Put a revision (commit, branch or tag) into `store` unless it is already there and complete.
 
-    Returns the tag, whose name may be given, and whether it was there: then nothing is downloaded, and of a commit the
-    hub is not even asked. Every downloaded file must have the sum that the hub's index tells; `say` names those that it
-    tells none of. Where the hub cannot be reached, a commit that its cache holds is taken all the same, since those who
-    carry a cache to a machine without network mean it: the weights are then checked by the sha256 that the cache noted
-    at the download. Raises StoreError, OSError.
+    Returns the tag, with `name` if given, and whether it was already stored; then nothing is downloaded, and for a
+    commit the hub is not even asked. Every downloaded file must have the checksum in the hub's index; `log` reports
+    files that have none there. If the hub cannot be reached, a commit in its cache is used, so that a cache can be
+    copied to a machine without network; the weights are then checked against the sha256 that the cache recorded at the
+    download. Raises StoreError, OSError.
     """
 
     def tag_of(commit: str) -> str:
@@ -100,16 +101,16 @@ def import_revision(store: Any, repository: str, revision: str, say: Say, name: 
         cached = _cached(repository, revision) if COMMIT.fullmatch(revision) else None
         if cached is None:
             raise
-        say(f"{_endpoint()} cannot be reached to check what its cache holds of {repository} at {revision}.")
-        commit, folder, index = revision, cached, _noted(cached)
+        log(f"{_endpoint()} cannot be reached to check the cached files of {repository} at {revision}.")
+        commit, folder, index = revision, cached, _recorded(cached)
     else:
         if commit != revision:
-            say(f"{repository}: {revision} is now commit {commit}. Import just this one with --revision {commit}")
+            log(f"{repository}: {revision} is now commit {commit}. Import exactly this one with --revision {commit}")
             if is_known(commit):
                 return tag_of(commit), True
-        say(f"Fetching {repository} at {commit} from {_endpoint()}")
-        folder = _download(repository, commit, index, say)
-    _check(folder, index, f"{repository} at {commit}", say)
+        log(f"Fetching {repository} at {commit} from {_endpoint()}")
+        folder = _download(repository, commit, index, log)
+    _check(folder, index, f"{repository} at {commit}", log)
     description = describe(folder, tag=tag_of(commit), source=repository, revision=commit)
     return put(store, replace(description, lasting=True)), False
 
@@ -123,7 +124,7 @@ def hub_tag(repository: str, commit: str) -> str:
 
 
 def _ask(repository: str, revision: str) -> tuple[str, Index]:
-    """The commit that `revision` stands for, and its files. One request without retries: no hub is told in seconds."""
+    """The commit of `revision`, and its files. One request without retries, so that it fails within seconds."""
     from huggingface_hub import HfApi
 
     with _explained(repository, revision):
@@ -141,21 +142,21 @@ def _ask(repository: str, revision: str) -> tuple[str, Index]:
 
 
 def _is_wanted(name: str) -> bool:
-    """Other models lie in folders of their own."""
+    """Whether serving needs the file; other models have folders of their own."""
     return name in SIDE_FILES or (name.endswith(".safetensors") and "/" not in name)
 
 
-def _download(repository: str, commit: str, index: Index, say: Say) -> Path:
-    """The folder of the commit's files. What an earlier try has received is not asked for again."""
+def _download(repository: str, commit: str, index: Index, log: Log) -> Path:
+    """The folder of the commit's files; bytes that an earlier attempt received are not requested again."""
     with _explained(repository, commit):
         for name, listed in index.items():
             if listed.in_lfs:
-                _receive(repository, commit, name, listed, say)
+                _receive(repository, commit, name, listed, log)
         return _snapshot(repository, commit)
 
 
 def _cached(repository: str, commit: str) -> Path | None:
-    """The folder of the commit's files where the hub's cache has them all."""
+    """The folder of the commit's files, if the hub's cache has them all."""
     try:
         with _explained(repository, commit):
             return _snapshot(repository, commit, local_files_only=True)
@@ -177,8 +178,8 @@ def _snapshot(repository: str, commit: str, *, local_files_only: bool = False) -
     )
 
 
-def _receive(repository: str, commit: str, name: str, listed: Listed, say: Say) -> None:
-    """One file into the hub's cache, from where an earlier try stopped, in whichever process."""
+def _receive(repository: str, commit: str, name: str, listed: Listed, log: Log) -> None:
+    """Download one file into the hub's cache, continuing an earlier attempt of any process."""
     from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.file_download import repo_folder_name
 
@@ -188,86 +189,86 @@ def _receive(repository: str, commit: str, name: str, listed: Listed, say: Say) 
     folder.mkdir(parents=True, exist_ok=True)
     blob, part = folder / listed.digest, folder / f"{listed.digest}.incomplete"
     with open(os.open(part, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
-        # Where a file system has no locks, two processes write the same bytes to the same places.
+        # Without locks in the file system, two processes write the same bytes to the same offsets.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         if blob.exists():  # by the process that had the lock
             part.unlink(missing_ok=True)
             return
-        have = file.seek(0, os.SEEK_END)
-        say(f"Downloading {name}: {have / 1e6:.1f} of {listed.size / 1e6:.1f} MB are here already.")
+        received = file.seek(0, os.SEEK_END)
+        log(f"Downloading {name}: {received / 1e6:.1f} of {listed.size / 1e6:.1f} MB are already here.")
         _receive_rest(hf_hub_url(repository, name, revision=commit), file, listed.size, name)
         part.replace(blob)
 
 
 def _receive_rest(address: str, file: BinaryIO, size: int, name: str) -> None:
-    """Append to `file` until it has `size` bytes; again and again as long as each connection brings some."""
+    """Append to `file` until it has `size` bytes, reconnecting as long as connections bring new bytes."""
     import httpx2
     from huggingface_hub import utils as untyped
 
     utils: Any = untyped
     fruitless = 0
-    have = file.seek(0, os.SEEK_END)
-    with utils.tqdm(total=size, initial=have, unit="B", unit_scale=True, desc=name, disable=None) as bar:
-        while have < size:
-            # Packed on the way, a file has no byte to go on from.
-            headers = utils.build_hf_headers() | {"Accept-Encoding": "identity", "Range": f"bytes={have}-"}
-            failure: httpx2.TransportError = httpx2.ReadError(f"{name} ends after {have} of {size} bytes")
+    received = file.seek(0, os.SEEK_END)
+    with utils.tqdm(total=size, initial=received, unit="B", unit_scale=True, desc=name, disable=None) as bar:
+        while received < size:
+            # A compressed response has no offset to continue from.
+            headers = utils.build_hf_headers() | {"Accept-Encoding": "identity", "Range": f"bytes={received}-"}
+            failure: httpx2.TransportError = httpx2.ReadError(f"{name} ends after {received} of {size} bytes")
             try:
-                # Failures come after the answer's beginning, too, where huggingface_hub cannot try again.
+                # A response may also fail after its beginning, where huggingface_hub cannot retry.
                 with utils.http_stream_backoff(
                     "GET", address, headers=headers, timeout=SILENT_SECONDS, retry_on_exceptions=()
-                ) as answer:
-                    utils.hf_raise_for_status(answer)
-                    file.seek(have if answer.status_code == httpx2.codes.PARTIAL_CONTENT else 0)
-                    for piece in answer.iter_raw():
+                ) as response:
+                    utils.hf_raise_for_status(response)
+                    file.seek(received if response.status_code == httpx2.codes.PARTIAL_CONTENT else 0)
+                    for piece in response.iter_raw():
                         file.write(piece)
-                        file.flush()  # a process may be killed
+                        file.flush()  # the process may be killed
                         bar.update(file.tell() - bar.n)
             except httpx2.TransportError as error:
                 failure = error
-            before, have = have, file.seek(0, os.SEEK_END)
-            fruitless = 0 if have > before else fruitless + 1
+            before, received = received, file.seek(0, os.SEEK_END)
+            fruitless = 0 if received > before else fruitless + 1
             if fruitless == FRUITLESS_TRIES:
                 raise failure
-            if have < size:
+            if received < size:
                 time.sleep(PAUSE_SECONDS)
 
 
-def _check(folder: Path, index: Index, what: str, say: Say) -> None:
-    """Raises SourceError for a file that is not what the index tells; its copy is removed from the cache."""
+def _check(folder: Path, index: Index, what: str, log: Log) -> None:
+    """Raises SourceError for a file that does not match the index, after removing it from the cache."""
     unknown = []
     for path in sorted(folder.iterdir()):
         if not _is_wanted(path.name):
             continue
-        told = index[path.name].digest if path.name in index else ""
-        found = _digest(path, len(told))
+        expected = index[path.name].digest if path.name in index else ""
+        found = _digest(path, len(expected))
         if not found:
             unknown.append(path.name)
-        elif found != told:
+        elif found != expected:
             path.resolve().unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-            kind = "sha256" if len(told) == 64 else "git blob id"
+            kind = "sha256" if len(expected) == 64 else "git blob id"
             raise SourceError(
-                f"{path.name} of {what} has {kind} {found}. Not {told}, which the hub tells. The copy is removed: try "
-                "again to download it anew. If that does not help, something between here and the hub "
-                f"({_endpoint()}) changes or cuts files."
+                f"{path.name} of {what} has {kind} {found}. Not {expected}, as the hub lists. The copy is removed: try "
+                "again to download a new one. If that does not help, something between here and the hub "
+                f"({_endpoint()}) changes or truncates files."
             )
     if unknown:
-        say(f"No sum is known to check these files of {what} against: {', '.join(unknown)}")
+        log(f"No checksum is known for these files of {what}: {', '.join(unknown)}")
 
 
-def _noted(folder: Path) -> Index:
-    """What the cache itself tells: its files are links to ones that are named by what the hub told at the download.
+def _recorded(folder: Path) -> Index:
+    """The index recorded in the cache: its files are links to blobs named by the digest at the download.
 
-    Of files outside LFS the names are taken for no sums, since mirrors have their own ways to make them.
+    Blob names of files outside LFS are not used as checksums, since mirrors make them in their own ways.
     """
     links = {path.name: Path(os.readlink(path)).name for path in folder.iterdir() if path.is_symlink()}
     return {name: Listed(0, target) for name, target in links.items() if SHA256.fullmatch(target)}
 
 
 def _digest(file: Path, digits: int) -> str:
-    """The sum of `file` that has so many hexadecimal digits; empty where there is no such one."""
+    """The digest of `file` with this number of hexadecimal digits; empty if there is no such digest."""
     if digits == 64:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -279,7 +280,7 @@ def _digest(file: Path, digits: int) -> str:
 
 @contextlib.contextmanager
 def _explained(repository: str, revision: str) -> Iterator[None]:
-    """huggingface_hub's errors as SourceError, with what to do."""
+    """Convert huggingface_hub's errors to SourceError, with what to do."""
     import httpx2
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -293,7 +294,7 @@ def _explained(repository: str, revision: str) -> Iterator[None]:
     try:
         yield
     except RevisionNotFoundError as error:
-        raise SourceError(f"{repository} has no revision {revision!r}. The newest is called main.") from error
+        raise SourceError(f"{repository} has no revision {revision!r}. The newest one is main.") from error
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise SourceError(
             f"The hub shows no {repository!r}. Check its spelling; if it is private or gated, set HF_TOKEN."
@@ -304,8 +305,8 @@ def _explained(repository: str, revision: str) -> Iterator[None]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnreachableError(
             f"{repository} could not be fetched from {_endpoint()}: {reason}. Check the network and HF_ENDPOINT; "
-            "a download that was cut goes on where it stopped. Or copy the repository's files here by other means and "
-            "import their folder: scripts/import_model.py FOLDER"
+            "an interrupted download continues where it stopped. Or copy the repository's files here by other means "
+            "and import their folder: scripts/import_model.py FOLDER"
         ) from error
 
 

@@ -2,8 +2,8 @@
 """Puts a PaddleOCR-VL checkpoint into BentoML's model store: scripts/import_model.py SOURCE
 
 SOURCE is `tiny` (the embedded checkpoint), a local folder, or a hub id like PaddlePaddle/PaddleOCR-VL-1.5. The tag
-names the exact revision or content, so that a service which refers to it never changes silently. Every file of a hub
-is checked against the sum that the hub tells. `--list` shows what was imported, `--verify` reads it all again.
+names the exact revision or content, so that a service which refers to it never changes silently. Every file from a hub
+is checked against the checksum that the hub lists. `--list` shows the imported models, `--verify` checks their files.
 """
 
 import argparse
@@ -14,18 +14,9 @@ from typing import Any
 
 import bentoml
 
+from models.checkpoint import Description, StoreError, checked_tag, describe, describe_embedded
 from models.hub import EXAMPLE, HUB_ID, import_revision
-from models.store import (
-    Description,
-    StoreError,
-    checked_tag,
-    describe,
-    describe_embedded,
-    faults,
-    is_stored,
-    put,
-    stored_models,
-)
+from models.store import faults, is_stored, put, stored_models
 
 COLUMNS = ("tag", "source", "revision", "parameters", "dtype", "size", "created")
 
@@ -37,7 +28,7 @@ def main(arguments: Sequence[str] | None = None, store: Any = bentoml.models) ->
             return show(store)
         if options.verify is not None:
             return verify(store, options.verify)
-        return bring(store, options.source, options.revision, options.name)
+        return import_model(store, options.source, options.revision, options.name)
     except (StoreError, OSError, store.BentoMLException) as error:
         print(f"import_model: {error}", file=sys.stderr)
         return 1
@@ -47,13 +38,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Put a PaddleOCR-VL checkpoint into BentoML's model store.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("source", nargs="?", metavar="SOURCE", help=f"'tiny', a local folder, or a hub id like {EXAMPLE}")
-    what.add_argument("--list", action="store_true", help="show the models that were imported")
+    what.add_argument("--list", action="store_true", help="show the imported models")
     what.add_argument(
         "--verify",
         nargs="?",
         const="",
         metavar="TAG",
-        help="compare every file of this model, or of all that were imported, with its sha256 at the import",
+        help="compare every file of this model, or of all imported ones, with its sha256 at import",
     )
     parser.add_argument("--revision", help="of a hub id: branch, tag or commit (default: main)")
     parser.add_argument("--name", help="the tag's name, before the colon (default: by SOURCE)")
@@ -63,13 +54,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def bring(store: Any, source: str, revision: str | None, name: str | None) -> int:
+def import_model(store: Any, source: str, revision: str | None, name: str | None) -> int:
     """Import one model. Raises StoreError, OSError."""
     if name:
-        checked_tag(f"{name}:1")  # before a download
+        checked_tag(f"{name}:1")  # fail before a download
     is_hub_id = source != "tiny" and not Path(source).is_dir() and HUB_ID.fullmatch(source) is not None
     if revision and not is_hub_id:
-        raise StoreError(f"--revision is for hub ids, and {source!r} is none. Leave it out.")
+        raise StoreError(f"--revision is for hub ids, and {source!r} is not one. Leave it out.")
     if is_hub_id:
         tag, known = import_revision(store, source, revision or "main", print, name)
     else:
@@ -83,7 +74,7 @@ def bring(store: Any, source: str, revision: str | None, name: str | None) -> in
 
 
 def find(source: str, name: str | None) -> Description:
-    """The model on this machine that SOURCE means. Raises StoreError."""
+    """The model on this machine named by SOURCE. Raises StoreError."""
     if source == "tiny":
         description = describe_embedded()
     elif Path(source).is_dir():
@@ -102,24 +93,24 @@ def show(store: Any) -> int:
 
 
 def row(model: Any) -> tuple[str, ...]:
-    told = model.info.metadata
+    metadata = model.info.metadata
     size = sum(path.stat().st_size for path in Path(model.path).iterdir())
     return (
         str(model.tag),
-        told["source"],
-        told["revision"] or "-",
-        f"{told['parameters'] / 1e6:.1f} M",
-        told["dtype"],
+        metadata["source"],
+        metadata["revision"] or "-",
+        f"{metadata['parameters'] / 1e6:.1f} M",
+        metadata["dtype"],
         f"{size / 1e6:.1f} MB",
         f"{model.creation_time.astimezone():%Y-%m-%d %H:%M}",
     )
 
 
 def verify(store: Any, tag: str) -> int:
-    """1 where a file of the model, or of one of all, is not what was imported. Raises StoreError for an unknown tag."""
+    """1 if a file of the model, or of any model, has changed since import. Raises StoreError for an unknown tag."""
     models = [model for model in stored_models(store) if tag in ("", str(model.tag))]
     if tag and not models:
-        raise StoreError(f"{tag!r} was not imported. scripts/import_model.py --list shows what was.")
+        raise StoreError(f"{tag!r} was not imported. scripts/import_model.py --list shows the imported models.")
     bad = False
     for model in models:
         found = faults(model)

@@ -1,7 +1,7 @@
 """Checkpoint folders for tests: the real file formats and token ids, with random weights and made-up vocabulary.
 
-Real weights are not at hand where the tests run. What is true to them: config layouts, tensor names, tokenizer class,
-token ids, chat template, image settings. What is not: dimensions, weights, the ordinary vocabulary.
+Real weights are not available to the tests. Realistic are config layouts, tensor names, tokenizer class, token ids,
+chat template and image settings; dimensions, weights and the ordinary vocabulary are not.
 """
 
 import json
@@ -22,8 +22,8 @@ from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
 Layout = Literal["hub", "transformers"]
 
 TINY = Path(__file__).resolve().parent.parent / "models" / "tiny"
-REAL_VOCABULARY = 103_424  # embedding rows; the ids behind the last token have none
-REAL_ENTRIES = 100_272  # ids before the first control token behind the ordinary pieces
+REAL_VOCABULARY = 103_424  # embedding rows; ids after the last token are unused
+REAL_ENTRIES = 100_272  # ids before the first control token after the ordinary pieces
 
 CONTROL_TOKENS = {
     "<unk>": 0,
@@ -154,10 +154,10 @@ def write_weights(folder: Path, layout: Layout, tied: bool, seed: int) -> None:
 
 
 def write_script(folder: Path, *pieces: str) -> Path:
-    """A checkpoint that answers whatever it is asked with `pieces`, one token each; where one comes again, it loops.
+    """A checkpoint that answers every prompt with `pieces`, one token each; a repeated piece makes it loop.
 
-    No layer adds anything to the residual stream, so the output head sees the newest token's embedding: any token of
-    a prompt is followed by the first piece, each piece by the next one, the last by the end.
+    No layer adds anything to the residual stream, so the input of the output head is the newest token's embedding: any
+    token of a prompt is followed by the first piece, each piece by the next one, the last by the end.
     """
     write_checkpoint(folder, min_pixels=784)
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
@@ -187,7 +187,7 @@ def write_script(folder: Path, *pieces: str) -> Path:
 
 
 def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Values as large as trained ones, so that every tensor matters and the best logits stand apart."""
+    """Values as large as trained ones, so that every tensor matters and the best logits are distinct."""
     values = torch.randn(shape, generator=generator)
     if name.endswith("bias"):
         return 0.2 * values
@@ -200,7 +200,7 @@ def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator)
 
 
 def hub_name(name: str) -> str:
-    """transformers' name of a tensor -> the name that the hub's checkpoints have."""
+    """transformers' name of a tensor -> the name in the hub's checkpoints."""
     for ours, theirs in {
         "model.visual.": "visual.",
         "model.projector.": "mlp_AR.",
@@ -212,7 +212,7 @@ def hub_name(name: str) -> str:
 
 
 def unused_tensors(config: Any, generator: torch.Generator) -> dict[str, Tensor]:
-    """What the hub's files carry and no forward pass uses."""
+    """Tensors in the hub's files that no forward pass uses."""
     hidden, wide = config.vision_config.hidden_size, config.vision_config.intermediate_size
     shapes = {
         "embeddings.packing_position_embedding.weight": (64, hidden),
@@ -237,8 +237,8 @@ def unused_tensors(config: Any, generator: torch.Generator) -> dict[str, Tensor]
 def write_tokenizer(folder: Path, entries: int = REAL_ENTRIES) -> None:
     """A tokenizer of the real class and size: byte fallback, merges on words, control tokens at the real ids.
 
-    Merges stop at `entries` ids; the ids from there to the control tokens stay unused. The ids of the OTSL tokens
-    are not known to be the real ones.
+    Merges stop at `entries` ids; the ids from there to the control tokens stay unused. The real ids of the OTSL tokens
+    are unknown.
     """
     (folder / "tokenizer.json").write_text(_tokenizer_json(entries), encoding="utf-8")
     copy(TINY / "tokenizer_config.json", folder)

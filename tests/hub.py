@@ -1,9 +1,9 @@
-"""A hub on loopback: the routes of Hugging Face's that a download asks for; one folder is a repository's one commit.
+"""A hub on loopback with Hugging Face's routes for downloads; one folder is the only commit of a repository.
 
     python -m tests.hub FOLDER [--port N]      then HF_ENDPOINT=http://127.0.0.1:N
 
-Like the real one it keeps weights and other big files in LFS: they are answered by a redirect to a storage on another
-host, `localhost`, that knows ranges. Tests may change what it tells and sends, and read what it was asked.
+Like the real one it holds weights and other big files in LFS: requests for them are redirected to a storage on another
+host, `localhost`, that supports ranges. Tests may change what it lists and sends, and read the requests it received.
 """
 
 import argparse
@@ -21,39 +21,41 @@ from urllib.parse import unquote, urlsplit
 
 REPOSITORY = "PaddlePaddle/PaddleOCR-VL-1.5"
 COMMIT = "1a2b3c4d" * 5
-REFUSING = "http://127.0.0.1:9"  # the discard port: nobody listens
-LFS_BYTES = 1_000_000  # from which on a file is in LFS, as weights are anyway
+REFUSING = "http://127.0.0.1:9"  # the discard port, on which nothing listens
+LFS_BYTES = 1_000_000  # files of this size or more are in LFS, and weights of any size
 
 
 @dataclass(frozen=True)
 class Asked:
+    """A request that the hub received."""
+
     method: str
     path: str  # without its query
-    first_byte: int  # of the range asked for; 0 for all
-    token: bool  # whether it was told who asks
+    first_byte: int  # start of the requested range; 0 for the whole file
+    token: bool  # whether it carried a token
 
 
 @dataclass
 class Hub:
-    """What is served, and what was asked so far."""
+    """The served repository, and the requests so far."""
 
-    files: dict[str, bytes]  # what is sent
+    files: dict[str, bytes]  # contents to send
     repository: str = REPOSITORY
     commit: str = COMMIT
     sums: dict[str, dict[str, Any]] = field(
         default_factory=dict
-    )  # name -> what the index tells; as `files` are, at first
-    told_commit: str = ""  # what the index calls the commit, where that is not its name
+    )  # name -> entry of the index; initially true to `files`
+    listed_commit: str = ""  # the commit in the index, if not `commit`
     cut: dict[str, int] = field(default_factory=dict)  # name -> bytes after which its next connection breaks
-    ranges: bool = True  # whether they are honoured
-    stall: dict[str, int] = field(default_factory=dict)  # name -> bytes after which its connections bring no more
-    stalled: threading.Event = field(default_factory=threading.Event)  # one of those has come so far
+    ranges: bool = True  # whether ranges are honoured
+    stall: dict[str, int] = field(default_factory=dict)  # name -> bytes after which its connections stall
+    stalled: threading.Event = field(default_factory=threading.Event)  # set when a connection has stalled
     over: threading.Event = field(default_factory=threading.Event)
     asked: list[Asked] = field(default_factory=list)
     address: str = ""
 
     def __post_init__(self) -> None:
-        self.sums = {name: tell(name, content) for name, content in self.files.items()}
+        self.sums = {name: index_entry(name, content) for name, content in self.files.items()}
 
     def sent(self, name: str) -> list[int]:
         """The first byte that each request to the storage asked for, in order."""
@@ -63,15 +65,15 @@ class Hub:
         return f"{self.address.replace('127.0.0.1', 'localhost')}/storage/{name}"
 
 
-def tell(name: str, content: bytes) -> dict[str, Any]:
-    """A file as the hub's index has it: git's blob id, and of what is in LFS its sha256."""
-    told: dict[str, Any] = {
+def index_entry(name: str, content: bytes) -> dict[str, Any]:
+    """A file as the hub's index lists it: git's blob id and, for a file in LFS, its sha256."""
+    entry: dict[str, Any] = {
         "size": len(content),
         "blobId": hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest(),
     }
     if name.endswith(".safetensors") or len(content) >= LFS_BYTES:
-        told["lfs"] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "pointerSize": 134}
-    return told
+        entry["lfs"] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "pointerSize": 134}
+    return entry
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -90,13 +92,15 @@ class Handler(BaseHTTPRequestHandler):
         api, resolved = f"/api/models/{hub.repository}", f"/{hub.repository}/resolve/{hub.commit}/"
         name = path.rpartition("/")[2]
         if path in (f"{api}/revision/main", f"{api}/revision/{hub.commit}"):
-            siblings = [{"rfilename": name} | told for name, told in hub.sums.items()]
+            siblings = [{"rfilename": name} | listed for name, listed in hub.sums.items()]
             self.send(
-                json.dumps({"id": hub.repository, "sha": hub.told_commit or hub.commit, "siblings": siblings}).encode(),
+                json.dumps(
+                    {"id": hub.repository, "sha": hub.listed_commit or hub.commit, "siblings": siblings}
+                ).encode(),
                 body=body,
             )
         elif path == f"{api}/tree/{hub.commit}":
-            self.send(json.dumps([entry(name, told) for name, told in hub.sums.items()]).encode(), body=body)
+            self.send(json.dumps([tree_entry(name, listed) for name, listed in hub.sums.items()]).encode(), body=body)
         elif path.startswith(resolved) and path.removeprefix(resolved) in hub.files:
             self.resolve(path.removeprefix(resolved), body=body)
         elif path.startswith("/storage/") and name in hub.files:
@@ -105,12 +109,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send(b"", 404, {"X-Error-Code": "RevisionNotFound"}, body=body)
 
     def resolve(self, name: str, *, body: bool) -> None:
-        told = self.hub.sums.get(name, {})
-        if lfs := told.get("lfs"):
+        listed = self.hub.sums.get(name, {})
+        if lfs := listed.get("lfs"):
             linked = {"X-Linked-ETag": f'"{lfs["sha256"]}"', "X-Linked-Size": str(lfs["size"])}
             self.send(b"", 302, {"Location": self.hub.storage(name)} | linked, body=body)
         else:
-            self.send(self.hub.files[name], headers={"ETag": f'"{told.get("blobId", len(name))}"'}, body=body)
+            self.send(self.hub.files[name], headers={"ETag": f'"{listed.get("blobId", len(name))}"'}, body=body)
 
     def send_content(self, name: str, first: int, *, body: bool) -> None:
         hub = self.hub
@@ -145,18 +149,18 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def entry(name: str, told: dict[str, Any]) -> dict[str, Any]:
-    """The same as the listing of a folder words it."""
-    lfs = told.get("lfs")
-    return {"type": "file", "path": name, "size": told.get("size", 0), "oid": told.get("blobId", "0" * 40)} | (
+def tree_entry(name: str, listed: dict[str, Any]) -> dict[str, Any]:
+    """A file as the listing of a folder shows it."""
+    lfs = listed.get("lfs")
+    return {"type": "file", "path": name, "size": listed.get("size", 0), "oid": listed.get("blobId", "0" * 40)} | (
         {"lfs": {"oid": lfs["sha256"], "size": lfs["size"], "pointerSize": lfs["pointerSize"]}} if lfs else {}
     )
 
 
 @contextmanager
-def serving(files: dict[str, bytes], port: int = 0, **told: Any) -> Iterator[Hub]:
-    """A hub of these files that answers at `hub.address`."""
-    hub = Hub(files, **told)
+def serving(files: dict[str, bytes], port: int = 0, **options: Any) -> Iterator[Hub]:
+    """A running hub of these files, at `hub.address`."""
+    hub = Hub(files, **options)
     with ThreadingHTTPServer(("127.0.0.1", port), type("ThisHub", (Handler,), {"hub": hub})) as server:
         server.daemon_threads = True
         hub.address = f"http://127.0.0.1:{server.server_port}"
@@ -171,9 +175,9 @@ def serving(files: dict[str, bytes], port: int = 0, **told: Any) -> Iterator[Hub
 
 
 def environment(home: Path, address: str) -> dict[str, str]:
-    """Of a process with a model store, a hub cache and a hub of its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "BENTOML_"))}
-    return kept | {
+    """The environment of a process with its own model store, hub cache and hub."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "BENTOML_"))}
+    return others | {
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(home / "bentoml"),
         "HF_ENDPOINT": address,

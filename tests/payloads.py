@@ -1,4 +1,4 @@
-"""Bodies of chat requests."""
+"""Encoded images and the bodies of chat requests."""
 
 import base64
 import io
@@ -7,10 +7,15 @@ from typing import Any
 from PIL import Image
 
 
-def data_uri(image: Image.Image, format_: str = "PNG") -> str:
+def encoded(image: Image.Image, format_: str = "PNG", **options: Any) -> bytes:
+    """The file of an image; `options` of Pillow's writer."""
     buffer = io.BytesIO()
-    image.save(buffer, format_)
-    return f"data:image/{format_.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    image.save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+def data_uri(image: Image.Image, format_: str = "PNG", **options: Any) -> str:
+    return f"data:image/{format_.lower()};base64,{base64.b64encode(encoded(image, format_, **options)).decode()}"
 
 
 def image_part(image: Image.Image) -> dict[str, Any]:

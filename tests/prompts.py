@@ -1,4 +1,4 @@
-"""Prompts and images that tests give to a processor or an engine."""
+"""Prompts and images for a processor or an engine."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ def noise_image(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def prompt(images: int, text: str = "OCR:") -> list[Message]:
-    """One user message with places for `images` images."""
+    """One user message with placeholders for `images` images."""
     return [{"role": "user", "content": [*[{"type": "image"}] * images, {"type": "text", "text": text}]}]
 
 
 def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two prompts have in common at their beginning."""
+    """Length of the common prefix of two prompts, in tokens."""
     return next(
         (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
     )

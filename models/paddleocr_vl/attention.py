@@ -1,7 +1,7 @@
-"""All attention of the model: three shapes of it, none of which ever holds a full score matrix or copies the cache.
+"""All attention of the model, in three shapes; none holds a full score matrix or copies the cache.
 
-Rules for old GPUs: never `enable_gqa` (the memory-efficient kernel refuses it and PyTorch falls to the math path,
-which holds every score); FlashAttention is not needed; where no fused kernel exists, queries go in chunks.
+Rules for old GPUs: never `enable_gqa` (the memory-efficient kernel rejects it and PyTorch falls back to the math path,
+which holds every score); no FlashAttention; without a fused kernel, queries are processed in chunks.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,19 +11,20 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from models.paddleocr_vl.slices import Sliced, parts
+from models.paddleocr_vl.slices import parts
+from models.protocol import Sliced
 
-SCORES_PER_CHUNK = 1 << 24  # scores, where no fused kernel exists, or places of a mask held at once: 64 MiB in fp32
-HEADS_PER_PRODUCT = 2  # with 256 queries the fastest at 1024 and 5184 keys: their scores stay in the cache
+SCORES_PER_CHUNK = 1 << 24  # scores without a fused kernel, or elements of a mask, held at once: 64 MiB in fp32
+HEADS_PER_PRODUCT = 2  # fastest for 256 queries at 1024 and 5184 keys: their scores stay in the CPU's cache
 
 FullAttention = Callable[[Tensor, Tensor, Tensor, int | None], Sliced[Tensor]]
-"""q, k, v (B, H, L, D) and the most queries of a slice -> (B, H, L, D), without a mask."""
+"""q, k, v (B, H, L, D) and the maximum queries per slice -> (B, H, L, D), without a mask."""
 
 
 def packed_attention(
     q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], full: FullAttention, queries: int | None = None
 ) -> Sliced[Tensor]:
-    """Full attention inside each image of a packed batch, in slices of at most so many queries.
+    """Full attention inside each image of a packed batch, in slices of at most `queries` queries.
 
     q, k, v: (sum of lengths, heads, D). Neighbours of equal length run in one call, without padding.
     """
@@ -53,8 +54,8 @@ def full_fused(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[T
 def full_by_products(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
     """`FullAttention` by matrix products, which use a CPU's bf16 units where the fused kernel does not.
 
-    Scores are rounded to the tensors' dtype, so keys are centred first, which changes no probability and makes scores
-    smaller (SageAttention, Zhang et al. 2024, arXiv:2410.02367, section 4.2).
+    Scores are rounded to the tensors' dtype. So keys are centred first, which makes scores smaller and changes no
+    probability (SageAttention, Zhang et al. 2024, arXiv:2410.02367, section 4.2).
     """
     batch, heads, length, head_dim = q.shape
     keys = (k - k.mean(dim=2, keepdim=True)).reshape(batch * heads, length, head_dim).transpose(1, 2)
@@ -94,8 +95,8 @@ def decode_attention(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Non
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention of q (B, H, L, D) with k, v (B, H, S, D), by the best kernel without full scores.
 
-    `causal`: the queries are the last L of the S tokens, and each sees the keys up to its own. Or a `mask` (B, H, L, S)
-    is added to the scores.
+    `causal`: the queries are the last L of the S tokens, and each attends to the keys up to its own. Otherwise a `mask`
+    (B, H, L, S) may be added to the scores.
     """
     if q.device.type == "cpu":
         return _sdpa(q, k, v, causal, mask)
@@ -106,9 +107,9 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tens
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None) -> Tensor:
-    """`is_causal` lets the first query see the first key only, so fewer queries than keys need a mask.
+    """PyTorch's attention; `is_causal` aligns the first query and key, so fewer queries than keys need a mask.
 
-    The mask goes in chunks of queries. PyTorch's `causal_lower_right` is no way out: on a CPU it builds the whole
+    The mask is built for chunks of queries. PyTorch's `causal_lower_right` does not help: on a CPU it builds the whole
     mask, and its import loads the compiler.
     """
     length, keys = q.shape[2], k.shape[2]
@@ -118,10 +119,10 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None) ->
     outputs = []
     for start in range(0, length, step):
         rows = min(step, length - start)
-        seen = keys - length + start + rows  # by the last query of the chunk
-        allowed = torch.ones(rows, seen, dtype=torch.bool, device=q.device).tril_(seen - rows)
+        visible = keys - length + start + rows  # keys of the last query of the chunk
+        allowed = torch.ones(rows, visible, dtype=torch.bool, device=q.device).tril_(visible - rows)
         chunk = q[:, :, start : start + rows]
-        outputs.append(scaled_dot_product_attention(chunk, k[:, :, :seen], v[:, :, :seen], attn_mask=allowed))
+        outputs.append(scaled_dot_product_attention(chunk, k[:, :, :visible], v[:, :, :visible], attn_mask=allowed))
     return torch.cat(outputs, dim=2)
 
 

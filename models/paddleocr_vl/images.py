@@ -1,7 +1,6 @@
-"""Images as the vision tower takes them: scaled, normalised, cut into patches, with Pillow and numpy.
+"""Images as input of the vision tower: scaled, normalised and cut into patches, with Pillow and numpy.
 
-The same as transformers' `PaddleOCRVLImageProcessorPil` to the last bit, whose import brings PyTorch's compiler and
-sympy with it.
+Equal to transformers' `PaddleOCRVLImageProcessorPil` to the last bit, whose import loads PyTorch's compiler and sympy.
 """
 
 import json
@@ -14,8 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.paddleocr_vl.rope import Grid
-from models.protocol import InputError, PixelBounds
+from models.protocol import Grid, InputError, PixelBounds
 
 MAX_ASPECT = 200  # longer side over shorter
 FIXED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "temporal_patch_size": 1}
@@ -23,11 +21,11 @@ FIXED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "temporal_
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """What preprocessor_config.json says."""
+    """The settings in preprocessor_config.json."""
 
     bounds: PixelBounds
-    patch: int = 14  # pixels of a side
-    merge: int = 2  # patches of a side of what becomes one token
+    patch: int = 14  # pixels per side
+    merge: int = 2  # patches per side of one image token
     resample: int = Image.Resampling.BICUBIC
     rescale: float = 1 / 255
     mean: Sequence[float] = (0.5, 0.5, 0.5)
@@ -35,23 +33,26 @@ class ImageSettings:
 
     @classmethod
     def read(cls, folder: Path) -> "ImageSettings":
-        """Raises ValueError where the file asks for what this module does not do."""
+        """The settings of a checkpoint folder. Raises ValueError for settings that this module does not support."""
         file = folder / "preprocessor_config.json"
-        said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         for name, value in FIXED.items():
-            if said.get(name, value) != value:
-                raise ValueError(f"{file}: {name} is {said[name]}; only {value} is supported")
-        size = said.get("size") or {}
-        least = said.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or 384**2
-        most = said.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or 1536**2
+            if settings.get(name, value) != value:
+                raise ValueError(f"{file}: {name} is {settings[name]}; only {value} is supported")
+        size = settings.get("size") or {}
+        min_pixels = settings.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or 384**2
+        max_pixels = settings.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or 1536**2
         names = {"patch": "patch_size", "merge": "merge_size", "resample": "resample", "rescale": "rescale_factor"}
         names |= {"mean": "image_mean", "std": "image_std"}
-        return cls(PixelBounds(least, most), **{ours: said[key] for ours, key in names.items() if key in said})
+        return cls(
+            PixelBounds(min_pixels, max_pixels),
+            **{ours: settings[key] for ours, key in names.items() if key in settings},
+        )
 
     def grid(self, width: int, height: int, bounds: PixelBounds) -> Grid:
-        """Patches (rows, columns) that an image of `width` x `height` pixels becomes. Raises InputError.
+        """Patches (rows, columns) of an image of `width` x `height` pixels. Raises InputError.
 
-        Sides are multiples of `patch * merge` close to the image's own, their product within `bounds`; as
+        Sides are multiples of `patch * merge` close to the image's own, their product within `bounds`, like
         `smart_resize` in transformers' `image_processing_pil_paddleocr_vl.py`.
         """
         factor = self.patch * self.merge
@@ -79,9 +80,9 @@ class ImageSettings:
         """(rows * columns, 3, patch, patch) fp32, in raster order."""
         rows, columns = grid
         scaled = image.convert("RGB").resize((columns * self.patch, rows * self.patch), self.resample)
-        cells = np.asarray(scaled).reshape(rows, self.patch, columns, self.patch, 3).transpose(0, 2, 4, 1, 3)
-        levels = (np.arange(256) * self.rescale).astype(np.float32)  # 256 values, each normalised once
-        out = np.empty(cells.shape, dtype=np.float32)
+        pixels = np.asarray(scaled).reshape(rows, self.patch, columns, self.patch, 3).transpose(0, 2, 4, 1, 3)
+        levels = (np.arange(256) * self.rescale).astype(np.float32)  # each of the 256 values is normalised once
+        out = np.empty(pixels.shape, dtype=np.float32)
         for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
-            np.take((levels - np.float32(mean)) / np.float32(std), cells[:, :, channel], out=out[:, :, channel])
+            np.take((levels - np.float32(mean)) / np.float32(std), pixels[:, :, channel], out=out[:, :, channel])
         return out.reshape(rows * columns, 3, self.patch, self.patch)

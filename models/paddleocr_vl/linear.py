@@ -1,7 +1,7 @@
-"""Linear layers as a CPU likes them: weights in oneDNN's own blocked layout, made once after loading.
+"""Linear layers for CPUs: weights in oneDNN's blocked layout, made once after loading.
 
-Measured on two cores (AMD Zen 4, bf16): 1.3 to 2 times as fast as plain weights for 1 to 8 rows, where decoding is, and
-1.05 times for hundreds; in fp32 1.3 times and more for all. GELU in the same kernel saves a pass over the widest
+Measured on two cores (AMD Zen 4, bf16): 1.3 to 2 times as fast as plain weights for 1 to 8 rows, as in decoding, and
+1.05 times for hundreds; in fp32 1.3 times or more for any number. GELU in the same kernel saves a pass over the widest
 tensor.
 """
 
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from models.paddleocr_vl.norm import MirroredNorm, RMSNorm
 
 INT8 = 127  # the largest value
-ZERO = 128  # what stands for 0 in the kernel's unsigned inputs
-SMALLEST = 1e-12  # scale, so that zeros can be divided by it
+ZERO = 128  # represents 0 in the kernel's unsigned inputs
+MIN_SCALE = 1e-12  # avoids division by zero
 ROWS = 8  # oneDNN's hint for the layout; the layouts for 1 and 1024 rows were no faster at any size
 
 
@@ -34,7 +34,7 @@ def gated(x: Tensor) -> Tensor:
 
 
 class PackedLinear(nn.Module):
-    """Takes the place of an `nn.Linear`, whose plain weight it does not keep. CPU only, for inference only."""
+    """Replacement for an `nn.Linear` that holds only the packed weight. For inference on CPUs."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
@@ -43,11 +43,11 @@ class PackedLinear(nn.Module):
         self.bias = bias
 
     def forward(self, x: Tensor, activation: str = "none", approximate: str = "") -> Tensor:
-        """x: (N, in) -> (N, out), with an activation behind it, such as "gelu" with its approximation."""
+        """x: (N, in) -> (N, out), followed by an activation, such as "gelu" with its approximation."""
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, activation, [], approximate)
 
     def with_other(self, x: Tensor, other: Tensor, operation: str) -> Tensor:
-        """The same, then "add" or "mul" with `other` (N, out)."""
+        """The layer's output, then "add" or "mul" with `other` (N, out)."""
         return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, operation)
 
 
@@ -63,7 +63,7 @@ class PackedSwiGLU(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """Weights in 8 bits with a scale for each output, inputs rounded to 8 bits with a scale for each token.
+    """A linear layer with 8-bit weights, one scale per output, and inputs rounded to 8 bits, one scale per token.
 
     Weight-only int8 (`torch._weight_int8pack_mm`) was no faster than packed bf16 at one row and slower at eight; with
     both in 8 bits a product takes 0.6 of the time at one row, 0.8 at eight and half at hundreds (AMD Zen 4), and a
@@ -75,7 +75,7 @@ class Int8Linear(nn.Module):
         assert linear.bias is None  # the decoder has none
         weight = linear.weight.detach().float()
         self.dtype: torch.dtype = linear.weight.dtype
-        self.scale: Tensor = weight.abs().amax(dim=1).clamp_min(SMALLEST) / INT8
+        self.scale: Tensor = weight.abs().amax(dim=1).clamp_min(MIN_SCALE) / INT8
         rounded = (weight / self.scale[:, None]).round().to(torch.int8)
         packed: Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
         self.weight: Tensor = nn.Parameter(packed, requires_grad=False)
@@ -83,17 +83,21 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in) -> (N, out)"""
-        reach = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True, dtype=torch.float32).clamp_min_(SMALLEST)
-        # Cut off behind the point, so half of one more rounds.
-        rounded = (x * (INT8 / reach)).add_(ZERO + 0.5).to(torch.uint8)
-        # One scale for all rows is what the kernel takes: each row is scaled to +-1 and its own put back behind.
+        largest = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True, dtype=torch.float32).clamp_min_(
+            MIN_SCALE
+        )
+        # The cast truncates, so adding 0.5 rounds.
+        rounded = (x * (INT8 / largest)).add_(ZERO + 0.5).to(torch.uint8)
+        # The kernel accepts one scale for all rows: each row is scaled to +-1, and its own scale applied to the output.
         y = torch.ops.onednn.qlinear_pointwise(
             rounded, 1 / INT8, ZERO, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        return (y * reach).to(self.dtype)
+        return (y * largest).to(self.dtype)
 
 
 class Int8SwiGLU(Int8Linear):
+    """`SwiGLU` as an `Int8Linear`."""
+
     def forward(self, x: Tensor) -> Tensor:
         return gated(super().forward(x))
 
@@ -113,7 +117,7 @@ def linear_add(linear: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
 
 
 def pack(model: nn.Module, *, int8: bool = False) -> None:
-    """Replace each layer of a model that a CPU has a faster one for, in a dtype that oneDNN computes in there."""
+    """Replace each layer on a CPU that has a faster variant, for dtypes that oneDNN computes natively there."""
     if not torch.backends.mkldnn.is_available():
         return
     dtypes = {torch.float32} | ({torch.bfloat16} if torch.ops.mkldnn._is_mkldnn_bf16_supported() else set())
@@ -124,7 +128,7 @@ def pack(model: nn.Module, *, int8: bool = False) -> None:
 
 
 def packed(layer: nn.Linear | RMSNorm, int8: bool, supported: bool) -> nn.Module:
-    """The faster layer; where there is none, the layer itself."""
+    """The faster layer, or the layer itself if there is none."""
     if int8 and isinstance(layer, nn.Linear):
         return Int8SwiGLU(layer) if isinstance(layer, SwiGLU) else Int8Linear(layer)
     if not supported:
@@ -139,9 +143,9 @@ def packed(layer: nn.Linear | RMSNorm, int8: bool, supported: bool) -> nn.Module
 
 
 def int8_works(device: torch.device) -> bool:
-    """Whether products of 8 bits are exact here, found out by one: without VNNI, pairs of them saturate at 16 bits.
+    """Whether 8-bit products are exact here, determined by trying one: without VNNI, pairs of them saturate at 16 bits.
 
-    PyTorch's answer on VNNI is the CPU's, whatever ONEDNN_MAX_CPU_ISA lets oneDNN use of it.
+    PyTorch reports the VNNI support of the CPU, regardless of what ONEDNN_MAX_CPU_ISA lets oneDNN use.
     """
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.paddleocr_vl.rope import Grid
-from models.paddleocr_vl.slices import Sliced, run
-from models.paddleocr_vl.text import Attend, TextDecoder
+from models.paddleocr_vl.slices import run
+from models.paddleocr_vl.text import TextDecoder
 from models.paddleocr_vl.vision import Projector, VisionTower
+from models.protocol import Attend, Grid, Sliced
 
 
 class PaddleOCRVL(nn.Module):
-    """Built from transformers' `PaddleOCRVLConfig`; `weights.load_weights` fills it."""
+    """The whole network, built from transformers' `PaddleOCRVLConfig`; `weights.load_model` fills it."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class PaddleOCRVL(nn.Module):
 
     @property
     def residual_dtype(self) -> torch.dtype:
-        """fp16 overflows in the residual stream, so that stays in fp32; other dtypes keep their own."""
+        """dtype of the residual stream: fp32 for fp16 weights, which would overflow there; else that of the weights."""
         dtype = self.text.embed_tokens.weight.dtype
         return torch.float32 if dtype == torch.float16 else dtype
 
@@ -40,13 +40,13 @@ class PaddleOCRVL(nn.Module):
         return run(self.encode_sliced(pixels, grids))
 
     def encode_sliced(self, pixels: Tensor, grids: Sequence[Grid], rows: int | None = None) -> Sliced[list[Tensor]]:
-        """The same in slices of at most `rows` patches."""
-        seen = yield from self.visual(pixels, grids, self.residual_dtype, rows)
-        merged = self.projector(seen, grids)
+        """`encode` in slices of at most `rows` patches."""
+        hidden = yield from self.visual(pixels, grids, self.residual_dtype, rows)
+        merged = self.projector(hidden, grids)
         return list(merged.split([rows * columns // self.projector.merge**2 for rows, columns in grids]))
 
     def embed(self, input_ids: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        """Decoder inputs (N, hidden) of `input_ids` (N,), the images' features in the places of image tokens."""
+        """Decoder inputs (N, hidden) of `input_ids` (N,), with the images' features in place of image tokens."""
         x = self.text.embed_tokens(input_ids)
         if features:
             x = x.masked_scatter((input_ids == self.image_token_id)[:, None], torch.cat(list(features)).to(x.dtype))
@@ -57,7 +57,7 @@ class PaddleOCRVL(nn.Module):
         return run(self.text(x, positions, attend))
 
     def decode_sliced(self, x: Tensor, positions: Tensor, attend: Attend) -> Sliced[Tensor]:
-        """The same in slices, a layer each."""
+        """`decode` in slices of one layer each."""
         return self.text(x, positions, attend)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""RMS norm, and how a CPU computes it in few passes."""
+"""RMS norm, and a variant that a CPU computes in few passes."""
 
 import torch
 from torch import Tensor, nn
@@ -6,21 +6,23 @@ from torch.nn import functional as F
 
 
 class RMSNorm(nn.Module):
+    """Root mean square layer norm (Zhang and Sennrich, arXiv:1910.07467)."""
+
     def __init__(self, hidden: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(hidden))
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised in fp32; the result has the weight's dtype, whatever the residual stream has."""
+        """x: (N, hidden) -> (N, hidden), normalised in fp32, in the dtype of the weight."""
         return self.weight * F.rms_norm(x.float(), self.weight.shape, eps=self.eps).to(self.weight.dtype)
 
 
 class MirroredNorm(nn.Module):
-    """An RMS norm as the layer norm of (x, -x), whose mean is 0 and whose variance is the mean of x squared.
+    """An RMS norm as the layer norm of (x, -x), with mean 0 and the mean of x squared as its variance.
 
-    PyTorch has one kernel for layer norm on a CPU and nine for RMS norm, and in decoding it is their number that takes
-    the time. `x` must have the weight's dtype.
+    On a CPU, PyTorch has one kernel for layer norm and nine for RMS norm, and in decoding the number of kernels
+    dominates the time. `x` must have the weight's dtype.
     """
 
     def __init__(self, norm: RMSNorm) -> None:

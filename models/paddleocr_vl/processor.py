@@ -1,4 +1,4 @@
-"""From messages and PIL images to model input, by the checkpoint's own tokenizer, template and image settings."""
+"""Messages and PIL images -> model input, with the checkpoint's tokenizer, template and image settings."""
 
 import hashlib
 import itertools
@@ -14,10 +14,10 @@ from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, PaddleOCRVLConfig
 
 from models.paddleocr_vl.images import ImageSettings
-from models.paddleocr_vl.rope import Grid, prompt_positions
-from models.protocol import InputError, PixelBounds
+from models.paddleocr_vl.rope import prompt_positions
+from models.protocol import Grid, InputError, PixelBounds
 
-# It warns at every load of `mrope_section`, which its own PaddleOCR-VL reads from just there.
+# At every load it warns about `mrope_section`, although its own PaddleOCR-VL reads it from there.
 logging.getLogger("transformers.modeling_rope_utils").setLevel(logging.ERROR)
 
 Message = dict[str, Any]
@@ -30,12 +30,12 @@ class PaddleOCRVLInput:
 
     input_ids: list[int]  # image tokens expanded
     positions: Tensor  # (3, L) int64
-    next_position: int  # of the first answer token
-    pixels: np.ndarray | None  # (patches, channels, patch, patch) fp32, all images one after another
+    next_position: int  # position of the first answer token
+    pixels: np.ndarray | None  # (patches, channels, patch, patch) fp32, all images concatenated
     grids: list[Grid]  # patches (rows, columns) of each image
     image_tokens: list[int]  # tokens of each image
-    image_keys: list[bytes]  # of each image's content: the same pixels have the same key
-    content_ids: np.ndarray  # (L,) int64; where two prompts begin with the same ones, the model is given the same
+    image_keys: list[bytes]  # a key of each image's content: equal pixels have equal keys
+    content_ids: np.ndarray  # (L,) int64; prompts with equal prefixes of these have equal input there
 
     def pixels_of(self, image: int) -> np.ndarray:
         """A view of one image's patches, (patches, channels, patch, patch)."""
@@ -43,11 +43,13 @@ class PaddleOCRVLInput:
         return split_pixels(self.pixels, self.grids)[image]
 
     def without_pixels(self) -> "PaddleOCRVLInput":
-        """The same, for when they have been read: they take far more memory than all the rest."""
+        """A copy without pixels, which take far more memory than all the rest."""
         return replace(self, pixels=None)
 
 
 class Processor:
+    """The tokenizer, chat template and image settings of a checkpoint; makes the model input of a prompt."""
+
     def __init__(self, folder: Path) -> None:
         self.config: Any = PaddleOCRVLConfig.from_pretrained(folder)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -65,9 +67,9 @@ class Processor:
     def prepare(
         self, messages: Sequence[Message], images: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
     ) -> PaddleOCRVLInput:
-        """The model input of `messages`, whose image parts stand for `images` in order. Raises InputError.
+        """The model input of `messages`, whose image parts refer to `images` in order. Raises InputError.
 
-        `bounds`: of each image, where they are not the checkpoint's own.
+        `bounds`: for each image, if not the checkpoint's own.
         """
         pixels, grids = self.pixels(images, bounds) if images else (None, [])
         input_ids = self.prompt_ids(messages, grids)
@@ -78,14 +80,14 @@ class Processor:
         return PaddleOCRVLInput(input_ids, positions, next_position, pixels, grids, image_tokens, keys, content)
 
     def prompt_ids(self, messages: Sequence[Message], grids: Sequence[Grid]) -> list[int]:
-        """Token ids of the whole prompt, each image's placeholder repeated once per cell of its grid."""
-        for message in messages:  # the template joins the parts of a message: a token split over two is one again
+        """Token ids of the whole prompt, each image's placeholder repeated once per image token."""
+        for message in messages:  # the template joins the parts of a message, and with them a token split over two
             self._refuse_control_tokens("".join(part.get("text", "") for part in message["content"]))
         text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         tokens = self.tokenizer.encode(text, add_special_tokens=False)
-        places = tokens.count(self.image_token_id)
-        if places != len(grids):
-            raise InputError(f"the messages hold {places} image places, but {len(grids)} images came with them")
+        placeholders = tokens.count(self.image_token_id)
+        if placeholders != len(grids):
+            raise InputError(f"the messages have {placeholders} image placeholders, but {len(grids)} images")
         image_tokens = iter(self._image_tokens(grids))
         ids: list[int] = []
         for token in tokens:
@@ -101,7 +103,7 @@ class Processor:
         return patches[0] if len(patches) == 1 else np.concatenate(patches), grids
 
     def pixel_bytes(self, images: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None) -> int:
-        """The memory that `pixels` will take for them. Raises InputError."""
+        """Memory that the result of `pixels` will take. Raises InputError."""
         patches = sum(rows * columns for rows, columns in self._grids(images, bounds))
         return patches * len(self.image_settings.mean) * self.image_settings.patch**2 * np.dtype(np.float32).itemsize
 
@@ -113,34 +115,34 @@ class Processor:
         return [rows * columns // self.merge**2 for rows, columns in grids]
 
     def grid(self, width: int, height: int, bounds: PixelBounds | None = None) -> Grid:
-        """Patches (rows, columns) that an image of `width` x `height` pixels becomes. Raises InputError."""
+        """Patches (rows, columns) of an image of `width` x `height` pixels. Raises InputError."""
         return self.image_settings.grid(width, height, bounds or self.bounds)
 
     def _generation_config(self, folder: Path) -> Any:
-        """How the checkpoint is meant to be sampled; transformers' defaults where it does not say."""
+        """The checkpoint's sampling settings, or transformers' defaults if it has none."""
         exists = (folder / "generation_config.json").exists()
         return GenerationConfig.from_pretrained(folder) if exists else GenerationConfig()  # type: ignore[no-untyped-call]
 
     def _eos_token_ids(self) -> frozenset[int]:
-        """Tokens that end an answer: the tokenizer's, the config's, and what generation_config.json adds."""
+        """Tokens that end an answer: the tokenizer's, the config's, and those in generation_config.json."""
         named = [self.eos_token_id, self.config.text_config.eos_token_id, self.generation.eos_token_id]
         lists = [ids if isinstance(ids, list) else [ids] for ids in named if ids is not None]
         return frozenset(itertools.chain.from_iterable(lists))
 
     def _refuse_control_tokens(self, text: str) -> None:
-        """A control token in a text would be read as one: a forged image place or an early end."""
+        """Raises InputError for a control token in a text, which would forge an image placeholder or an end."""
         for token in self._control_tokens:
             if token in text:
-                raise InputError(f"the text holds {token!r}, a control token of the model; leave it out")
+                raise InputError(f"the text contains {token!r}, a control token of the model; leave it out")
 
 
 def split_pixels(pixels: np.ndarray, grids: Sequence[Grid]) -> list[np.ndarray]:
-    """Views of each image's patches in those of all."""
+    """Views of each image's patches in the patches of all images."""
     return np.split(pixels, list(itertools.accumulate(rows * columns for rows, columns in grids))[:-1])
 
 
 def image_key(pixels: np.ndarray, grid: Grid) -> bytes:
-    """SHA-256 of all that the model sees of an image: its patches, (patches, channels, patch, patch), and grid."""
+    """SHA-256 of the model's input of an image: its patches, (patches, channels, patch, patch), and grid."""
     digest = hashlib.sha256(repr(grid).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()
@@ -149,9 +151,9 @@ def image_key(pixels: np.ndarray, grid: Grid) -> bytes:
 def content_ids(
     input_ids: Sequence[int], image_token_id: int, keys: Sequence[bytes], image_tokens: Sequence[int]
 ) -> np.ndarray:
-    """What stands at each place of a prompt, (L,) int64: a text token's id, or a negative number for an image's cell.
+    """Content of each position of a prompt, (L,) int64: a text token's id, or a negative number for an image token.
 
-    The same numbers stand for the same images.
+    Equal images have equal numbers.
     """
     ids = np.array(input_ids, dtype=np.int64)
     if keys:

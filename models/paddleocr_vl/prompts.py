@@ -1,7 +1,7 @@
 """The official task prompts, without torch.
 
-PaddleOCR-VL was trained on exactly these six prompts (model card of PaddlePaddle/PaddleOCR-VL-1.5); any other text is
-out of its training.
+PaddleOCR-VL was trained on exactly these six prompts (model card of PaddlePaddle/PaddleOCR-VL-1.5) and on no other
+text.
 """
 
 OCR = "OCR:"

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Grid = tuple[int, int]  # patches (rows, columns) of one image
+from models.protocol import Grid
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Rotate `x` (N, heads, D), in its place, by angles as `cosines_sines` gives them; in fp32."""
+    """Rotate `x` (N, heads, D) in place, in fp32, by angles as `cosines_sines` returns them."""
     x.copy_(torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin))
 
 
 def cosines_sines(angles: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, D / 2) -> twice (N, 1, D): a head's two halves turn by the same angles, the first with a sine of minus."""
+    """(N, D / 2) -> twice (N, 1, D): both halves of a head have the same angles, the first with negated sines."""
     cos, sin = angles.cos(), angles.sin()
     return torch.cat((cos, cos), dim=-1)[:, None], torch.cat((-sin, sin), dim=-1)[:, None]
 
@@ -40,8 +40,8 @@ def prompt_positions(
 ) -> tuple[Tensor, int]:
     """M-RoPE positions of a prompt: (3, L) int64 (time, row, column), and the position of the first answer token.
 
-    Text counts on all three axes; an image stands still in time, spreads over rows and columns of its merged
-    grid, and the text after it goes on behind its longer side.
+    Text counts on all three axes. An image has one time, and the rows and columns of its merged grid; the text after it
+    continues after its longer side.
     """
     remaining = list(grids)
     positions = torch.empty((3, len(input_ids)), dtype=torch.long)
@@ -52,20 +52,20 @@ def prompt_positions(
             index, position = index + 1, position + 1
             continue
         if not remaining:
-            raise ValueError("the prompt has more image tokens than its images fill")
+            raise ValueError("the prompt has more image tokens than its images")
         rows, columns = (side // merge for side in remaining.pop(0))
-        cells = rows * columns
-        positions[0, index : index + cells] = position
-        positions[1, index : index + cells] = position + torch.arange(rows).repeat_interleave(columns)
-        positions[2, index : index + cells] = position + torch.arange(columns).repeat(rows)
-        index, position = index + cells, position + max(rows, columns)
+        count = rows * columns
+        positions[0, index : index + count] = position
+        positions[1, index : index + count] = position + torch.arange(rows).repeat_interleave(columns)
+        positions[2, index : index + count] = position + torch.arange(columns).repeat(rows)
+        index, position = index + count, position + max(rows, columns)
     if remaining:
-        raise ValueError("the prompt has fewer image tokens than its images need")
+        raise ValueError("the prompt has fewer image tokens than its images")
     return positions, position
 
 
 def axis_of_frequency(sections: Sequence[int]) -> Tensor:
-    """(D / 2,) int64: frequency section i turns with axis i modulo 3."""
+    """(D / 2,) int64: frequency section i belongs to axis i modulo 3."""
     return (torch.arange(len(sections)) % 3).repeat_interleave(torch.tensor(sections))
 
 

@@ -1,14 +1,10 @@
-"""Long work in slices: generators that pause after each, so that others get their turn, and end with the result."""
+"""Long work in slices: generators that pause after each slice and return the result."""
 
-from collections.abc import Generator
-from typing import TypeVar
-
-Result = TypeVar("Result")
-Sliced = Generator[None, None, Result]
+from models.protocol import Result, Sliced
 
 
 def run(work: Sliced[Result]) -> Result:
-    """All of it at once."""
+    """The result of all slices, run at once."""
     while True:
         try:
             next(work)
@@ -17,7 +13,7 @@ def run(work: Sliced[Result]) -> Result:
             return result
 
 
-def parts(length: int, most: int | None) -> list[slice]:
-    """[0, length) in even parts of at most `most` (None: in one part)."""
-    count = 1 if most is None else max(1, -(-length // most))
+def parts(length: int, max_length: int | None) -> list[slice]:
+    """[0, length) in even parts of at most `max_length` (None: in one part)."""
+    count = 1 if max_length is None else max(1, -(-length // max_length))
     return [slice(i * length // count, (i + 1) * length // count) for i in range(count)]

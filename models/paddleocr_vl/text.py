@@ -1,9 +1,8 @@
 """The text decoder (ERNIE-4.5-0.3B): RMS norm, grouped-query attention with M-RoPE, SwiGLU.
 
-It sees a flat list of tokens, (N, hidden), and knows neither sequences nor the KV cache: the caller's `attend` does.
+Its input is a flat list of tokens, (N, hidden). Sequences and the KV cache are known only to the caller's `attend`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,13 +11,12 @@ from torch import Tensor, nn
 from models.paddleocr_vl.linear import SwiGLU, linear_add
 from models.paddleocr_vl.norm import RMSNorm
 from models.paddleocr_vl.rope import axis_of_frequency, multimodal_rope, rotate
-from models.paddleocr_vl.slices import Sliced
-
-Attend = Callable[[int, Tensor, Tensor], Tensor]
-"""(layer, q (N, heads, D), keys and then values (N, 2 * kv_heads, D)) -> (N, heads, D)"""
+from models.protocol import Attend, Sliced
 
 
 class TextLayer(nn.Module):
+    """One layer of the decoder: attention by the caller's `attend`, then SwiGLU."""
+
     def __init__(self, config: Any) -> None:
         super().__init__()
         hidden, self.head_dim = config.hidden_size, config.head_dim
@@ -40,25 +38,27 @@ class TextLayer(nn.Module):
 
 
 class TextDecoder(nn.Module):
+    """Token embeddings, the layers and the final norm."""
+
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         theta = float(config.rope_parameters["rope_theta"])
-        # Plain attributes, no buffers: these have to outlive casts and construction on the meta device.
+        # Plain attributes, not buffers: these must survive casts and construction on the meta device.
         with torch.device("cpu"):
             self.inv_freq = 1.0 / theta ** (torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim)
             self.axis_of = axis_of_frequency(config.rope_parameters["mrope_section"])
 
     def place(self, device: torch.device) -> None:
-        """Move what is no parameter, once: a copy in every step would make the host wait, and a graph impossible."""
+        """Move the tensors that are not parameters: a copy in every step would stall the host and rule out graphs."""
         self.inv_freq, self.axis_of = self.inv_freq.to(device), self.axis_of.to(device)
 
     def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Sliced[Tensor]:
         """x: (N, hidden) embeddings, positions: (3, N) -> (N, hidden), normalised, in the weights' dtype.
 
-        A slice is a layer.
+        Each slice is a layer.
         """
         cos, sin = multimodal_rope(positions, self.inv_freq, self.axis_of)
         for index, layer in enumerate(self.layers):

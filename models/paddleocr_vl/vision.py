@@ -1,7 +1,7 @@
 """The vision tower (SigLIP, native resolution) and the projector: pixels -> one feature per 28x28 pixels.
 
-Tokens of all images of a batch are packed one after another; only attention and positions know where one image
-ends. The residual stream keeps the dtype it is given (fp32 for fp16 weights); the layers work in their weights' dtype.
+Tokens of all images of a batch are concatenated; only attention and positions know where one image ends. The residual
+stream keeps its given dtype (fp32 for fp16 weights); the layers compute in their weights' dtype.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,14 @@ from torch.nn import functional as F
 
 from models.paddleocr_vl.attention import FullAttention, full_fused, packed_attention
 from models.paddleocr_vl.linear import linear_add, linear_gelu
-from models.paddleocr_vl.rope import Grid, axial_rope, rotate
-from models.paddleocr_vl.slices import Sliced, parts
+from models.paddleocr_vl.rope import axial_rope, rotate
+from models.paddleocr_vl.slices import parts
+from models.protocol import Grid, Sliced
 
 
 class VisionLayer(nn.Module):
+    """One layer of the vision tower."""
+
     def __init__(self, config: Any) -> None:
         super().__init__()
         hidden = config.hidden_size
@@ -34,7 +37,7 @@ class VisionLayer(nn.Module):
     ) -> Sliced[Tensor]:
         """x: (N, hidden), cos and sin: (N, 1, head_dim).
 
-        Slices have at most `rows` tokens or, of attention, a quarter of that.
+        Slices have at most `rows` tokens or, in attention, a quarter of that.
         """
         dtype = self.fc1.weight.dtype
         slices = parts(len(x), rows)
@@ -58,6 +61,8 @@ class VisionLayer(nn.Module):
 
 
 class VisionTower(nn.Module):
+    """Patches -> hidden states, with the learned and the rotary positions of each image's grid."""
+
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.head_dim = config.hidden_size // config.num_attention_heads

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.paddleocr_vl.model import PaddleOCRVL
 
-# The layout that the hub's checkpoints have, and the one transformers 5 writes, each to our canonical prefix.
+# The layout of the hub's checkpoints and the one that transformers 5 writes, each to our canonical prefix.
 HUB_LAYOUT = {"visual.vision_model.": "visual.", "mlp_AR.": "projector.", "lm_head.": "lm_head.", "model.": "text."}
 TRANSFORMERS_LAYOUT = {
     "model.visual.vision_model.": "visual.",
@@ -25,7 +25,7 @@ TRANSFORMERS_LAYOUT = {
     "model.language_model.": "text.",
     "lm_head.": "lm_head.",
 }
-# Stored in the hub's files, used by no forward pass (transformers ignores them as well).
+# Tensors in the hub's files that no forward pass uses (transformers also ignores them).
 UNUSED = ("visual.embeddings.packing_position_embedding", "visual.head.", "visual.embeddings.position_ids")
 
 
@@ -36,7 +36,7 @@ class CheckpointError(ValueError):
 def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dtype) -> PaddleOCRVL:
     """The model of `folder` on `device`, ready for inference. Raises CheckpointError.
 
-    On a CPU, what the files hold as it is wanted stays mapped: it is moved once, when `linear.pack` reads it.
+    On a CPU, tensors that need no change stay mapped from the files; `linear.pack` copies them once.
     """
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -52,19 +52,19 @@ def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dty
 
 @contextlib.contextmanager
 def uninitialised() -> Iterator[None]:
-    """New layers draw no random values. PyTorch's way, its meta device, imports the compiler to do so: a second."""
-    kept = {layer: layer.reset_parameters for layer in (nn.Linear, nn.Embedding)}
+    """New layers skip random initialisation. PyTorch's meta device would import the compiler for it: a second."""
+    resets = {layer: layer.reset_parameters for layer in (nn.Linear, nn.Embedding)}
     try:
-        for layer in kept:
+        for layer in resets:
             layer.reset_parameters = lambda _self: None  # type: ignore[method-assign]
         yield
     finally:
-        for layer, reset in kept.items():
+        for layer, reset in resets.items():
             layer.reset_parameters = reset  # type: ignore[method-assign]
 
 
 def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False) -> None:
-    """Copy every tensor of `folder` into `model`; the output head is tied where the files have none.
+    """Copy every tensor of `folder` into `model`; the output head is tied if the files have none.
 
     `mapped`: a tensor that is a whole parameter, in its dtype, becomes a view of the file instead.
     """
@@ -98,8 +98,8 @@ def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False) -> None:
         missing.remove("lm_head.weight")
     problems = [("missing", sorted(missing)), ("unknown", sorted(extra)), ("misshapen", sorted(misshapen))]
     if any(names for _, names in problems):
-        told = "; ".join(f"{len(names)} {kind}: {', '.join(names[:5])}" for kind, names in problems if names)
-        raise CheckpointError(f"The weights in {folder} do not fit its config.json. {told}")
+        details = "; ".join(f"{len(names)} {kind}: {', '.join(names[:5])}" for kind, names in problems if names)
+        raise CheckpointError(f"The weights in {folder} do not fit its config.json. {details}")
 
 
 def is_like(tensor: Tensor, parameter: Tensor) -> bool:
@@ -107,7 +107,7 @@ def is_like(tensor: Tensor, parameter: Tensor) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint folder: those its index names, else the single one."""
+    """The safetensors files of a checkpoint folder: those in its index, else the single one."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         try:
@@ -123,7 +123,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def canonical(stored: str) -> str:
-    """The canonical name of a stored tensor; an unknown name comes back as it is."""
+    """The canonical name of a stored tensor; an unknown name is returned unchanged."""
     for layout in (TRANSFORMERS_LAYOUT, HUB_LAYOUT):
         for prefix, ours in layout.items():
             if stored.startswith(prefix):
@@ -132,7 +132,7 @@ def canonical(stored: str) -> str:
 
 
 def parameter_slices(model: PaddleOCRVL) -> dict[str, Tensor]:
-    """Canonical name -> the view of our parameter that holds it."""
+    """Canonical name -> the view of the parameter that holds it."""
     vision, text = model.config.vision_config, model.config.text_config
     heads = [text.num_attention_heads * text.head_dim] + 2 * [text.num_key_value_heads * text.head_dim]
     fused = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}

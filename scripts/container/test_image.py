@@ -17,7 +17,7 @@ import openai
 import pytest
 import yaml
 
-from models.store import EMBEDDED, embedded_tag
+from models.checkpoint import EMBEDDED, embedded_tag
 from tests import hub
 from tests.e2e.servers import wait_until_ready
 from tests.e2e.test_clients import MODEL, assert_nearly_read, messages

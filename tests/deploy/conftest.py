@@ -1,4 +1,4 @@
-"""Fixtures: the tools that scripts/setup_deploy makes, and three servers behind a real nginx."""
+"""Fixtures: three servers, and a real nginx in front of them."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,9 +11,9 @@ from tests.e2e.servers import Server, started
 
 @pytest.fixture(scope="package")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Three servers, as three machines would run them. Each has a store of its own: metrics lie beside it.
+    """Three servers, as three machines would run them. Each has its own store, since metrics files are next to it.
 
-    And one thread: where threads of several servers share two cores, each step waits for the one that is not running.
+    Each computes on one thread: if threads of several servers share two cores, each step waits for a descheduled one.
     """
     environment = {"SLOTS": "4", "OMP_NUM_THREADS": "1"}
     with ExitStack() as stack:

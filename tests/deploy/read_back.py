@@ -1,7 +1,7 @@
-"""Reads a file by types that know its format and writes what they kept: read_back.py keda|grafana FILE
+"""Parses a file into the types of its format and writes them back: read_back.py keda|grafana FILE
 
-For .venv-deploy's Python. The types refuse a wrong value and forget a field that they do not know, so what does not
-come back was misspelt.
+Runs on .venv-deploy's Python. The types reject a wrong value and drop an unknown field, so a field that does not come
+back is misspelt.
 """
 
 import json
@@ -23,9 +23,9 @@ def grafana(text: str) -> Any:
     from grafana_foundation_sdk.cog.plugins import register_default_plugins  # type: ignore[import-not-found]
     from grafana_foundation_sdk.models.dashboard import Dashboard  # type: ignore[import-not-found]
 
-    register_default_plugins()  # the types of panels and of Prometheus' queries
+    register_default_plugins()  # for panels and Prometheus queries
     return json.loads(JSONEncoder().encode(Dashboard.from_json(json.loads(text))))
 
 
-kept = {"keda": keda, "grafana": grafana}[sys.argv[1]](Path(sys.argv[2]).read_text())
-sys.stdout.write(json.dumps(kept))
+written = {"keda": keda, "grafana": grafana}[sys.argv[1]](Path(sys.argv[2]).read_text())
+sys.stdout.write(json.dumps(written))

@@ -1,4 +1,4 @@
-"""The tools that scripts/setup_deploy makes, and three servers behind a real nginx."""
+"""The tools that scripts/setup_deploy installs, and a real nginx that runs deploy/nginx.conf."""
 
 import json
 import os
@@ -14,17 +14,13 @@ from typing import Any
 from tests.e2e.servers import ROOT
 
 DEPLOY = ROOT / "deploy"
-
-
 TOOLS = ROOT / ".venv-deploy" / "bin"
-
-
 SECONDS_TO_RUN = 300  # unless something hangs
 
 
 def tool(name: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What the tool prints; it must end with 0."""
-    assert (TOOLS / name).exists(), "scripts/setup_deploy makes what this test needs"
+    """Run a tool, which must exit with 0."""
+    assert (TOOLS / name).exists(), "run scripts/setup_deploy first"
     line = [TOOLS / name, *arguments]
     done = subprocess.run(line, env=os.environ | environment, capture_output=True, text=True, timeout=SECONDS_TO_RUN)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -32,7 +28,7 @@ def tool(name: str, *arguments: str | Path, **environment: str) -> subprocess.Co
 
 
 def compose_services(**environment: str) -> dict[str, Any]:
-    """What Docker Compose makes of its file, with all profiles."""
+    """The services as Docker Compose parses them, with all profiles."""
     options = ["--profile", "*", "config", "--format", "json"]
     done = tool("docker-compose", "-f", DEPLOY / "compose.yaml", *options, **environment)
     services: dict[str, Any] = json.loads(done.stdout)["services"]
@@ -41,7 +37,7 @@ def compose_services(**environment: str) -> dict[str, Any]:
 
 @dataclass
 class Site:
-    """deploy/nginx.conf as an nginx of our own can run it: with TLS, on free ports, in a folder."""
+    """deploy/nginx.conf adapted for a test: in a folder, on free ports, with TLS."""
 
     folder: Path
     port: int
@@ -60,13 +56,13 @@ class Site:
         return self.folder / "nginx.conf"
 
     def passed_on(self) -> int:
-        """How many requests went to more than one server."""
+        """Number of requests that went to more than one server."""
         return (self.folder / "access.log").read_text().count(", ")
 
 
 def free_ports(number: int) -> list[int]:
-    with ExitStack() as taken:
-        sockets = [taken.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(number)]
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(number)]
         return [free.getsockname()[1] for free in sockets]
 
 
@@ -77,7 +73,7 @@ def replaced(pattern: str, by: str, text: str) -> str:
 
 
 def write_site(folder: Path, addresses: Sequence[str], tls: bool = True) -> Site:
-    """In front of the servers at `addresses`, host:port."""
+    """Adapt deploy/nginx.conf to the servers at `addresses`, as host:port."""
     port, tls_port = free_ports(2)
     site = Site(folder, port, tls_port)
     key = folder / "ocr.example.com.key"
@@ -94,9 +90,9 @@ def write_site(folder: Path, addresses: Sequence[str], tls: bool = True) -> Site
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    # The server asks nginx not to buffer, too; what is tested is that the file says so.
+    # The server also asks nginx not to buffer; the test is for the file.
     alone = "proxy_ignore_headers X-Accel-Buffering;"
-    user = "user root;" if os.geteuid() == 0 else ""  # others may not enter pytest's folders
+    user = "user root;" if os.geteuid() == 0 else ""  # other users cannot read pytest's folders
     site.configuration.write_text(
         f"{user} daemon off; pid {folder}/pid; events {{}}"
         f"http {{ {temporary} {alone} log_format tries '$status $upstream_addr';"
@@ -107,7 +103,8 @@ def write_site(folder: Path, addresses: Sequence[str], tls: bool = True) -> Site
 
 @contextmanager
 def nginx(site: Site) -> Iterator[None]:
-    assert (TOOLS / "nginx").exists(), "scripts/setup_deploy makes what this test needs"
+    """nginx, from when it listens."""
+    assert (TOOLS / "nginx").exists(), "run scripts/setup_deploy first"
     log = site.folder / "error.log"
     process = subprocess.Popen([TOOLS / "nginx", "-c", site.configuration, "-e", log])
     try:

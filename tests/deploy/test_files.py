@@ -1,4 +1,4 @@
-"""The files of deploy/ under the tools that read them: each is taken as it is, and says what it must."""
+"""The files of deploy/, checked with the tools that read them: each is valid and says what it must."""
 
 import json
 import re
@@ -23,13 +23,13 @@ SECONDS_TO_STOP = Settings().drain_seconds + SECONDS_TO_END
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    """What Docker Compose makes of its file, with all profiles."""
+    """The services as Docker Compose parses them, with all profiles."""
     return compose_services()
 
 
 @pytest.fixture(scope="module")
 def unit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The systemd unit, as if this checkout lay in /opt: its program must be there."""
+    """The systemd unit for this checkout instead of one in /opt: its program must exist."""
     text = (DEPLOY / UNIT).read_text()
     path = tmp_path_factory.mktemp("systemd") / UNIT
     path.write_text(text.replace("/opt/paddleocr-vl-server", str(ROOT)))
@@ -37,7 +37,7 @@ def unit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def generated(folder: Path, *drop_ins: str) -> str:
-    """The service that Quadlet makes."""
+    """The service that Quadlet generates."""
     for name in CONTAINER, "paddleocr-server.env", *drop_ins:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text((DEPLOY / name).read_text())
@@ -55,26 +55,27 @@ def options(service: str) -> list[str]:
 
 
 def verify(service: Path) -> None:
-    """What systemd does not know it only warns of."""
-    told = tool("systemd-analyze", "verify", "--man=no", service)
-    assert told.stdout + told.stderr == ""
+    """Accept no output at all: systemd only warns of an unknown option."""
+    done = tool("systemd-analyze", "verify", "--man=no", service)
+    assert done.stdout + done.stderr == ""
 
 
-def kept(kind: str, file: Path) -> Any:
+def read_back(kind: str, file: Path) -> Any:
+    """The file's content after a round trip through the types of its format."""
     return json.loads(tool("python", ROOT / "tests" / "deploy" / "read_back.py", kind, file).stdout)
 
 
-def assert_kept(ours: Any, kept: Any, path: str = "") -> None:
-    """All that we wrote came back; defaults that were filled in do not matter."""
+def assert_known(ours: Any, back: Any, path: str = "") -> None:
+    """Every field of ours came back; defaults that were filled in do not matter."""
     if isinstance(ours, dict):
         for name, value in ours.items():
-            assert name in kept, f"{path}/{name} is not known"
-            assert_kept(value, kept[name], f"{path}/{name}")
+            assert name in back, f"{path}/{name} is not known"
+            assert_known(value, back[name], f"{path}/{name}")
     elif isinstance(ours, list):
-        for index, (value, back) in enumerate(zip(ours, kept, strict=True)):
-            assert_kept(value, back, f"{path}/{index}")
+        for index, (value, other) in enumerate(zip(ours, back, strict=True)):
+            assert_known(value, other, f"{path}/{index}")
     else:
-        assert ours == kept, path
+        assert ours == back, path
 
 
 def test_compose_serves_on_a_cpu_or_a_gpu(compose: dict[str, Any]) -> None:
@@ -92,7 +93,7 @@ def test_compose_serves_on_a_cpu_or_a_gpu(compose: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("drop_ins", [(), ("paddleocr-vl.container.d/gpu.conf",)], ids=["cpu", "gpu"])
-def test_quadlet_makes_a_service_that_systemd_takes(tmp_path: Path, drop_ins: tuple[str, ...]) -> None:
+def test_quadlet_makes_a_service_that_systemd_accepts(tmp_path: Path, drop_ins: tuple[str, ...]) -> None:
     service = tmp_path / "paddleocr-vl.service"
     text = generated(tmp_path, *drop_ins)
     service.write_text(text.replace("/usr/bin/podman", "/bin/true"))  # need not be installed to be named
@@ -103,16 +104,16 @@ def test_quadlet_makes_a_service_that_systemd_takes(tmp_path: Path, drop_ins: tu
 
 
 def test_quadlet_and_compose_ask_for_the_same_health(tmp_path: Path, compose: dict[str, Any]) -> None:
-    """Quadlet took a command's last quote for one around all of it, Podman a list with "CMD" for a line of words."""
+    """Quadlet dropped a command's last quote, and Podman split a list with "CMD" into words."""
     given = options(generated(tmp_path))
     assert ["CMD", *json.loads(given[given.index("--health-cmd") + 1])] == compose["cpu"]["healthcheck"]["test"]
 
 
-def test_the_systemd_unit_is_taken_and_hardened(unit: Path) -> None:
+def test_the_systemd_unit_is_valid_and_hardened(unit: Path) -> None:
     verify(unit)
-    told = tool("systemd-analyze", "security", "--offline=true", "--no-pager", unit).stdout
-    exposed = re.search(r"Overall exposure level for .*: ([\d.]+)", told)
-    assert exposed, told
+    report = tool("systemd-analyze", "security", "--offline=true", "--no-pager", unit).stdout
+    exposed = re.search(r"Overall exposure level for .*: ([\d.]+)", report)
+    assert exposed, report
     assert float(exposed[1]) <= MAX_EXPOSED
 
 
@@ -121,50 +122,50 @@ def test_no_server_is_stopped_before_it_has_drained(tmp_path: Path, compose: dic
     given = options(service)
     pod = next(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    waits = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    pre_stop = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     assert int(given[given.index("--stop-timeout") + 1]) > SECONDS_TO_STOP
     assert int(values(service, "TimeoutStopSec")[0]) > int(given[given.index("--stop-timeout") + 1])
     assert int(values((DEPLOY / UNIT).read_text(), "TimeoutStopSec")[0]) > SECONDS_TO_STOP
-    assert pod["terminationGracePeriodSeconds"] > waits + SECONDS_TO_STOP
+    assert pod["terminationGracePeriodSeconds"] > pre_stop + SECONDS_TO_STOP
     for each in compose.values():
         assert int(each["stop_grace_period"].removesuffix("s")) > SECONDS_TO_STOP
 
 
-def test_the_environment_file_tells_the_settings_defaults() -> None:
+def test_the_environment_file_shows_the_settings_defaults() -> None:
     lines = re.findall(r"^#([A-Z_]+)=(.*)$", (DEPLOY / "paddleocr-server.env").read_text(), re.MULTILINE)
     assert lines
     assert {name.lower() for name, _ in lines} <= set(Settings.model_fields)
     assert load_settings(dict(lines)) == Settings()
 
 
-def test_nginx_takes_its_file_with_and_without_tls(tmp_path: Path) -> None:
+def test_nginx_accepts_its_file_with_and_without_tls(tmp_path: Path) -> None:
     for tls in True, False:
         folder = tmp_path / str(tls)
         folder.mkdir()
         site = write_site(folder, ["127.0.0.1:8001", "127.0.0.1:8002"], tls)
-        told = tool("nginx", "-t", "-c", site.configuration, "-e", folder / "error.log")
-        assert "test is successful" in told.stderr
-        assert "[warn]" not in told.stderr
+        done = tool("nginx", "-t", "-c", site.configuration, "-e", folder / "error.log")
+        assert "test is successful" in done.stderr
+        assert "[warn]" not in done.stderr
 
 
-def test_kubernetes_takes_its_file() -> None:
-    """From the oldest version of the API that the tool knows to the newest."""
+def test_kubernetes_accepts_its_file() -> None:
+    """The oldest and the newest version of the API that the tool knows."""
     for version in "1.25", "1.37":
-        told = tool("kubernetes-validate", "--strict", "-k", version, DEPLOY / "kubernetes.yaml").stdout
-        assert told.count("passed") == 3, told
+        report = tool("kubernetes-validate", "--strict", "-k", version, DEPLOY / "kubernetes.yaml").stdout
+        assert report.count("passed") == 3, report
 
 
 def test_keda_knows_every_field_of_its_file() -> None:
     file = DEPLOY / "keda.yaml"
-    assert_kept(yaml.safe_load(file.read_text()), kept("keda", file))
+    assert_known(yaml.safe_load(file.read_text()), read_back("keda", file))
 
 
 def test_grafana_knows_every_field_of_the_dashboard() -> None:
     file = DEPLOY / "grafana.json"
-    assert_kept(json.loads(file.read_text()), kept("grafana", file))
+    assert_known(json.loads(file.read_text()), read_back("grafana", file))
 
 
-def test_prometheus_takes_its_file_and_the_queries_of_the_dashboard_and_of_the_autoscaler(tmp_path: Path) -> None:
+def test_prometheus_accepts_its_file_and_the_queries_of_the_dashboard_and_of_the_autoscaler(tmp_path: Path) -> None:
     tool("promtool", "check", "config", DEPLOY / "prometheus.yml")
     panels = json.loads((DEPLOY / "grafana.json").read_text())["panels"]
     queries = [target["expr"].replace("$__rate_interval", "1m") for panel in panels for target in panel["targets"]]

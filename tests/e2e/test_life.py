@@ -18,7 +18,7 @@ import psutil
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from models.store import EMBEDDED
+from models.checkpoint import EMBEDDED
 from tests import hub
 from tests.e2e.servers import HANG_SECONDS, ROOT, SECONDS_TO_START, Server, running, started, wait_until
 from tests.e2e.test_clients import MODEL, messages

@@ -12,7 +12,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from models.store import EMBEDDED_NAME
+from models.checkpoint import EMBEDDED_NAME
 from tests.e2e.collector import Collector
 from tests.e2e.servers import HANG_SECONDS, Server, bearer, running
 from tests.e2e.test_clients import IMAGE, MODEL, messages

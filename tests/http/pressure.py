@@ -24,7 +24,7 @@ from engine.request import Sequence as EngineSequence
 from engine.scheduler import Step
 from images import decoding
 from images.fetching import FetchLimits
-from images.loading import Limits
+from images.loading import ImageLimits
 from tests.http.scraping import CHAT
 from tests.http.served import MAX_REQUEST_BYTES, MODEL
 from tests.http.sockets import SECONDS, served
@@ -115,7 +115,7 @@ def with_image(image: Image.Image = IMAGE, **fields: Any) -> dict[str, Any]:
 
 @contextmanager
 def serving(engine: Engine, keys: Keys | None = None, **serving: Any) -> Iterator[str]:
-    limits = Limits(max_pages=4, fetching=FetchLimits(allowed_hosts=("127.0.0.1",)))
+    limits = ImageLimits(max_pages=4, fetching=FetchLimits(allowed_hosts=("127.0.0.1",)))
     app = create_app(max_request_bytes=MAX_REQUEST_BYTES, keys=keys)
     app.state.serving = Serving(engine=engine, model=MODEL, limits=limits, **serving)
     with served(engine, app) as url:

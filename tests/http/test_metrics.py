@@ -14,7 +14,7 @@ from engine.engine import Engine
 from engine.errors import GenerationFailed
 from engine.request import Sequence as EngineSequence
 from engine.scheduler import Step
-from images.processes import EndedDecoderError
+from images.errors import DecoderEnded
 from tests.engines import running_engine
 from tests.http.scraping import CHAT, Scrape, scrape
 from tests.http.served import MAX_REQUEST_BYTES, MODEL, client_of
@@ -137,7 +137,7 @@ def test_a_file_that_ended_its_decoder_counts_by_itself(engine: Engine) -> None:
 
     class Crashing:
         def open_file(self, *_: object) -> Image.Image:
-            raise EndedDecoderError("it cannot be decoded: the decoder crashed over it")
+            raise DecoderEnded("it cannot be decoded: the decoder crashed over it")
 
         open_page = open_file
 

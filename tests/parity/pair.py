@@ -14,13 +14,11 @@ from transformers.models.paddleocr_vl.processing_paddleocr_vl import PaddleOCRVL
 from models.paddleocr_vl.attention import prefill_attention
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import PaddleOCRVLInput, Processor
-from models.paddleocr_vl.rope import Grid
 from models.paddleocr_vl.weights import load_model
+from models.protocol import Grid
 
-SMALLEST = 784  # min_pixels: one cell, so that small images stay small
-
-
-NEAR_TIE = 1e-3  # two best logits closer than this may change places
+SMALLEST = 784  # min_pixels: one image token, so that small images stay small
+NEAR_TIE = 1e-3  # two best logits closer than this may swap
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,8 @@ def reference_logits(reference: Any, model_input: PaddleOCRVLInput) -> Tensor:
 def reference_greedy(
     reference_model: Any, model_input: PaddleOCRVLInput, max_new_tokens: int
 ) -> tuple[list[int], list[float]]:
-    """transformers' own greedy tokens, the end token included, and the gap of the two best logits at each step."""
-    reference_model.model.rope_deltas = None  # left from an earlier image, it would shift a prompt without one
+    """transformers' greedy tokens, including the end token, and the gap of the two best logits at each step."""
+    reference_model.model.rope_deltas = None  # otherwise those of an earlier image would shift a prompt without one
     tensors = tensors_of(model_input, reference_model.config.image_token_id)
     output = reference_model.generate(
         **tensors, max_new_tokens=max_new_tokens, do_sample=False, output_logits=True, return_dict_in_generate=True
@@ -104,7 +102,7 @@ def reference_greedy(
 
 
 def assert_same_tokens(ours: Sequence[int], reference_tokens: Sequence[int], gaps: Sequence[float]) -> None:
-    """Equal up to a first difference, which must be a near tie of the reference; what follows it is free."""
+    """Equal up to a first difference, which must be a near tie of the reference; what follows may differ."""
     for step, (token, expected, gap) in enumerate(zip(ours, reference_tokens, gaps, strict=False)):
         if token != expected:
             assert gap < NEAR_TIE, f"step {step}: {token}, not {expected}, though the gap is {gap:.4f}"

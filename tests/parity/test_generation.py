@@ -57,9 +57,9 @@ def test_alone(pair: Pair, name: str) -> None:
         assert_as_reference(pair, name, asyncio.run(generated(engine, name)))
 
 
-def test_in_a_batch_whose_members_start_and_end_at_different_steps(pair: Pair) -> None:
+def test_in_a_batch_of_requests_that_start_and_end_at_different_steps(pair: Pair) -> None:
     async def all_of_them(engine: Engine) -> list[list[int]]:
-        # More requests than slots, of unequal lengths: they join whenever another one leaves.
+        # More requests than slots, of unequal lengths: they join whenever another one ends.
         return await asyncio.gather(*(generated(engine, name) for name in REQUESTS))
 
     with running_engine(pair.folder, slots=3) as engine:
@@ -68,7 +68,7 @@ def test_in_a_batch_whose_members_start_and_end_at_different_steps(pair: Pair) -
         assert_as_reference(pair, name, tokens)
 
 
-def test_beside_requests_that_are_aborted(pair: Pair) -> None:
+def test_alongside_aborted_requests(pair: Pair) -> None:
     async def with_aborts(engine: Engine) -> list[int]:
         messages, images, _ = inputs("large image")
         leaving = [await engine.submit(messages, images, SamplingParams(max_tokens=200)) for _ in range(2)]
@@ -93,7 +93,7 @@ def test_with_a_tied_output_head(tmp_path: Path) -> None:
 # --- prompts whose beginning an earlier one has left in the slot ------------------------------------------------------
 
 TWO_IMAGES = [noise_image(120, 90, seed=8), noise_image(60, 140, seed=9)]
-BESIDE = ("tall image", "small image")  # other requests of the same batch
+OTHERS = ("tall image", "small image")  # other requests of the same batch
 FIRST, SECOND = prompt(2, "Table Recognition:"), prompt(2, "Which of them is wider?")
 
 
@@ -129,18 +129,18 @@ def test_a_second_question_about_the_same_images(pair: Pair) -> None:
 def test_a_second_question_in_a_batch(pair: Pair) -> None:
     async def together(engine: Engine) -> tuple[list[TokenEvent], list[list[int]]]:
         await asked(engine, FIRST, max_tokens=10)
-        others = [asyncio.create_task(generated(engine, name)) for name in BESIDE]
+        others = [asyncio.create_task(generated(engine, name)) for name in OTHERS]
         return await asked(engine, SECOND, max_tokens=25), await asyncio.gather(*others)
 
     with running_engine(pair.folder, slots=3) as engine:
         events, others = asyncio.run(together(engine))
     assert events[-1].cached_tokens == shared_tokens(pair, FIRST, SECOND)
     assert_answered_as_reference(pair, SECOND, events)
-    for name, tokens in zip(BESIDE, others, strict=True):
+    for name, tokens in zip(OTHERS, others, strict=True):
         assert_as_reference(pair, name, tokens)
 
 
-def test_a_conversation_goes_on_behind_the_answer(pair: Pair) -> None:
+def test_a_conversation_continues_after_its_answer(pair: Pair) -> None:
     """The second turn's prompt is the first one's, its answer, and more text."""
     letters = {pair.processor.tokenizer.convert_tokens_to_ids(letter): 1000.0 for letter in ascii_lowercase}
     said: list[TokenEvent] = []

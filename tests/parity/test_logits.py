@@ -13,10 +13,10 @@ SIZES = [(28, 28), (84, 56), (56, 84), (400, 28), (28, 400), (320, 240)]
 
 
 def assert_same_logits(pair: Pair, images: list[Image.Image], text: str) -> None:
-    """Of all tokens, and so of the last one too."""
+    """Logits of all tokens, including the last one."""
     model_input = pair.processor.prepare(prompt(len(images), text), images)
     theirs = reference_logits(pair.reference, model_input)
-    assert theirs.std() > 0.5  # logits all alike would prove nothing
+    assert theirs.std() > 0.5  # equal logits would prove nothing
     assert largest_difference(our_logits(pair.ours, model_input), theirs) < 1e-4
 
 
@@ -39,6 +39,6 @@ def test_real_vocabulary_and_token_ids(tmp_path: Path) -> None:
 
 
 def test_an_image_changes_the_answer(pair: Pair) -> None:
-    """Guards the tests above: features that both sides drop would compare equal."""
+    """Guards the tests above: features dropped by both sides would compare equal."""
     one, other = (pair.processor.prepare(prompt(1), [noise_image(84, 56, seed=seed)]) for seed in (0, 1))
     assert largest_difference(our_logits(pair.ours, one)[-1], our_logits(pair.ours, other)[-1]) > 0.01

@@ -1,4 +1,4 @@
-"""Prompts, positions and pixels against transformers' own processor, and what the processor refuses."""
+"""Prompts, positions and pixels against transformers' own processor, and the inputs that the processor refuses."""
 
 import json
 from pathlib import Path
@@ -108,10 +108,10 @@ def test_extreme_aspect_ratio_is_refused(pair: Pair, size: tuple[int, int]) -> N
         pair.processor.prepare(prompt(1), [Image.new("RGB", size)])
 
 
-@pytest.mark.parametrize(("places", "images"), [(0, 1), (1, 0), (2, 1), (1, 2)])
-def test_images_must_match_their_places(pair: Pair, places: int, images: int) -> None:
+@pytest.mark.parametrize(("placeholders", "images"), [(0, 1), (1, 0), (2, 1), (1, 2)])
+def test_images_must_match_their_placeholders(pair: Pair, placeholders: int, images: int) -> None:
     with pytest.raises(InputError):
-        pair.processor.prepare(prompt(places), [noise_image(28, 28)] * images)
+        pair.processor.prepare(prompt(placeholders), [noise_image(28, 28)] * images)
 
 
 def test_settings_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_settings_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
         Processor(tmp_path)
 
 
-def test_bounds_stand_in_any_of_the_places_that_releases_use(tmp_path: Path) -> None:
+def test_bounds_are_found_under_each_name_that_releases_use(tmp_path: Path) -> None:
     write_settings(tmp_path)
     file = tmp_path / "preprocessor_config.json"
     settings = {key: value for key, value in json.loads(file.read_text()).items() if not key.endswith("_pixels")}

@@ -1,4 +1,4 @@
-"""Checkpoint folders as `weights.load_model` reads them: equal to transformers' reading, or refused by name."""
+"""Checkpoint folders read by `weights.load_model`: equal to transformers' result, or refused with a reason."""
 
 import json
 from collections.abc import Callable
@@ -36,14 +36,14 @@ def assert_same_parameters(ours: PaddleOCRVL, others: PaddleOCRVL) -> None:
 
 
 def change(folder: Path, edit: Callable[[dict[str, Tensor]], object]) -> None:
-    """Rewrite the weights of `folder` after `edit` has had them."""
+    """Rewrite the weights of `folder`, changed by `edit`."""
     tensors = load_file(folder / WEIGHTS)
     edit(tensors)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def shard(folder: Path) -> None:
-    """Split the weights of `folder` in two, with the index that names them."""
+    """Split the weights of `folder` into two files with an index."""
     tensors = load_file(folder / WEIGHTS)
     names = sorted(tensors)
     parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
@@ -138,17 +138,17 @@ def test_misshapen_tensor_is_named(tmp_path: Path, name: str, shape: tuple[int, 
         load(tmp_path)
 
 
-@pytest.mark.parametrize("kept", [0, 5, 1000, 100_000])
-def test_truncated_file_is_a_checkpoint_error(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("size", [0, 5, 1000, 100_000])
+def test_truncated_file_is_a_checkpoint_error(tmp_path: Path, size: int) -> None:
     file = write_checkpoint(tmp_path) / WEIGHTS
-    file.write_bytes(file.read_bytes()[:kept])
+    file.write_bytes(file.read_bytes()[:size])
     with pytest.raises(CheckpointError, match="not a whole safetensors file"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_casts_the_weights_and_nothing_else(pair: Pair, dtype: torch.dtype) -> None:
-    """Frequencies rounded to half precision turn wrong by whole radians at long positions."""
+    """Frequencies in half precision would be wrong by whole radians at long positions."""
     half = load_model(pair.folder, pair.processor.config, torch.device("cpu"), dtype)
     assert {parameter.dtype for parameter in half.parameters()} == {dtype}
     for (name, parameter), whole in zip(half.named_parameters(), pair.ours.parameters(), strict=True):

@@ -18,7 +18,7 @@ from models.paddleocr_vl.slices import run
 
 
 def naive(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-    """q (L, heads, D), k and v (S, kv_heads, D) -> (L, heads, D), one head after another; causal: q are the last."""
+    """q (L, heads, D), k and v (S, kv_heads, D) -> (L, heads, D), head by head; causal: q are the last tokens."""
     group = q.shape[1] // k.shape[1]
     heads = []
     for head in range(q.shape[1]):
@@ -45,7 +45,7 @@ def test_packed_attention_stays_inside_each_image(lengths: list[int]) -> None:
 
 
 def test_attention_by_products_is_as_good_in_bf16_as_the_fused_kernel() -> None:
-    """Its scores are rounded: without centred keys, the error with these, much alike, is a third larger."""
+    """Its scores are rounded: without centred keys, the error for such similar keys is a third larger."""
     q, v = random(1, 4, 60, 72, seed=0), random(1, 4, 60, 72, seed=2)
     k = random(1, 4, 60, 72, seed=1) + 10 * random(1, 4, 1, 72, seed=3)
     expected = run(full_fused(q, k, v, None))
@@ -62,12 +62,12 @@ def test_prefill_attention_is_causal(length: int, kv_heads: int) -> None:
     torch.testing.assert_close(prefill_attention(q, k.transpose(0, 1), v.transpose(0, 1)), expected)
 
 
-@pytest.mark.parametrize("places", [1, 200, 1 << 24], ids=["one query", "some queries", "all queries"])
+@pytest.mark.parametrize("scores", [1, 200, 1 << 24], ids=["one query", "some queries", "all queries"])
 @pytest.mark.parametrize(("new", "kv_heads"), [(1, 2), (2, 4), (12, 1), (12, 2), (32, 2)])
-def test_prefill_attention_goes_on_behind_what_the_cache_holds(
-    monkeypatch: pytest.MonkeyPatch, new: int, kv_heads: int, places: int
+def test_prefill_attention_continues_after_the_cached_tokens(
+    monkeypatch: pytest.MonkeyPatch, new: int, kv_heads: int, scores: int
 ) -> None:
-    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", places)
+    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", scores)
     q, k, v = random(new, 4, 16, seed=0), random(33, kv_heads, 16, seed=1), random(33, kv_heads, 16, seed=2)
     expected = naive(q, k, v, causal=True)
     torch.testing.assert_close(prefill_attention(q, k.transpose(0, 1), v.transpose(0, 1)), expected)
@@ -82,7 +82,7 @@ def test_continued_prefill_needs_no_kernel_that_holds_all_scores(dtype: torch.dt
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_decode_attention_reads_each_sequence_to_its_own_end(kv_heads: int) -> None:
-    """Neighbouring slots in one call: what a mask hides counts for nothing."""
+    """Neighbouring slots in one call: masked positions have no effect."""
     keys, values = random(3, kv_heads, 40, 16, seed=1), random(3, kv_heads, 40, 16, seed=2)
     q, lengths = random(3, 4, 16, seed=0), [1, 17, 40]
     expected = [

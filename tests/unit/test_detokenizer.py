@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from engine.detokenizer import Detokenizer
-from models.store import EMBEDDED
+from models.checkpoint import EMBEDDED
 
 EURO_IN_JAPANESE = "日本 5€ é"
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from models.checkpoint import EMBEDDED
 from models.hub import SourceError, fetch, hub_tag
-from models.store import EMBEDDED
-from tests.hub import COMMIT, REFUSING, REPOSITORY, Hub, content_of, environment, serving, tell
+from tests.hub import COMMIT, REFUSING, REPOSITORY, Hub, content_of, environment, index_entry, serving
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = f"{REPOSITORY}@{COMMIT}"
@@ -24,7 +24,7 @@ WEIGHTS = "model.safetensors"
 FETCH = """
 import sys, bentoml
 from models.hub import fetch
-from models.store import StoreError
+from models.checkpoint import StoreError
 try:
     print(fetch(bentoml.models, sys.argv[1], lambda line: print(line, file=sys.stderr)))
 except StoreError as error:
@@ -95,14 +95,14 @@ def changed(content: bytes) -> bytes:
         ("someone/Their_Model-OCR", "their_model-ocr:1a2b3c4d"),
     ],
 )
-def test_the_tag_tells_release_and_revision(repository: str, tag: str) -> None:
+def test_the_tag_has_release_and_revision(repository: str, tag: str) -> None:
     assert hub_tag(repository, COMMIT) == tag
 
 
 @pytest.mark.parametrize(
     "reference", [REPOSITORY, f"{REPOSITORY}@main", f"{REPOSITORY}@{COMMIT[:8]}", f"tiny@{COMMIT}"]
 )
-def test_what_names_no_commit_for_ever_is_refused(reference: str) -> None:
+def test_a_reference_without_a_full_commit_is_refused(reference: str) -> None:
     with pytest.raises(SourceError, match="Use HUB_ID@COMMIT with the commit's 40"):
         fetch(None, reference, print)
 
@@ -124,7 +124,7 @@ def test_a_fetched_commit_is_in_the_store_and_the_hub_is_not_needed_again(
     assert (second.stdout, second.stderr) == (f"{TAG}\n", "")
 
 
-def test_a_stored_model_that_lost_bytes_is_fetched_again(fetched: Fetch, hub: Hub, store: Path) -> None:
+def test_a_truncated_stored_model_is_fetched_again(fetched: Fetch, hub: Hub, store: Path) -> None:
     fetched()
     weights(store).unlink()  # not the cache's copy, which is the same file
     weights(store).write_bytes(hub.files[WEIGHTS][:1000])
@@ -143,7 +143,7 @@ def test_processes_that_fetch_at_once_share_one_download(
     assert weights(store).read_bytes() == hub.files[WEIGHTS]
 
 
-def test_a_killed_download_goes_on_at_the_byte_where_it_stopped(
+def test_a_killed_download_continues_at_the_byte_where_it_stopped(
     started: Callable[..., subprocess.Popen[str]], fetched: Fetch, hub: Hub, store: Path, blobs: Path
 ) -> None:
     hub.stall[WEIGHTS] = 1_500_000
@@ -151,19 +151,19 @@ def test_a_killed_download_goes_on_at_the_byte_where_it_stopped(
     assert hub.stalled.wait(60)
     (part,) = blobs.glob("*.incomplete")
     while part.stat().st_size < 1_500_000 and process.poll() is None:
-        time.sleep(0.01)  # what was sent is still on its way to the disk
+        time.sleep(0.01)  # the sent bytes are still on their way to the disk
     process.kill()
     process.communicate()
     hub.stall.clear()
     answer = fetched()
     assert answer.stdout == f"{TAG}\n", answer.stderr
-    assert f"Downloading {WEIGHTS}: 1.5 of 2.0 MB are here already." in answer.stderr
+    assert f"Downloading {WEIGHTS}: 1.5 of 2.0 MB are already here." in answer.stderr
     assert hub.sent(WEIGHTS) == [0, 1_500_000]
     assert weights(store).read_bytes() == hub.files[WEIGHTS]
     assert not list(blobs.glob("*.incomplete"))
 
 
-def test_a_broken_connection_is_made_again_for_what_lacks(fetched: Fetch, hub: Hub, store: Path) -> None:
+def test_after_a_broken_connection_only_the_rest_is_requested(fetched: Fetch, hub: Hub, store: Path) -> None:
     hub.cut[WEIGHTS] = 700_000
     answer = fetched()
     assert answer.stdout == f"{TAG}\n", answer.stderr
@@ -171,14 +171,14 @@ def test_a_broken_connection_is_made_again_for_what_lacks(fetched: Fetch, hub: H
     assert weights(store).read_bytes() == hub.files[WEIGHTS]
 
 
-def test_a_storage_without_ranges_sends_it_all_again(fetched: Fetch, hub: Hub, store: Path) -> None:
+def test_a_storage_without_ranges_sends_the_whole_file_again(fetched: Fetch, hub: Hub, store: Path) -> None:
     hub.cut[WEIGHTS], hub.ranges = 700_000, False
     answer = fetched()
     assert answer.stdout == f"{TAG}\n", answer.stderr
     assert weights(store).read_bytes() == hub.files[WEIGHTS]
 
 
-def test_a_file_that_is_shorter_than_the_hub_tells_ends_with_an_error(fetched: Fetch, hub: Hub) -> None:
+def test_a_file_shorter_than_the_hub_lists_is_an_error(fetched: Fetch, hub: Hub) -> None:
     size = len(hub.files[WEIGHTS])
     hub.sums[WEIGHTS]["lfs"]["size"] += 10
     answer = fetched()
@@ -187,17 +187,17 @@ def test_a_file_that_is_shorter_than_the_hub_tells_ends_with_an_error(fetched: F
 
 
 @pytest.mark.parametrize(("name", "kind"), [(WEIGHTS, "sha256"), ("config.json", "git blob id")])
-def test_a_file_that_is_not_what_the_hub_tells_is_refused_and_downloaded_anew(
+def test_a_file_with_another_checksum_is_refused_and_downloaded_again(
     fetched: Fetch, hub: Hub, store: Path, name: str, kind: str
 ) -> None:
     right = hub.files[name]
     hub.files[name] = changed(right)
-    came, told = (tell(name, content) for content in (hub.files[name], right))
-    came_sum, told_sum = ((sums.get("lfs") or {}).get("sha256") or sums["blobId"] for sums in (came, told))
+    entries = (index_entry(name, content) for content in (hub.files[name], right))
+    received, listed = ((entry.get("lfs") or {}).get("sha256") or entry["blobId"] for entry in entries)
     answer = fetched()
     assert answer.returncode == 1
-    assert f"{name} of {REPOSITORY} at {COMMIT} has {kind} {came_sum}. Not {told_sum}" in answer.stderr
-    assert "try again to download it anew" in answer.stderr
+    assert f"{name} of {REPOSITORY} at {COMMIT} has {kind} {received}. Not {listed}" in answer.stderr
+    assert "try again to download a new one" in answer.stderr
     assert not list(store.glob("*/*"))
     hub.files[name] = right
     again = fetched()
@@ -205,34 +205,34 @@ def test_a_file_that_is_not_what_the_hub_tells_is_refused_and_downloaded_anew(
     assert (weights(store).parent / name).read_bytes() == right
 
 
-def test_a_file_of_which_the_hub_tells_no_sum_is_taken_and_named(fetched: Fetch, hub: Hub) -> None:
+def test_a_file_without_a_checksum_is_accepted_and_reported(fetched: Fetch, hub: Hub) -> None:
     hub.sums["config.json"] = {}
     answer = fetched()
     assert answer.stdout == f"{TAG}\n"
-    assert f"No sum is known to check these files of {REPOSITORY} at {COMMIT} against: config.json\n" in answer.stderr
+    assert f"No checksum is known for these files of {REPOSITORY} at {COMMIT}: config.json\n" in answer.stderr
 
 
-def test_a_hub_that_answers_with_another_commit_is_not_believed(fetched: Fetch, hub: Hub) -> None:
-    hub.told_commit = "f" * 40
+def test_a_hub_that_answers_with_another_commit_is_refused(fetched: Fetch, hub: Hub) -> None:
+    hub.listed_commit = "f" * 40
     answer = fetched()
     assert answer.returncode == 1
     assert f"answers with commit {'f' * 40!r} for {REPOSITORY} at {COMMIT!r}" in answer.stderr
 
 
-def test_a_token_is_told_to_the_hub_and_not_to_its_storage(fetched: Fetch, hub: Hub) -> None:
+def test_a_token_is_sent_to_the_hub_and_not_to_its_storage(fetched: Fetch, hub: Hub) -> None:
     fetched(HF_TOKEN="hf_secret")
-    told = {one.path.startswith("/storage/"): one.token for one in hub.asked}
-    assert told == {False: True, True: False}
+    tokens = {one.path.startswith("/storage/"): one.token for one in hub.asked}
+    assert tokens == {False: True, True: False}
 
 
-def test_without_the_hub_its_cache_is_taken_and_the_weights_checked_by_what_it_noted(
+def test_without_the_hub_its_cache_is_used_and_its_weights_are_checked(
     fetched: Fetch, hub: Hub, store: Path, blobs: Path
 ) -> None:
     fetched()
     shutil.rmtree(store)
     answer = fetched(REFUSING)
     assert answer.stdout == f"{TAG}\n", answer.stderr
-    assert f"{REFUSING} cannot be reached to check what its cache holds of {REPOSITORY} at {COMMIT}" in answer.stderr
+    assert f"{REFUSING} cannot be reached to check the cached files of {REPOSITORY} at {COMMIT}" in answer.stderr
     shutil.rmtree(store)
     (blob,) = (path for path in blobs.iterdir() if path.stat().st_size == len(hub.files[WEIGHTS]))
     blob.write_bytes(changed(hub.files[WEIGHTS]))
@@ -241,6 +241,6 @@ def test_without_the_hub_its_cache_is_taken_and_the_weights_checked_by_what_it_n
     assert f"{WEIGHTS} of {REPOSITORY} at {COMMIT} has sha256" in damaged.stderr
 
 
-def test_the_weights_lie_once_on_a_disk_that_holds_cache_and_store(fetched: Fetch, store: Path, blobs: Path) -> None:
+def test_cache_and_store_on_one_disk_share_the_weights(fetched: Fetch, store: Path, blobs: Path) -> None:
     fetched()
     assert os.stat(weights(store)).st_ino in {path.stat().st_ino for path in blobs.iterdir()}

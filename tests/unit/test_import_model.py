@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from models.store import EMBEDDED
+from models.checkpoint import EMBEDDED
 from tests.hub import COMMIT, REFUSING, REPOSITORY, Hub, content_of, environment, serving
 
 ROOT = Path(__file__).parents[2]
@@ -66,12 +66,12 @@ def hub(folder: Path) -> Iterator[Hub]:
 
 
 def stored(home: Path) -> dict[str, set[str]]:
-    """Tag -> names of files, as they lie in the store."""
+    """Tag -> names of its files in the store."""
     versions = (path for path in (home / "models").glob("*/*") if path.is_dir())
     return {f"{path.parent.name}:{path.name}": {file.name for file in path.iterdir()} for path in versions}
 
 
-def test_a_folder_is_imported_and_again_is_no_work(run: Run, folder: Path, home: Path) -> None:
+def test_a_folder_is_imported_only_once(run: Run, folder: Path, home: Path) -> None:
     first, second = run(folder), run(folder)
     (tag,) = stored(home)
     assert tag.startswith("checkpoint:")
@@ -80,19 +80,19 @@ def test_a_folder_is_imported_and_again_is_no_work(run: Run, folder: Path, home:
     assert (first.returncode, second.returncode) == (0, 0)
 
 
-def test_a_name_replaces_the_folders(run: Run, folder: Path, home: Path) -> None:
+def test_a_given_name_replaces_the_name_of_the_folder(run: Run, folder: Path, home: Path) -> None:
     run(folder, "--name", "ours")
     (tag,) = stored(home)
     assert tag.startswith("ours:")
 
 
-def test_something_else_than_a_checkpoint_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_checkpoint_is_refused(run: Run, tmp_path: Path) -> None:
     answer = run(tmp_path)
     assert answer.returncode == 1
-    assert answer.stderr == f"import_model: {tmp_path} is not a checkpoint: it has no config.json that can be read\n"
+    assert answer.stderr == f"import_model: {tmp_path} is not a checkpoint: it has no readable config.json\n"
 
 
-def test_a_source_that_is_nothing_is_told_what_would_be(run: Run) -> None:
+def test_an_unknown_source_is_an_error_that_names_the_valid_ones(run: Run) -> None:
     answer = run("/not/there")
     assert answer.returncode == 1
     assert "Use 'tiny', a local folder, or a hub id" in answer.stderr
@@ -104,7 +104,7 @@ def test_a_revision_of_a_folder_is_refused(run: Run, folder: Path) -> None:
     assert "--revision is for hub ids" in answer.stderr
 
 
-def test_a_hub_that_cannot_be_reached_is_told_in_seconds_with_what_to_do(run: Run) -> None:
+def test_an_unreachable_hub_is_reported_within_seconds_with_what_to_do(run: Run) -> None:
     start = time.monotonic()
     answer = run(REPOSITORY)
     assert time.monotonic() - start < 30
@@ -114,7 +114,7 @@ def test_a_hub_that_cannot_be_reached_is_told_in_seconds_with_what_to_do(run: Ru
     assert "import_model.py FOLDER" in answer.stderr
 
 
-def test_a_hub_id_is_imported_at_the_commit_that_main_is(run: Run, hub: Hub, home: Path) -> None:
+def test_a_hub_id_is_imported_at_the_commit_of_main(run: Run, hub: Hub, home: Path) -> None:
     answer = run(REPOSITORY, HF_ENDPOINT=hub.address)
     assert answer.returncode == 0, answer.stderr
     assert f"main is now commit {COMMIT}" in answer.stdout
@@ -122,7 +122,7 @@ def test_a_hub_id_is_imported_at_the_commit_that_main_is(run: Run, hub: Hub, hom
     assert stored(home) == {"paddleocr-vl:1.5-1a2b3c4d": wanted}
 
 
-def test_a_revision_that_is_stored_already_is_not_downloaded_again(run: Run, hub: Hub, tmp_path: Path) -> None:
+def test_a_stored_revision_is_not_downloaded_again(run: Run, hub: Hub, tmp_path: Path) -> None:
     run(REPOSITORY, HF_ENDPOINT=hub.address)
     shutil.rmtree(tmp_path / "here" / "hub")
     hub.asked.clear()
@@ -149,7 +149,7 @@ def lines(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def test_the_list_has_what_was_imported_and_nothing_else(run: Run, hub: Hub, bentoml: Run, tmp_path: Path) -> None:
+def test_the_list_has_only_imported_models(run: Run, hub: Hub, bentoml: Run, tmp_path: Path) -> None:
     run(REPOSITORY, HF_ENDPOINT=hub.address)
     code = "import bentoml\nwith bentoml.models.create('someones:1'): pass"
     subprocess.run([sys.executable, "-c", code], env=environment(tmp_path / "here", REFUSING), check=True)
@@ -159,7 +159,7 @@ def test_the_list_has_what_was_imported_and_nothing_else(run: Run, hub: Hub, ben
     assert [model[:6] for model in models] == [[TAG, REPOSITORY, COMMIT, "0.0", "M", "float16"]]
 
 
-def test_the_list_of_an_empty_store_is_its_head(run: Run) -> None:
+def test_the_list_of_an_empty_store_is_only_a_header(run: Run) -> None:
     answer = run("--list")
     assert (answer.returncode, len(lines(answer.stdout))) == (0, 1)
 
@@ -181,11 +181,12 @@ def test_verifying_names_each_bad_file_and_fails(run: Run, folder: Path, home: P
     assert (alone.returncode, alone.stdout) == (0, f"{other}: good\n")
 
 
-def test_verifying_what_was_not_imported_is_an_error(run: Run) -> None:
+def test_verifying_a_model_that_was_not_imported_is_an_error(run: Run) -> None:
     answer = run("--verify", "nothing:1")
     assert answer.returncode == 1
     assert (
-        answer.stderr == "import_model: 'nothing:1' was not imported. scripts/import_model.py --list shows what was.\n"
+        answer.stderr
+        == "import_model: 'nothing:1' was not imported. scripts/import_model.py --list shows the imported models.\n"
     )
 
 
@@ -198,7 +199,7 @@ def test_verifying_what_was_not_imported_is_an_error(run: Run) -> None:
         (("--verify", "--revision", "main"), "--revision and --name need a SOURCE"),
     ],
 )
-def test_arguments_that_do_not_go_together_are_told(run: Run, arguments: tuple[str, ...], message: str) -> None:
+def test_conflicting_arguments_are_an_error(run: Run, arguments: tuple[str, ...], message: str) -> None:
     answer = run(*arguments)
     assert answer.returncode == 2
     assert answer.stderr.endswith(f"import_model.py: error: {message}\n")

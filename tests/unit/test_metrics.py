@@ -17,7 +17,7 @@ from engine.repetition import RepetitionLimits
 from engine.request import REPETITION
 from engine.scheduler import Step
 from engine.stats import Report, Totals
-from models.paddleocr_vl.slices import Sliced
+from models.protocol import Sliced
 from tests.engines import answer, collect, running_engine, submit
 from tests.prompts import noise_image
 

@@ -18,8 +18,9 @@ import pytest
 from bentoml._internal.models import ModelStore
 from safetensors.numpy import save_file
 
+from models import checkpoint
 from models import store as model_store
-from models.store import (
+from models.checkpoint import (
     EMBEDDED,
     Description,
     IncompleteCheckpointError,
@@ -27,6 +28,8 @@ from models.store import (
     StoreError,
     describe,
     embedded_tag,
+)
+from models.store import (
     faults,
     import_embedded,
     import_folder,
@@ -41,7 +44,7 @@ CALLS = ("create", "get", "delete", "list")
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`bentoml.models` over a store of this test: BentoML reads BENTOML_HOME once a process, too early for a test."""
+    """`bentoml.models` over a store of this test: BentoML reads BENTOML_HOME once per process, too early for a test."""
     monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
     home = tmp_path / "home" / "models"
     home.mkdir(parents=True)
@@ -51,7 +54,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkpoint folder: the embedded one's files beside two small tensors."""
+    """A checkpoint folder: the embedded one's files and two small tensors."""
     folder = tmp_path / "My Checkpoint"
     shutil.copytree(EMBEDDED, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     save_file({"a": np.zeros((2, 3), np.float16), "b": np.zeros(4, np.float32)}, folder / "model.safetensors")
@@ -71,7 +74,7 @@ def test_a_folder_is_stored_whole_under_its_name_and_content(store: Any, folder:
     assert stored.read_bytes() == (folder / "model.safetensors").read_bytes()
 
 
-def test_metadata_tell_source_size_dtype_and_digests(store: Any, folder: Path) -> None:
+def test_metadata_have_source_size_dtype_and_digests(store: Any, folder: Path) -> None:
     info = store.get(put(store, describe(folder, source="someone/model", revision="abc"))).info
     assert info.labels == {"source": "someone/model", "revision": "abc", "dtype": "float16+float32"}
     assert info.metadata["parameters"] == 10
@@ -84,7 +87,7 @@ def test_a_given_tag_is_used(store: Any, folder: Path) -> None:
     assert store.get("ours:v1").info.metadata["parameters"] == 10
 
 
-def test_code_and_pickles_stay_outside(store: Any, folder: Path) -> None:
+def test_code_and_pickles_are_not_stored(store: Any, folder: Path) -> None:
     for name in ("modeling.py", "pytorch_model.bin", "optimizer.pkl", "other.safetensors"):
         (folder / name).write_bytes(b"no")
     names = stored_names(store, import_folder(store, folder))
@@ -92,7 +95,7 @@ def test_code_and_pickles_stay_outside(store: Any, folder: Path) -> None:
     assert not names & {"modeling.py", "pytorch_model.bin", "optimizer.pkl", "other.safetensors"}
 
 
-def test_the_same_folder_again_changes_nothing(store: Any, folder: Path) -> None:
+def test_importing_the_same_folder_again_changes_nothing(store: Any, folder: Path) -> None:
     tag = import_folder(store, folder)
     created = store.get(tag).creation_time
     assert import_folder(store, folder) == tag
@@ -106,20 +109,20 @@ def test_other_content_gets_another_tag(folder: Path) -> None:
     assert describe(folder).tag != before
 
 
-def test_another_version_with_the_same_beginning_is_not_taken_for_it(store: Any, folder: Path) -> None:
+def test_a_version_with_the_same_prefix_is_another_version(store: Any, folder: Path) -> None:
     import_folder(store, folder, "ours:1-longer")
     assert not is_stored(store, describe(folder, tag="ours:1"))
 
 
-def test_many_at_once_store_one_model(store: Any, folder: Path) -> None:
+def test_concurrent_imports_store_one_model(store: Any, folder: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         tags = set(pool.map(lambda _: import_folder(store, folder), range(6)))
     assert [str(model.tag) for model in store.list()] == list(tags)
 
 
-def test_a_process_that_was_first_is_waited_for(store: Any, folder: Path) -> None:
+def test_an_import_waits_for_another_process(store: Any, folder: Path) -> None:
     description = describe(folder)
-    # What BentoML leaves visible while another process copies: the model's folder, and nothing in it yet.
+    # While another process copies, BentoML shows the model's folder, still empty.
     half = store.home / description.tag.replace(":", "/")
     half.mkdir(parents=True)
     aside = store.home.parent / "aside"
@@ -133,7 +136,9 @@ def test_a_process_that_was_first_is_waited_for(store: Any, folder: Path) -> Non
     assert is_stored(store, description)
 
 
-def test_what_an_interrupted_import_left_is_replaced(store: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remains_of_an_interrupted_import_are_replaced(
+    store: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(model_store, "SETTLING_SECONDS", 0.2)
     tag = import_folder(store, folder)
     stored = Path(store.get(tag).path_of("model.safetensors"))
@@ -152,7 +157,7 @@ def test_lasting_files_are_shared_with_the_store(store: Any, folder: Path) -> No
     assert os.path.samefile(folder / "model.safetensors", store.get(tag).path_of("model.safetensors"))
 
 
-def test_lasting_files_are_copied_where_the_file_system_refuses_links(
+def test_lasting_files_are_copied_if_the_file_system_refuses_links(
     store: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -164,7 +169,7 @@ def test_lasting_files_are_copied_where_the_file_system_refuses_links(
     assert not os.path.samefile(folder / "model.safetensors", store.get(tag).path_of("model.safetensors"))
 
 
-def test_an_import_that_fails_on_the_way_leaves_nothing(store: Any, folder: Path) -> None:
+def test_a_failed_import_leaves_nothing(store: Any, folder: Path) -> None:
     description = lasting(folder)
     (folder / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
@@ -182,14 +187,14 @@ def test_a_revision_is_known_by_source_revision_and_sizes(store: Any, folder: Pa
     assert not is_revision_stored(store, tag, "someone/model", "abc")
 
 
-def test_a_model_that_came_another_way_is_not_among_ours(store: Any, folder: Path) -> None:
+def test_a_model_stored_by_another_program_is_not_listed(store: Any, folder: Path) -> None:
     tag = import_folder(store, folder)
     with store.create("foreign:1", metadata={"source": "elsewhere"}):
         pass
     assert [str(model.tag) for model in stored_models(store)] == [tag]
 
 
-def test_faults_name_files_that_changed_went_or_came(store: Any, folder: Path) -> None:
+def test_faults_name_changed_missing_and_extra_files(store: Any, folder: Path) -> None:
     model = store.get(import_folder(store, folder))
     assert faults(model) == []
     weights = Path(model.path_of("model.safetensors"))
@@ -199,11 +204,11 @@ def test_faults_name_files_that_changed_went_or_came(store: Any, folder: Path) -
     assert [fault.partition(" sha256")[0] for fault in faults(model)] == [
         "config.json cannot be read: No such file or directory",
         "model.safetensors has",
-        "chat_template.json is not of the import",
+        "chat_template.json is not part of the import",
     ]
 
 
-def test_a_name_that_bentoml_refuses_is_a_named_error(folder: Path) -> None:
+def test_a_tag_that_bentoml_rejects_is_a_store_error(folder: Path) -> None:
     with pytest.raises(StoreError, match=r"Tag 'Ours!:1' is not valid\. Use name:version"):
         describe(folder, tag="Ours!:1")
 
@@ -214,8 +219,8 @@ def test_another_name_keeps_the_version() -> None:
 
 Damage = Callable[[Path], Any]
 NOT_CHECKPOINTS: dict[str, tuple[Damage, str]] = {
-    "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json"),
-    "config that is no JSON": (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "no readable config.json"),
+    "config that is not JSON": (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
     "another model": (
         lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
         r"model_type 'llama'\. Not 'paddleocr_vl'",
@@ -224,7 +229,7 @@ NOT_CHECKPOINTS: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize("damage", NOT_CHECKPOINTS)
-def test_something_else_is_refused_by_name(folder: Path, damage: str) -> None:
+def test_a_folder_that_is_not_a_checkpoint_is_refused_with_the_reason(folder: Path, damage: str) -> None:
     inflict, message = NOT_CHECKPOINTS[damage]
     inflict(folder)
     with pytest.raises(NotACheckpointError, match=message):
@@ -259,7 +264,7 @@ INCOMPLETE: dict[str, tuple[Damage, str]] = {
     ),
     "an index without its map": (
         lambda folder: (folder / "model.safetensors.index.json").write_text("[]"),
-        "has no weight_map",
+        "has no readable weight_map",
     ),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "lacks tokenizer.json"),
     "no image settings": (
@@ -290,7 +295,7 @@ def test_parts_named_by_an_index_are_all_stored(store: Any, folder: Path) -> Non
 def test_the_embedded_checkpoint_is_tagged_by_its_weights(
     store: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_store, "EMBEDDED", folder)
+    monkeypatch.setattr(checkpoint, "EMBEDDED", folder)
     digest = describe(folder).metadata["files"]["model.safetensors"]
     assert import_embedded(store) == embedded_tag() == f"paddleocr-vl-tiny:{digest[:8]}"
     assert store.get(embedded_tag()).info.labels["source"] == "embedded"
@@ -299,7 +304,7 @@ def test_the_embedded_checkpoint_is_tagged_by_its_weights(
 def test_a_missing_embedded_checkpoint_is_named_with_what_makes_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_store, "EMBEDDED", folder)
+    monkeypatch.setattr(checkpoint, "EMBEDDED", folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(IncompleteCheckpointError, match=r"train_tiny\.py"):
         embedded_tag()

@@ -1,4 +1,4 @@
-"""A checkpoint is data: nothing that lies in its folder is run, and no server file could run it."""
+"""A checkpoint is data: no file in its folder is run, and no file of the server could run one."""
 
 import ast
 import json
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from models.checkpoint import StoreError, describe
 from models.paddleocr_vl.processor import Processor
-from models.store import StoreError, describe
 from tests.checkpoints import write_checkpoint, write_settings
 from tests.unit.test_imports import imported, modules
 
@@ -32,7 +32,7 @@ CODE = "from pathlib import Path\nPath({proof!r}).touch()\nclass Evil: ...\n"
 
 
 def test_python_files_of_a_checkpoint_are_not_run(tmp_path: Path) -> None:
-    """`auto_map` names them; transformers would run them where it is told to trust them, or ask on a terminal."""
+    """`auto_map` names them; transformers would run them if told to trust them, or ask on a terminal."""
     proof = tmp_path / "was_run"
     folder = write_settings(tmp_path / "checkpoint")
     (folder / "evil.py").write_text(CODE.format(proof=str(proof)))
@@ -53,7 +53,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
-def test_a_pickle_is_no_checkpoint_by_whatever_name(tmp_path: Path, name: str) -> None:
+def test_a_pickle_under_any_name_is_not_a_checkpoint(tmp_path: Path, name: str) -> None:
     proof = tmp_path / "was_run"
     folder = write_checkpoint(tmp_path / "checkpoint")
     (folder / "model.safetensors").unlink()
@@ -62,4 +62,4 @@ def test_a_pickle_is_no_checkpoint_by_whatever_name(tmp_path: Path, name: str) -
         describe(folder)
     assert not proof.exists()
     pickle.loads((folder / name).read_bytes())
-    assert proof.exists()  # the bomb is one
+    assert proof.exists()  # proves that the bomb works
