@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.collector import Collector
 from tests.e2e.servers import Server, running
-from tests.unit.test_auth import ALICE, BOB
+from tests.keys import ALICE, BOB
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.e2e.sample import MODEL, assert_nearly_read, messages
 from tests.e2e.servers import ROOT, running
-from tests.e2e.test_clients import MODEL, assert_nearly_read, messages
 
 CLEAN_PYTHON = ROOT / ".venv-bento" / "bin" / "python"  # made by scripts/setup_bento
 # Python reads this file at the start of every process of the server; it sees all that asks for a name or a connection.

@@ -13,11 +13,11 @@ import psutil
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from tests.e2e.sample import MODEL, messages
 from tests.e2e.servers import HANG_SECONDS, Server, bearer, half_a_request, running, wait_until
-from tests.e2e.test_clients import MODEL, messages
 from tests.http.pressure import SMALL, Received, SilentHost, send
 from tests.http.scraping import Scrape
-from tests.unit.test_auth import ALICE, BOB
+from tests.keys import ALICE, BOB
 
 LONG: Any = {"ignore_eos": True, "max_tokens": 6000}  # minutes, if nothing ends it
 

@@ -14,9 +14,9 @@ from openai import OpenAI
 
 from models.checkpoint import EMBEDDED_NAME
 from tests.e2e.collector import Collector
+from tests.e2e.sample import IMAGE, MODEL, messages
 from tests.e2e.servers import HANG_SECONDS, Server, bearer, running
-from tests.e2e.test_clients import IMAGE, MODEL, messages
-from tests.unit.test_auth import ALICE, BOB
+from tests.keys import ALICE, BOB
 
 CHAT = "/v1/chat/completions"
 ASKED = "Words that no one else should read"
