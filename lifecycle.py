@@ -1,4 +1,4 @@
-"""Life of the server's processes: supervision of workers in the parent, drain and end of a worker.
+"""Process lifecycle: supervision of the workers in the parent, drain and end of a worker.
 
 A worker reports to the parent by signals: SIGUSR1 when it drains, SIGUSR2 when its model cannot be loaded.
 """
@@ -16,8 +16,6 @@ import psutil
 
 from engine.engine import Engine
 
-logger = logging.getLogger("bentoml.paddleocr_vl")
-
 SUPERVISOR = "PADDLEOCR_VL_SUPERVISOR"  # environment variable: process id of the parent of the workers
 SECONDS_TO_END = 5  # after the drain, for the last bytes to reach their clients
 SECONDS_TO_REPORT = 2  # for probes to learn from a worker why its engine died, before the worker ends
@@ -33,7 +31,7 @@ def supervise_workers() -> None:
         os._exit(1)
 
     def forward_interrupts(*_: object) -> None:
-        """Forward a second Ctrl-C to draining workers: BentoML drops it, and only the parent receives it."""
+        """Forward a second Ctrl-C to draining workers: only the parent receives it, and BentoML drops it."""
         signal.signal(signal.SIGINT, interrupt_workers)
 
     def interrupt_workers(*_: object) -> None:
@@ -47,7 +45,7 @@ def supervise_workers() -> None:
 
 
 def report_to_parent(number: signal.Signals) -> None:
-    """Signal the parent, if that is the server's and not whatever else started this process."""
+    """Signal the parent, provided that it supervises workers and is not some other program."""
     if os.environ.get(SUPERVISOR) == str(os.getppid()):
         os.kill(os.getppid(), number)
 
@@ -61,18 +59,21 @@ def end_server() -> None:
 class WorkerLifecycle:
     """Drain and end of a worker on SIGTERM or SIGINT: running requests finish before the HTTP server ends.
 
-    uvicorn alone would first close its socket, leaving new connections hanging in the parent's, then wait for running
-    requests without a bound, and notify the service last. This class takes its signal handlers over from within its
-    event loop: new requests are answered with 503 while running ones finish or, after the grace period, are ended.
+    uvicorn alone would first close its socket, which leaves new connections hanging in the parent's, then wait for
+    running requests without a bound, and notify the service last. This class replaces uvicorn's signal handlers from
+    within its event loop: new requests get 503 while running ones finish or, after the grace period, are ended.
     """
 
-    def __init__(self, *, engine: Engine, requests: Set[asyncio.Task[Any]], drain_seconds: float) -> None:
-        """`requests`: the tasks that answer requests, as they come and go."""
+    def __init__(
+        self, *, engine: Engine, requests: Set[asyncio.Task[Any]], drain_seconds: float, logger: logging.Logger
+    ) -> None:
+        """`requests`: the live set of tasks that answer requests."""
         self._engine = engine
         self._requests = requests
         self._drain_seconds = drain_seconds
+        self._logger = logger
         self._loop = asyncio.get_running_loop()
-        self._threads = ThreadPoolExecutor(2, "ending")  # one that waits and one in a hurry
+        self._threads = ThreadPoolExecutor(2, "ending")  # one drains, the other serves a second Ctrl-C
         self._draining: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._server_handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -92,7 +93,7 @@ class WorkerLifecycle:
         # If the model's thread or a client hangs, the kernel ends this process.
         signal.setitimer(signal.ITIMER_REAL, grace + SECONDS_TO_END)
         report_to_parent(signal.SIGUSR1)
-        logger.info("Draining: running requests have %g seconds.", grace)
+        self._logger.info("Draining: running requests have %g seconds.", grace)
         await asyncio.wait({self._loop.run_in_executor(self._threads, self._engine.shutdown, grace), *self._requests})
         self._end_http_server()
 

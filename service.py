@@ -28,8 +28,8 @@ from settings import load_settings
 logger = logging.getLogger("bentoml.paddleocr_vl")
 
 IMAGE_THREADS = 4  # threads that fetch images and documents, each with a process that decodes them
-# Settings of the container image that the bentofiles cannot express. Under no name that BentoML knows, Debian is spared
-# the compiler and git that it adds. The folders belong to the image's ordinary user, who can then write fresh volumes.
+# Image settings that the bentofiles cannot express. An empty `distro` keeps BentoML from installing a compiler and git.
+# The folders belong to the image's ordinary user, which can then write to fresh volumes.
 CONTAINER_IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="").run(
     "cd /home/bentoml && install -d -o bentoml -g bentoml bentos envs models tmp .cache .cache/huggingface"
 )
@@ -38,7 +38,7 @@ CONTAINER_IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", d
 class Arguments(BaseModel):
     """Arguments of `bentoml serve --arg model=TAG`, or of `bentoml build`: a built bento takes no others."""
 
-    model: str = ""  # as the setting of the same name, which it overrides
+    model: str = ""  # same as the setting MODEL; if both are set, they must agree
 
 
 settings = load_settings(os.environ)
@@ -106,9 +106,12 @@ class PaddleOCRVLService:
             decoder=self.decoders,
         )
         self.lifecycle: WorkerLifecycle | None = None
-        if worker is not None:  # in a process of another's, signals and event loop are not ours
+        if worker is not None:  # embedded in another process, it owns neither signals nor event loop
             self.lifecycle = WorkerLifecycle(
-                engine=self.engine, requests=app.state.requests, drain_seconds=settings.drain_seconds
+                engine=self.engine,
+                requests=app.state.requests,
+                drain_seconds=settings.drain_seconds,
+                logger=logger,
             )
             asyncio.get_running_loop().set_default_executor(background_pool(IMAGE_THREADS, "images"))
         self.engine.start()

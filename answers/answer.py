@@ -8,7 +8,7 @@ from answers.events import AnswerEvent
 from answers.extraction import ExtractedField
 from answers.reading import Reading
 from engine.request import Times
-from modes.form import Check
+from modes.checks import Check
 
 
 class Answer(Protocol):

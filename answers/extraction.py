@@ -14,7 +14,8 @@ from engine.engine import Engine
 from engine.errors import GenerationFailed, InvalidRequest
 from engine.handles import Generation
 from engine.request import SamplingParams, Structure, Times
-from modes.form import Check, Field, Form
+from modes.checks import Check
+from modes.form import Field, Form
 from modes.schemas import Node
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from engine.errors import EngineError
 from engine.handles import Hold
 from engine.request import Deadline
 from modes.choose import Task, Turn, choose
-from modes.registry import MODES
+from modes.registry import ALL_MODES
 
 TIMEOUT = "x-request-timeout"
 """A header: seconds from a request's arrival to its answer's end.
@@ -106,16 +106,16 @@ def task_of(body: ChatRequest, turns: list[Turn]) -> Task:
         task = choose(turns, body.mode)
     except ValueError as error:
         raise invalid(str(error), "mode") from error
-    mode = MODES.get(task.mode)
+    mode = ALL_MODES[task.mode]
     if body.table_format is not None:
-        if mode is None or not mode.takes_table_format:
+        if not mode.takes_table_format:
             raise invalid(f"table_format is for the mode table; this is {task.mode}", "table_format")
         if structure_of(body) is not None:
             raise invalid(
                 "table_format does not go with a structure, which says itself how its answer looks", "table_format"
             )
         task = task.with_finish(True)
-    if task.finished and mode is not None and mode.one_image and len(task.prompts[0].images) > 1:
+    if task.finished and mode.one_image and len(task.prompts[0].images) > 1:
         raise invalid(f"{mode.name} reads one image at a time", "messages")
     return task
 

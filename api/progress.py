@@ -19,7 +19,7 @@ from api.schema.responses import (
 )
 from engine.engine import Engine
 from engine.request import Token
-from modes.form import Check
+from modes.checks import Check
 
 
 class Progress:

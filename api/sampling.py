@@ -10,7 +10,7 @@ from engine.request import SamplingParams, Structure
 from images.source import Detail
 from models.protocol import PixelBounds
 from modes.choose import Prompt
-from modes.registry import MODES, max_repeats
+from modes.registry import ALL_MODES, max_repeats
 
 MAX_DEFINITION = 120_000  # characters of a structure, as at OpenAI; longer ones take seconds to compile
 ANY_OBJECT = {"type": "object"}
@@ -24,7 +24,7 @@ def sampling(
     body: ChatRequest, prompt: Prompt, structure: Structure | None, defaults: SamplingParams
 ) -> list[SamplingParams]:
     """Sampling of a prompt for each choice; seeds count up. `defaults` are the checkpoint's own. Raises ApiError."""
-    keeps_special_tokens = prompt.finished and MODES[prompt.mode].keep_special_tokens
+    keeps_special_tokens = prompt.finished and ALL_MODES[prompt.mode].keep_special_tokens
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     _check(body, limit, structure)
     seeds = [None if body.seed is None else body.seed + number for number in range(body.n)]

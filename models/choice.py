@@ -1,16 +1,19 @@
-"""Choice of the model to serve, and its name for clients. The caller hands in the `bentoml.models` module."""
+"""Choice of the served model and its public name. The caller hands in the `bentoml.models` module as the store."""
 
 import os
 from collections.abc import Callable
 from typing import Any
 
-from models.checkpoint import StoreError
+from models.checkpoint import EMBEDDED_NAME, StoreError
 from models.hub import fetch
 from models.store import import_embedded
 
 
 def chosen_tag(store: Any, argument: str, setting: str | None, log: Callable[[str], None]) -> str:
-    """The tag to serve, of a model that is in the store: by `--arg model=`, else by MODEL. Raises SystemExit."""
+    """The tag to serve, of a model that is in the store by then; without a choice, the embedded checkpoint's.
+
+    `argument` is that of `--arg model=`, `setting` is MODEL. Raises SystemExit.
+    """
     if argument and setting and argument != setting:
         raise SystemExit(
             f"MODEL is {setting}, but this is built or started with --arg model={argument}. Leave one out."
@@ -26,12 +29,17 @@ def chosen_tag(store: Any, argument: str, setting: str | None, log: Callable[[st
             return import_embedded(store)
         if "/" in chosen:  # a tag has no slash: this is a hub id at a commit
             return fetch(store, chosen, log)
-        return str(store.get(chosen).tag)
+        return _stored_tag(store, chosen)
     except (StoreError, OSError) as error:
-        raise SystemExit(f"The model {chosen or ''} cannot be put into the store: {error}") from error
+        raise SystemExit(f"The model {chosen or EMBEDDED_NAME} cannot be put into the store: {error}") from error
+
+
+def _stored_tag(store: Any, tag: str) -> str:
+    try:
+        return str(store.get(tag).tag)
     except store.BentoMLException:
         raise SystemExit(
-            f"The model store has no {chosen}. See `bentoml models list`; scripts/import_model.py puts models there."
+            f"The model store has no {tag}. See `bentoml models list`; scripts/import_model.py puts models there."
         ) from None
 
 

@@ -1,20 +1,20 @@
-"""A finisher puts a model's raw text into the form in which it is sent, piece by piece."""
+"""How raw model text becomes the answer: the protocol of finishers, the plain one, and how they are chained."""
 
 from typing import Protocol
 
 
 class Finisher(Protocol):
-    """Raw text of the model in, finished text out. The whole does not depend on how the raw text was cut."""
+    """Turns the model's raw text into finished text. The result does not depend on how the raw text is cut."""
 
     def push(self, text: str) -> str:
-        """More raw text, cut anywhere -> the finished text that is now certain."""
+        """Accept more raw text, cut anywhere; return the finished text that no later text can change."""
 
     def end(self) -> str:
-        """The rest, which makes the whole well-formed wherever the model stopped."""
+        """Return the rest, which makes the whole well-formed wherever the model stopped."""
 
 
-class Raw:
-    """The finisher of raw answers: the text unchanged."""
+class RawFinisher:
+    """Leaves the text as the model writes it."""
 
     def push(self, text: str) -> str:
         return text
@@ -24,7 +24,7 @@ class Raw:
 
 
 class Chain:
-    """Several finishers, one after another."""
+    """Several finishers, each fed with the output of the one before."""
 
     def __init__(self, *finishers: Finisher) -> None:
         self._finishers = finishers

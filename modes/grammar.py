@@ -1,46 +1,51 @@
-"""The grammar of the model's answer to a form's questions, in llguidance's Lark."""
+"""The grammar of the model's answer to a form's questions: it can write nothing that is not on the page."""
 
 import json
-import re
+from collections.abc import Mapping
 
-from modes.page import PageText
-from modes.places import OpenList, Place, Value
+from modes.answer_tree import Entry, OpenList, Value
+from modes.page import CHUNK, PageText
 from modes.schemas import ArrayNode, Leaf, Node, ObjectNode
 from modes.values import numbers
 
-NULL = "null"
 MAX_ROWS = 32  # in a list that the model writes
-CHUNK = re.compile(r"\s+|\w+(?:[^\w\s]+\w+)*|[^\w\s]+")
-"""Blanks, words with the marks inside them (`O'Brien`, `12.50`), other marks: the model copies each whole or not."""
+NULL = "null"
 
 
-class QuestionGrammar:
-    """The Lark rules of open places, each rule written once."""
+def grammar_of(questions: Mapping[str, Entry], page: PageText) -> str:
+    """The grammar in llguidance's Lark: an object of the questions' paths, each with a value that is on the page."""
+    rules = _Rules(page)
+    parts = [f"{_lark(json.dumps(path) + ':')} {rules.of(entry)}" for path, entry in questions.items()]
+    inside = f" {_lark(',')} ".join(parts)
+    return "\n".join([f'start: "{{" {inside} "}}"', *rules.lines])
+
+
+class _Rules:
+    """The Lark rules of questions; words and numbers of the page are written once and shared."""
 
     def __init__(self, page: PageText) -> None:
         self._page = page
         self.lines: list[str] = []
-        self._shared: dict[str, str] = {}
+        self._shared: dict[str, str] = {}  # kind of value -> rule
 
-    def of(self, place: Place) -> str:
-        if isinstance(place, OpenList):
-            return self._node(place.node)
-        if place.anything:
-            return self._anything(place.leaf)
-        return self._rule(" | ".join(lark_string(value.literal) for value in place.candidates))
+    def of(self, entry: Entry) -> str:
+        if isinstance(entry, OpenList):
+            return self._node(entry.node)
+        if entry.open_ended:
+            return self._anything(entry.leaf)
+        return self._rule(" | ".join(_lark(value.literal) for value in entry.candidates))
 
     def _node(self, node: Node) -> str:
         if isinstance(node, ObjectNode):
-            parts = [
-                f"{lark_string(json.dumps(name) + ':')} {self._node(own)}" for name, own in node.properties.items()
-            ]
-            inside = f" {lark_string(',')} ".join(parts)
+            parts = [f"{_lark(json.dumps(name) + ':')} {self._node(own)}" for name, own in node.properties.items()]
+            inside = f" {_lark(',')} ".join(parts)
             return self._rule(f'"{{" {inside} "}}"')
         if isinstance(node, ArrayNode):
-            one, count = self._node(node.items), min(MAX_ROWS if node.max_items is None else node.max_items, MAX_ROWS)
-            return self._rule(f'"[" "]" | "[" {one} ("," {one}){{0,{count - 1}}} "]"' if count else '"[" "]"')
+            one = self._node(node.items)
+            max_items = min(MAX_ROWS if node.max_items is None else node.max_items, MAX_ROWS)
+            return self._rule(f'"[" "]" | "[" {one} ("," {one}){{0,{max_items - 1}}} "]"' if max_items else '"[" "]"')
         if node.choices is not None:
-            return self._rule(" | ".join(lark_string(Value(choice).literal) for choice in node.choices))
+            return self._rule(" | ".join(_lark(Value(choice).literal) for choice in node.choices))
         return self._anything(node)
 
     def _anything(self, leaf: Leaf) -> str:
@@ -51,13 +56,13 @@ class QuestionGrammar:
         if kind == "words":
             chunks = CHUNK.findall(self._page.text)
             self.lines.append(f"CHUNKS: %regex {json.dumps({'substring_chunks': chunks}, ensure_ascii=False)}")
-            # From a word or mark to another on one line, with a letter or digit; no quote that JSON would escape.
+            # A word or mark at both ends, on one line, with a letter or digit in it; no quote that JSON would escape.
             self.lines.append(r'WORDS: CHUNKS & /\S([^\x00-\x1f"\\]*\S)?/ & /[^\x00-\x1f"\\]*\w[^\x00-\x1f"\\]*/')
-            parts = [lark_string(NULL), f"{lark_string(chr(34))} WORDS {lark_string(chr(34))}"]
+            parts = [_lark(NULL), f"{_lark(chr(34))} WORDS {_lark(chr(34))}"]
         else:
             found = numbers(self._page.text, self._page.mark)
             values = {own.value for own in found if kind == "number" or own.value == int(own.value)}
-            parts = [lark_string(NULL), *(lark_string(str(value)) for value in sorted(values))]
+            parts = [_lark(NULL), *(_lark(str(value)) for value in sorted(values))]
         self._shared[kind] = self._rule(" | ".join(parts))
         return self._shared[kind]
 
@@ -67,6 +72,6 @@ class QuestionGrammar:
         return name
 
 
-def lark_string(text: str) -> str:
-    """A string of Lark: written as JSON's are."""
+def _lark(text: str) -> str:
+    """A string literal of Lark, which is written like one of JSON."""
     return json.dumps(text, ensure_ascii=False)

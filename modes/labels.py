@@ -1,7 +1,7 @@
-"""Labels: the words that documents put before their values, and where they are on a line.
+"""The labels that documents put before their values, and how they are found on a line.
 
-Phrases match as whole words, whatever their case and spacing; of two that begin at the same place the longer one wins,
-so `Sub total` is never a `total`.
+Phrases match as whole words, in any case and spacing. If two begin at the same character, the longer one wins, so that
+`Sub total` is never a `total`.
 """
 
 import bisect
@@ -45,7 +45,7 @@ PHRASES = {
         ),
     }.items()
 }
-"""Phrases by the field that they name; `paid` is not a field: its lines are neither items nor sums."""
+"""Field -> its labels. `paid` is not a field of an answer: it marks lines that are neither items nor sums."""
 
 COLUMNS = {
     field: tuple(phrases.split(", "))
@@ -56,34 +56,35 @@ COLUMNS = {
         "amount": "line total, amount, total, price, sum, cost, 金额",
     }.items()
 }
-"""Column heads of a list of items, which also name the properties that the columns fill."""
+"""Column of a list of items -> its heads, which are also names of the properties that it fills."""
 
 NEXT_LABEL = re.compile(r"\s(?=[A-Z]\w*(?:\s[a-z]\w*){0,3}\s?:(?:\s|$))")
-"""The position before an unlisted label: a capital, perhaps small words after it, a colon."""
+"""The space before an unlisted label: a capitalised word, up to three lower-case ones, a colon."""
 
 SEPARATOR = re.compile(r"[\s:：#.\-–_*]*")
 
 
 @dataclass(frozen=True)
 class Label:
-    """A label found on a line."""
+    """A label that was found on a line."""
 
     field: str
-    start: int  # the phrase's, on its line
-    end: int  # start of its value at the earliest
+    start: int  # start of the phrase on its line
+    end: int  # start of its value
     stop: int  # start of the next label, or end of the line
 
 
 class Labels:
-    """Finds labels on lines; `extra`: phrases of fields that a caller's own schema names."""
+    """Finds labels on lines."""
 
     def __init__(self, extra: Mapping[str, Sequence[str]]) -> None:
+        """Accept `extra` phrases by field, those of a caller's own schema."""
         every = [*PHRASES.items(), *extra.items()]
         self._fields = {_key(phrase): field for field, phrases in every for phrase in phrases}
         self._pattern = one_of(phrase for _, phrases in every for phrase in phrases)
 
     def on(self, line: str) -> list[Label]:
-        """Labels at the beginning of the line, and later ones confirmed by a colon, a second word or a date."""
+        """Labels at the line's start, and later ones that a colon, a second word or a following date confirms."""
         found: list[tuple[str, int, int]] = []
         for match in self._pattern.finditer(line):
             field = self._fields[_key(match[0])]
@@ -92,15 +93,16 @@ class Labels:
             several = " " in normal(match[0]) and found != []
             dated = field in ("date", "due_date") and bool(re.match(r"\s\d", line[match.end() :]))
             if first or colon or several or dated:
-                end = SEPARATOR.match(line, match.end()).end()  # type: ignore[union-attr]  # it also matches the empty string
+                end = SEPARATOR.match(line, match.end()).end()  # type: ignore[union-attr]  # it always matches
                 found.append((field, match.start(), end))
         others = [match.end() for match in NEXT_LABEL.finditer(line)]
         stops = sorted([*(start for _, start, _ in found), *others, len(line)])
         return [Label(field, start, end, _first_from(stops, end)) for field, start, end in found]
 
 
-def _first_from(places: Sequence[int], start: int) -> int:
-    return places[min(bisect.bisect_left(places, start), len(places) - 1)]
+def _first_from(positions: Sequence[int], start: int) -> int:
+    """The first of ascending positions from `start` on, else the last."""
+    return positions[min(bisect.bisect_left(positions, start), len(positions) - 1)]
 
 
 def normal(phrase: str) -> str:
@@ -112,17 +114,17 @@ def _key(phrase: str) -> str:
 
 
 def one_of(phrases: Iterable[str]) -> re.Pattern[str]:
-    """A pattern of all phrases, the longest first; a space in a phrase matches a space, a hyphen or nothing."""
+    """A pattern of all phrases, the longest first; a space also matches a hyphen, an underscore or nothing."""
     alternatives = []
     for phrase in sorted(map(normal, phrases), key=len, reverse=True):
         body = r"[\s\-_]?".join(re.escape(word) for word in phrase.split(" "))
-        # ASCII letters only: elsewhere one letter may stand for another (the dotted I, the long s) in either case.
+        # Ignoring case only in ASCII: elsewhere different letters are equal then (the dotted I, the long s).
         alternatives.append(rf"(?<!\w)(?ai:{body})(?!\w)" if phrase.isascii() else body)
     return re.compile("|".join(alternatives))
 
 
 def words_of(name: str) -> str:
-    """A property's name as words: `invoiceNo`, `invoice_no` -> `invoice no`."""
+    """The words of a property's name: `invoiceNo`, `invoice_no` -> `invoice no`."""
     return normal(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name))
 
 

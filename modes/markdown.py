@@ -1,4 +1,4 @@
-"""Raw model text -> finished Markdown, piece by piece: formulas, and tables inside text."""
+"""Finishers for text with formulas, and for formulas alone: the model's LaTeX delimiters -> those of Markdown."""
 
 import re
 
@@ -8,22 +8,22 @@ from modes.tables import TAG, TableFinisher, half_tag
 _OPENING = {r"\(": "$", r"\[": "$$"}
 _CLOSING = {r"\)": "$", r"\]": "$$"}
 _MATH = re.compile(rf"(\\.)|{TAG.pattern}", re.DOTALL)  # a backslash goes with what follows: `\\[4pt]` opens nothing
-_FORMULA = re.compile(r"\\.|\$+|\s+|[^\\$\s]+", re.DOTALL)  # not a final `\`, which would escape the dollar after it
+_FORMULA = re.compile(r"\\.|\$+|\s+|[^\\$\s]+", re.DOTALL)  # no final `\`, which would escape the dollar after it
 
 
 class MathFinisher:
-    r"""LaTeX's delimiters -> those of Markdown: `\( x \)` -> `$x$`, `\[ x \]` -> `$$x$$`.
+    r"""Replaces LaTeX's delimiters by those of Markdown: `\( x \)` -> `$x$`, `\[ x \]` -> `$$x$$`.
 
-    Blanks inside are dropped, because `$ x $` is not a formula in Markdown; so is a delimiter that the model writes
-    twice. A formula ends with its table cell at the latest.
+    Whitespace inside them is removed, because `$ x $` is no formula in Markdown, and so is a repeated delimiter, which
+    the model sometimes writes. A formula ends with its table cell at the latest.
     """
 
     def __init__(self) -> None:
         self._held = ""  # perhaps half a tag; backslashes, whose meaning depends on what follows
-        self._dollars = ""  # the open formula's
-        self._begun = False  # whether something of it has been written
-        self._gap = ""  # blanks in it that may end it
-        self._closed = ""  # the delimiter just before
+        self._dollars = ""  # delimiter of the open formula
+        self._begun = False  # whether a part of it has been written
+        self._gap = ""  # whitespace that may be its end
+        self._closed = ""  # the closing delimiter just read
 
     def push(self, text: str) -> str:
         text = self._held + text
@@ -58,7 +58,7 @@ class MathFinisher:
 
     def _body(self, piece: str) -> str:
         whole = self._gap + piece if self._begun else piece.lstrip()
-        # `\ ` is a blank too; so is a final `\`, which would escape the dollar after it
+        # `\ ` counts as whitespace, and so does a final `\`, which would escape the dollar after it
         blank = not piece.lstrip("\\").strip() and piece != r"\\"
         body = "" if blank else whole.rstrip()
         self._gap = whole[len(body) :]
@@ -74,21 +74,21 @@ class MathFinisher:
 
 
 class MarkdownFinisher(Chain):
-    """Text with formulas and tables -> Markdown. Cells that are merged into another are empty."""
+    """Writes text with formulas and tables as Markdown. Places that are merged into another cell are empty."""
 
     def __init__(self) -> None:
         super().__init__(MathFinisher(), TableFinisher("markdown", streaming=True))
 
 
 class FormulaFinisher:
-    """An answer that is a formula -> `$$...$$`, whichever delimiters the model wrote around it.
+    """Writes an answer that is one formula as `$$...$$`, whichever delimiters the model writes around it.
 
-    Delimiters between two formulas, or around one within text, become dollars.
+    Delimiters inside it, between two formulas or around one within text, become dollars.
     """
 
     def __init__(self) -> None:
         self._held = ""  # backslashes, whose meaning depends on what follows
-        self._edge = ""  # blanks and delimiters that may end it
+        self._edge = ""  # whitespace and delimiters that may be the end
         self._begun = False
 
     def push(self, text: str) -> str:

@@ -1,39 +1,51 @@
-"""The modes: one row for each kind of image that can be read, with everything that is special about it."""
+"""The modes, one row each: all that is particular to a mode is an attribute of its row.
 
-from collections.abc import Callable
+A new mode is a new row. Other modules look at the attributes and never compare names.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from images.source import Detail
 from models.paddleocr_vl import prompts
-from modes.finisher import Chain, Finisher, Raw
+from modes.charts import ChartFinisher
+from modes.finisher import Chain, Finisher, RawFinisher
 from modes.markdown import FormulaFinisher, MarkdownFinisher, MathFinisher
 from modes.spotting import SpottingFinisher
-from modes.tables import ChartFinisher, TableFinisher, TableFormat
+from modes.tables import TableFinisher, TableFormat
 
 
 @dataclass(frozen=True)
 class FinishOptions:
-    """Options of a finisher besides its mode."""
+    """What a finisher may depend on besides the text."""
 
     table_format: TableFormat
-    image_size: tuple[int, int]  # width and height in pixels
+    image_size: tuple[int, int]  # width, height in pixels
     streaming: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
-    """How one kind of image is read."""
+    """How one kind of image is read, and how the answer is finished."""
 
-    name: str  # in the request's `mode` and in `ocr.mode`
-    prompt: str  # the official task prompt
-    words: tuple[str, ...] = ()  # keywords that choose the mode; whole words in English, anywhere in Chinese
-    extracts: bool = False  # the answer is the JSON object of `schemas.SCHEMAS`, not what the model writes
-    finisher: Callable[[FinishOptions], Finisher] = lambda _: MarkdownFinisher()
-    max_repeats: int = 50  # repeats of a pattern in a row from which an answer counts as a loop
-    detail: Detail = "auto"  # bound on an image's size, if the request gives none
+    name: str  # as in the request's `mode` and in `ocr.mode`
+    prompt: str | None  # the official task prompt; None: the conversation as it is
+    words: tuple[str, ...] = ()  # keywords of a request that choose the mode; English ones match as whole words
+    extracts: bool = False  # answers with the JSON object of `schemas.SCHEMAS` instead of the model's text
+    finisher: Callable[[FinishOptions], Finisher]  # makes what puts raw text into the mode's form
+    max_repeats: int = 50  # copies in a row from which an answer counts as a loop
+    detail: Detail = "auto"  # size bound of images where the request sets none
     takes_table_format: bool = False
-    one_image: bool = False  # the answer belongs to a single image
+    one_image: bool = False  # a finished answer is about one image
     keep_special_tokens: bool = False  # the finisher needs them
+
+
+def _raw(_: FinishOptions) -> Finisher:
+    return RawFinisher()
+
+
+def _markdown(_: FinishOptions) -> Finisher:
+    return MarkdownFinisher()
 
 
 def _table(options: FinishOptions) -> Finisher:
@@ -41,67 +53,100 @@ def _table(options: FinishOptions) -> Finisher:
     return table if options.table_format == "otsl" else Chain(MathFinisher(), table)
 
 
-# The two numbers of `max_repeats`: PaddleX 3.7's PaddleOCR-VL pipeline, where it cuts repeated content off.
+def _formula(_: FinishOptions) -> Finisher:
+    return FormulaFinisher()
+
+
+def _chart(_: FinishOptions) -> Finisher:
+    return ChartFinisher()
+
+
+def _spotting(options: FinishOptions) -> Finisher:
+    return SpottingFinisher(*options.image_size)
+
+
+# Both values of `max_repeats` come from PaddleX 3.7, where its PaddleOCR-VL pipeline cuts repeated content off.
 _ROWS = (
     Mode(
         name="receipt",
         words=("receipt", "receipts", "收据", "小票", "收银条"),
         prompt=prompts.OCR,
         extracts=True,
+        finisher=_markdown,
     ),
-    Mode(name="invoice", words=("invoice", "invoices", "发票"), prompt=prompts.OCR, extracts=True),
+    Mode(
+        name="invoice",
+        words=("invoice", "invoices", "发票"),
+        prompt=prompts.OCR,
+        extracts=True,
+        finisher=_markdown,
+    ),
     Mode(
         name="form",
         words=("form", "forms", "form fields", "表单", "申请表", "登记表"),
         prompt=prompts.OCR,
         extracts=True,
+        finisher=_markdown,
     ),
     Mode(
         name="table",
         words=("table", "tables", "表格"),
         prompt=prompts.TABLE,
         finisher=_table,
-        max_repeats=5000,  # empty cells repeat legitimately
         takes_table_format=True,
+        max_repeats=5000,  # empty cells legitimately repeat
     ),
     Mode(
         name="formula",
         words=("formula", "formulas", "formulae", "equation", "equations", "latex", "公式", "方程"),
         prompt=prompts.FORMULA,
-        finisher=lambda _: FormulaFinisher(),
+        finisher=_formula,
     ),
     Mode(
         name="chart",
         words=("chart", "charts", "graph", "plot", "diagram", "图表"),
         prompt=prompts.CHART,
-        finisher=lambda _: ChartFinisher(),
+        finisher=_chart,
     ),
-    Mode(name="seal", words=("seal", "seals", "stamp", "stamps", "印章", "公章"), prompt=prompts.SEAL),
+    Mode(
+        name="seal",
+        words=("seal", "seals", "stamp", "stamps", "印章", "公章"),
+        prompt=prompts.SEAL,
+        finisher=_markdown,
+    ),
     Mode(
         name="spotting",
         words=("spotting", "bounding box", "bounding boxes", "text detection", "定位", "检测框"),
         prompt=prompts.SPOTTING,
-        finisher=lambda options: SpottingFinisher(*options.image_size),
-        detail="high",  # PaddleOCR gives it more pixels than other tasks
+        finisher=_spotting,
+        detail="high",  # as in PaddleOCR, which gives it more pixels than other tasks
         one_image=True,
-        keep_special_tokens=True,
+        keep_special_tokens=True,  # `<|LOC_..|>`
     ),
-    Mode(name="markdown", prompt=prompts.OCR),
+    Mode(name="markdown", prompt=prompts.OCR, finisher=_markdown),
 )
 
-MODES = {mode.name: mode for mode in _ROWS}
-"""Modes by name, in order of precedence: the first with a word in the request wins; markdown if there is none."""
+MODES: Mapping[str, Mode] = {mode.name: mode for mode in _ROWS}
+"""The modes that words can choose, in order of precedence; markdown where no words choose another."""
 
-OFFICIAL = {
-    prompts.OCR: "ocr",
-    **{mode.prompt: mode.name for mode in _ROWS if mode.prompt != prompts.OCR},
+RAW = "raw"  # the user's words go to the model, and its answer comes back, as they are
+
+_OCR = Mode(name="ocr", prompt=prompts.OCR, finisher=_raw)
+_RAW = Mode(name=RAW, prompt=None, finisher=_raw)
+
+OFFICIAL: Mapping[str, str] = {
+    prompts.OCR: _OCR.name,
+    **{mode.prompt: mode.name for mode in _ROWS if mode.prompt not in (None, prompts.OCR)},
 }
-"""Names of raw answers to the official prompts, by prompt."""
+"""Official prompt -> the mode that its raw answer is reported as."""
 
-RAW = "raw"  # the user's words go to the model, and its answer comes back, both unchanged
+ALL_MODES: Mapping[str, Mode] = {**MODES, _OCR.name: _OCR, RAW: _RAW}
 
-MODE_NAMES = (*MODES, RAW)  # values of a request's `mode`
-ANSWER_MODES = tuple(dict.fromkeys((*MODE_NAMES, *OFFICIAL.values())))  # values of an answer's `ocr.mode`
+MODE_NAMES: tuple[str, ...] = (*MODES, RAW)
+"""Values of the request's field `mode`."""
+
+ANSWER_MODES: tuple[str, ...] = tuple(ALL_MODES)
+"""Values of `ocr.mode` in an answer."""
 
 
 def finisher_of(
@@ -112,12 +157,15 @@ def finisher_of(
     image_size: tuple[int, int] = (0, 0),
     streaming: bool,
 ) -> Finisher:
-    """A finisher for one page; where the answer is not `finished`, its raw text is unchanged."""
+    """A new finisher for one prompt of a mode of ANSWER_MODES; raw text stays unchanged where not `finished`.
+
+    `image_size`: width and height in pixels.
+    """
     if not finished:
-        return Raw()
-    return MODES[mode].finisher(FinishOptions(table_format, image_size, streaming))
+        return RawFinisher()
+    return ALL_MODES[mode].finisher(FinishOptions(table_format, image_size, streaming))
 
 
 def max_repeats(mode: str) -> int:
-    """Repeats in a row from which an answer of any of ANSWER_MODES counts as a loop."""
-    return MODES[mode].max_repeats if mode in MODES else Mode.max_repeats
+    """Copies in a row from which an answer in a mode of ANSWER_MODES counts as a loop. The engine counts them."""
+    return ALL_MODES[mode].max_repeats

@@ -1,6 +1,6 @@
-"""Schemas that extraction fills: the built-in ones of receipts, invoices and forms, a request's JSON schema or example.
+"""The schemas that extraction fills: built-in ones for receipts, invoices and forms, a caller's own, or an example.
 
-All of them become one tree of objects, lists and leaves.
+Each becomes one tree of objects, lists and leaves.
 """
 
 import itertools
@@ -41,38 +41,42 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "form": _object(fields=_rows(label=TEXT, value=TEXT)),
 }  # fmt: skip
-"""By mode, as JSON schemas: the answer always has every property, null where the page has no value."""
+"""JSON schema of each extracting mode. An answer has every property, null where the page has no value."""
 
 ANNOTATIONS = {
     "title", "description", "default", "examples", "$schema", "$id", "$comment", "$defs", "definitions", "required",
     "additionalProperties", "nullable", "deprecated", "readOnly", "writeOnly",
 }  # fmt: skip
-"""Keywords that leave the values alone: every property is answered, no others are."""
+"""Keywords that do not matter to the values: an answer has all properties and no others in any case."""
 
-MAX_NODES = 1000  # in a request's schema, references followed
-DEEPEST = 16  # levels of a caller's schema
-
-
-MAX_STARTS = 20  # braces of a text that may begin a shape
+MAX_NODES = 1000  # parts of a caller's schema, references followed
+MAX_DEPTH = 16  # levels of a caller's schema
+MAX_STARTS = 20  # braces of a text that are tried as the start of a schema
 
 
 class SchemaError(ValueError):
-    """A schema that cannot be filled from a page; the message names the part at fault."""
+    """A schema cannot be filled from a page; the message names the part that is the reason."""
 
 
 @dataclass(frozen=True)
 class Leaf:
+    """A single value."""
+
     kind: str  # string | number | integer | boolean
-    choices: tuple[Json, ...] | None = None  # values of enum and const, or of a boolean
+    choices: tuple[Json, ...] | None = None  # from enum, const or boolean
 
 
 @dataclass(frozen=True)
 class ObjectNode:
+    """An object with exactly these properties."""
+
     properties: dict[str, "Node"]
 
 
 @dataclass(frozen=True)
 class ArrayNode:
+    """A list of values of one shape."""
+
     items: "Node"
     max_items: int | None = None
 
@@ -81,7 +85,7 @@ Node = Leaf | ObjectNode | ArrayNode
 
 
 def parse(schema: Schema) -> Node:
-    """The tree of a schema. Raises SchemaError for what has no meaning for values read off a page."""
+    """The tree of a schema. Raises SchemaError for keywords that values read off a page cannot follow."""
     return _parse(schema, schema, "the schema", 0, itertools.count())
 
 
@@ -90,58 +94,73 @@ def _parse(schema: Any, root: Schema, where: str, depth: int, nodes: Iterator[in
         raise SchemaError(f"the schema has more than {MAX_NODES} parts")
     if not isinstance(schema, dict):
         raise SchemaError(f"{where} is not an object")
-    if depth > DEEPEST:
-        raise SchemaError(f"{where} is nested deeper than {DEEPEST} levels, or refers to itself")
+    if depth > MAX_DEPTH:
+        raise SchemaError(f"{where} is nested deeper than {MAX_DEPTH} levels, or refers to itself")
     schema = _resolved(schema, root, where)
-    kinds = schema.get("type", _implied(schema))
-    named = [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind != "null"]
-    if len(named) != 1:
-        raise SchemaError(f"{where} allows several types ({named}); a grounded field has one, or that and null")
-    kind, known = named[0], {"type", *ANNOTATIONS}
+    kind = _kind(schema, where)
     node: Node
     if kind == "object":
-        known |= {"properties"}
-        inside = schema.get("properties")
-        if not isinstance(inside, dict) or not inside:
-            raise SchemaError(f"{where} is an object that names no properties")
-        unclear = next((name for name in inside if re.search(r"[.\[\]]", name)), None)
-        if unclear is not None:
-            raise SchemaError(f"{where} has the property {unclear!r}; a grounded one has no dot or bracket in its name")
+        known = {"properties"}
+        inside = _properties(schema, where)
         node = ObjectNode(
             {name: _parse(own, root, f"{where}.{name}", depth + 1, nodes) for name, own in inside.items()}
         )
     elif kind == "array":
-        known |= {"items", "maxItems"}
-        max_items = schema.get("maxItems")
-        if max_items is not None and (not isinstance(max_items, int) or isinstance(max_items, bool) or max_items < 0):
-            raise SchemaError(f"{where} has a maxItems that is no count")
+        known = {"items", "maxItems"}
+        max_items = _max_items(schema, where)
         node = ArrayNode(_parse(schema.get("items"), root, f"{where}[]", depth + 1, nodes), max_items)
     elif kind in ("string", "number", "integer", "boolean"):
-        known |= {"enum", "const", "format"}
+        known = {"enum", "const", "format"}
         node = _leaf(kind, schema, where)
     else:
-        raise SchemaError(f"{where} has the type {kind!r}, which is none of JSON's")
-    unknown = sorted(set(schema) - known)
+        raise SchemaError(f"{where} has the type {kind!r}, which JSON does not have")
+    unknown = sorted(set(schema) - known - {"type", *ANNOTATIONS})
     if unknown:
-        raise SchemaError(f"{where} has the keyword {unknown[0]!r}, which grounded extraction cannot hold")
+        raise SchemaError(f"{where} has the keyword {unknown[0]!r}, which grounded extraction cannot follow")
     return node
 
 
+def _kind(schema: Schema, where: str) -> Any:
+    """The one type of a schema that is not null."""
+    kinds = schema.get("type", _implied(schema))
+    named = [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind != "null"]
+    if len(named) != 1:
+        raise SchemaError(f"{where} allows several types ({named}); a grounded field has one type, and may be null")
+    return named[0]
+
+
+def _properties(schema: Schema, where: str) -> dict[str, Any]:
+    inside = schema.get("properties")
+    if not isinstance(inside, dict) or not inside:
+        raise SchemaError(f"{where} is an object that names no properties")
+    unclear = next((name for name in inside if re.search(r"[.\[\]]", name)), None)
+    if unclear is not None:
+        raise SchemaError(f"{where} has the property {unclear!r}; a grounded one has no dot or bracket in its name")
+    return inside
+
+
+def _max_items(schema: Schema, where: str) -> int | None:
+    count = schema.get("maxItems")
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
+        raise SchemaError(f"{where} has a maxItems that is not a count")
+    return count
+
+
 def _resolved(schema: Schema, root: Schema, where: str) -> Schema:
-    """A schema with its reference followed, and without the null of `anyOf: [X, null]`."""
+    """A schema with its reference followed and with `anyOf: [X, null]` replaced by X."""
     if "$ref" in schema:
         target: Any = root
         for part in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
             target = target.get(part) if isinstance(target, dict) and part else target
         if not isinstance(target, dict) or "$ref" in target:
-            raise SchemaError(f"{where} refers to {schema['$ref']!r}, which is not there")
+            raise SchemaError(f"{where} refers to {schema['$ref']!r}, which does not exist")
         return target | {name: own for name, own in schema.items() if name != "$ref"}
     several = schema.get("anyOf", schema.get("oneOf"))
     if several is None:
         return schema
     real = [own for own in several if own != {"type": "null"}] if isinstance(several, list) else []
     if len(real) != 1 or not isinstance(real[0], dict):
-        raise SchemaError(f"{where} has alternatives; a grounded field has one type, or that and null")
+        raise SchemaError(f"{where} has alternatives; a grounded field has one type, and may be null")
     rest = {name: own for name, own in schema.items() if name not in ("anyOf", "oneOf")}
     return rest | _resolved(real[0], root, where)
 
@@ -155,9 +174,9 @@ def _implied(schema: Schema) -> str:
 def _leaf(kind: str, schema: Schema, where: str) -> Leaf:
     choices = [schema["const"]] if "const" in schema else schema.get("enum")
     if choices is not None and (not isinstance(choices, list) or not all(map(_is_plain, choices))):
-        raise SchemaError(f"{where} has an enum that is no list of plain values")
+        raise SchemaError(f"{where} has an enum that is not a list of plain values")
     if schema.get("format") not in (None, "date"):
-        raise SchemaError(f"{where} has the format {schema['format']!r}; values stand as they are printed")
+        raise SchemaError(f"{where} has the format {schema['format']!r}; values are copied as they are printed")
     if kind == "boolean" and choices is None:
         choices = [True, False]
     return Leaf(kind, None if choices is None else tuple(one for one in choices if one is not None))
@@ -168,20 +187,20 @@ def _is_plain(value: Any) -> bool:
 
 
 def shape_in(text: str) -> Schema | None:
-    """The JSON schema, or the schema of the JSON example, that a text holds; None where it holds neither."""
+    """The first JSON schema in a text, or the schema of the first JSON example; None if there is neither."""
     decoder = json.JSONDecoder()
     for match in itertools.islice(re.finditer(r"\{", text), MAX_STARTS):
         try:
             found, _ = decoder.raw_decode(text, match.start())
             if found:
                 return found if isinstance(found.get("properties"), dict) else of_example(found)
-        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, a thousand brackets
+        except (ValueError, RecursionError):  # not JSON, a number of thousands of digits, a thousand brackets
             continue
     return None
 
 
 def of_example(example: Any) -> Schema:
-    """`{"total": 0, "items": [{"name": "string"}]}` -> its schema; a type's name as a value means the type."""
+    """`{"total": 0, "items": [{"name": "string"}]}` -> its schema; the name of a type as a value means the type."""
     if isinstance(example, dict):
         return {"type": "object", "properties": {name: of_example(value) for name, value in example.items()}}
     if isinstance(example, list):

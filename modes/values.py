@@ -13,7 +13,7 @@ CURRENCIES = (
 )
 SYMBOLS = "$€£¥￥₹₩฿元"
 CURRENCY = rf"(?:[A-Z]{{0,2}}\$|[{SYMBOLS}]|\b(?:{'|'.join(CURRENCIES)})\b)"
-MAX_DIGITS = 18  # and marks; more are no amount or count, and no double
+MAX_DIGITS = 18  # including marks; longer ones are no amounts or counts and do not fit a double
 DIGITS = r"\d+(?:[.,'’\u00a0\u202f]\d+)*"
 NUMBER = re.compile(
     rf"(?P<minus>(?<!\w)[-−]\s?(?={CURRENCY}))?(?P<before>{CURRENCY})?\s?(?P<sign>(?<!\w)[-−])?(?P<digits>{DIGITS})(?:\s?(?P<after>{CURRENCY}(?!\s?\d)|%))?"
@@ -32,33 +32,33 @@ DATE = re.compile(
 
 @dataclass(frozen=True)
 class Number:
-    """A number of a text, with its value and currency."""
+    """A number that was found in a text."""
 
-    start: int  # the digits' in the text, sign included
+    start: int  # in the text, of the sign or the digits
     end: int
     value: Decimal
-    currency: tuple[int, int] | None  # run of its sign or code
+    currency: tuple[int, int] | None  # span of its sign or code
     percent: bool
 
     @property
     def amount(self) -> bool:
-        """Whether it looks like money: two decimals or a currency, and not a percentage."""
+        """Whether it looks like an amount of money: two decimals or a currency, and no percentage."""
         return not self.percent and (self.value.as_tuple().exponent == -2 or self.currency is not None)
 
 
 def decimal_mark(text: str) -> str:
-    """The decimal mark, "." or ",", of most numbers with two decimals."""
+    """The decimal mark of most numbers with two decimals: "." or ",", and "." in doubt."""
     marks = Counter(found[1] for found in re.finditer(r"\d([.,])\d\d(?![\d.,]*\d)", text))
     return "," if marks[","] > marks["."] else "."
 
 
 def numbers(text: str, mark: str) -> list[Number]:
-    """All numbers of a text but those in dates and codes (`28.04.2017`, `A4`); in `x4`, the letter is a sign.
+    """All numbers of a text but those in dates and codes (`28.04.2017`, `A4`); the x of `x4` is a sign.
 
-    `mark`: that of `decimal_mark`.
+    `mark`: the text's `decimal_mark`.
     """
     found = []
-    in_dates = {place for start, end in dates(text) for place in range(start, end)}
+    in_dates = {position for start, end in dates(text) for position in range(start, end)}
     for match in NUMBER.finditer(text):
         value = _value(match["digits"], mark)
         before = text[max(0, match.start("digits") - 2) : match.start("digits")]
@@ -76,7 +76,7 @@ def numbers(text: str, mark: str) -> list[Number]:
 
 
 def _value(digits: str, mark: str) -> Decimal | None:
-    """`1.234,50`, `1,234.50` and `1200` as decimals; None where the marks make no number, or it has no end."""
+    """`1.234,50`, `1,234.50` and `1200` as decimals; None where the marks make no number, or it is too long."""
     if len(digits) > MAX_DIGITS:
         return None
     parts = re.split(r"[.,'’\u00a0\u202f]", digits)
@@ -91,10 +91,10 @@ def _value(digits: str, mark: str) -> Decimal | None:
 
 
 def _is_decimal(marks: list[str], mark: str) -> bool:
-    """Whether three digits after the last mark are decimals rather than thousands."""
+    """Whether three digits after the last mark are decimals, and not a group of thousands."""
     return marks[-1] not in marks[:-1] if len(marks) > 1 else marks[-1] == mark == "."
 
 
 def dates(text: str) -> list[tuple[int, int]]:
-    """Runs of dates, in numbers or with names of months, in the usual orders."""
+    """Spans of the dates in a text, with the month as number or name, in the usual orders."""
     return [match.span() for match in DATE.finditer(text)]

@@ -1,10 +1,10 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""What a bento installs: whether its licences are allowed, and whether PyPI knows of vulnerabilities in it.
+"""Audits the packages that a bento installs: are their licences allowed, and does PyPI know of vulnerabilities?
 
 scripts/audit.py             fails for a licence that is new, changed or not allowed, and for a known vulnerability
 scripts/audit.py --write     writes licences.txt anew, for a person to read the difference
 
-A vulnerability that cannot be asked about is not one: then it says that nothing was asked, and does not fail.
+Without network the audit of vulnerabilities is reported as not done, and does not fail.
 """
 
 import argparse
@@ -36,13 +36,13 @@ ALLOWED = {
 
 
 def requirements() -> list[Requirement]:
-    """All that a bento installs, on this machine or another, without sums."""
+    """Requirements of a bento, for this machine and others, without sums."""
     text = re.sub(r"( \\)?\n +--hash=\S+", "", (ROOT / "requirements.bento.txt").read_text())
     return [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def licence_of(package: Distribution) -> str:
-    """In the package's own words, the clearest that it has."""
+    """The licence in the package's own words, the clearest that it has."""
     said = package.metadata
     classifiers = [c.split(" :: ")[-1] for c in said.get_all("Classifier") or [] if c.startswith("License :: ")]
     phrases = [*(said.get_all("License-Expression") or []), " AND ".join(classifiers), *(said.get_all("License") or [])]
@@ -61,7 +61,7 @@ def listed_licences() -> dict[str, str]:
 
 
 def licence_faults(found: Mapping[str, str], listed: Mapping[str, str]) -> list[str]:
-    """What is wrong with the licences that were found, by package."""
+    """Faults of the licences that were found, by package."""
     faults = []
     for name, licence in found.items():
         parts = re.split(r" AND | OR |, ", licence)
@@ -90,7 +90,7 @@ def ask(folder: Path) -> dict[str, Any]:
 
 
 def judge(report: Mapping[str, Any]) -> tuple[list[str], bool]:
-    """What to say of a report, and whether the gate is shut."""
+    """Lines about a report, and whether the gate fails."""
     packages = report["dependencies"]
     known = [
         f"{package['name']} {package['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'none'}"

@@ -14,18 +14,18 @@ TORCH = "torch==2.13.0"
 INDEX = "https://download.pytorch.org/whl/"
 BUILDS = ("cpu", "cu126", "cu130")
 # CUDA 13, which the default wheels are built with, begins at Turing; Pascal and Volta live on in the cu126 builds,
-# and PyTorch 2.14 is the last release that publishes those.
+# and PyTorch 2.14 is the last release with such builds.
 OLDEST_OF_DEFAULT = (7, 5)
 PROBE_SECONDS = 5.0
 
 
 class ChoiceError(ValueError):
-    """No build can be chosen; the message says what to set."""
+    """A choice that cannot be made; the message says what to set."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What to hand to pip; without an index URL its configured index is used."""
+    """Arguments for pip; without an index URL, its configured index is used."""
 
     requirement: str
     index_url: str | None
@@ -35,7 +35,7 @@ class Choice:
 def choose(
     capabilities: list[str], requested: str | None, cpu_index_reachable: bool, *, platform: str = "linux"
 ) -> Choice:
-    """The build for GPUs of these compute capabilities ("6.1"); `requested` overrules. Raises ChoiceError."""
+    """The build for GPUs of these compute capabilities ("6.1"); `requested` overrides it. Raises ChoiceError."""
     if requested and requested != "cpu":
         return Choice(TORCH, requested_index(requested), f"TORCH_BUILD={requested}")
     if platform == "darwin":

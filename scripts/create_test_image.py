@@ -65,7 +65,7 @@ SAMPLES: dict[str, list[Row]] = {
 
 
 def text_of(sample: str) -> str:
-    """What stands in a sample, line by line."""
+    """The text of a sample, line by line."""
     return "\n".join(" ".join(row) for row in SAMPLES[sample])
 
 
@@ -75,7 +75,7 @@ def draw(sample: str = "document") -> Image.Image:
 
 
 def draw_lines(sample: str) -> Image.Image:
-    """The title of the document stands in larger type."""
+    """Type size of a line: the document's title is larger."""
     rows = SAMPLES[sample]
     fonts = [load_font(TITLE_SIZE if sample == "document" and i == 0 else BODY_SIZE) for i in range(len(rows))]
     widths = [[font.getlength(text) for text in row] for row, font in zip(rows, fonts, strict=True)]

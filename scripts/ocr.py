@@ -24,15 +24,15 @@ PROMPT = "Extract all text from this image as markdown"
 
 
 class InputError(ValueError):
-    """An argument or an environment variable has no use; the message says what would have."""
+    """A file, argument or environment variable that cannot be used; the message says what can."""
 
 
 class NoServerError(ConnectionError):
-    """Nothing answers at the server's address, so further files need not be tried."""
+    """No server at the address, so further files need not be tried."""
 
 
 class CutShortError(ValueError):
-    """The answer ended at the server's limit of tokens; what there is of it has been delivered."""
+    """An answer that ended at the server's limit of tokens; its text so far has been delivered."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,7 +96,7 @@ def output_files(files: Sequence[Path], folder: Path | None) -> list[Path | None
 
 
 def deliver(pieces: Iterator[str], output: Path | None) -> None:
-    """To the terminal as they come; to a file when no more come, so that no failure leaves half a file."""
+    """Write pieces to the terminal as they come; to a file once complete, so that no failure leaves half a file."""
     if output is None:
         shown = False
         try:
@@ -154,7 +154,7 @@ def ask(client: OpenAI, file: Path, prompt: str) -> Stream[ChatCompletionChunk]:
 
 
 def data_uri(file: Path) -> str:
-    """The image with its type, told by its content. Raises InputError, OSError."""
+    """The image as a data URI with the type of its content. Raises InputError, OSError."""
     try:
         with Image.open(file) as image:
             mime = image.get_format_mimetype()

@@ -1,12 +1,10 @@
-"""Forms filled from a transcript."""
+"""Forms filled from the lines of a page."""
 
 import json
 from typing import Any
 
 from modes.form import Form
 from modes.schemas import SCHEMAS, parse
-
-TEXT, NUMBER = {"type": "string"}, {"type": "number"}
 
 
 def filled(mode: str, *lines: str) -> dict[str, Any]:
@@ -20,3 +18,6 @@ def form(mode: str, *lines: str) -> Form:
 
 def own(*lines: str, **properties: Any) -> Form:
     return Form(parse({"type": "object", "properties": properties}), "\n".join(lines))
+
+
+TEXT, NUMBER = {"type": "string"}, {"type": "number"}

@@ -56,7 +56,7 @@ class Document:
     mode: str
     image: Image.Image
     truth: Any  # the object, or of a table its cells
-    transcript: str | None  # of a rendered one
+    transcript: str | None  # a rendered document's
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def rendered() -> list[Document]:
 
 
 def in_folder(folder: Path) -> list[Document]:
-    """Raises SystemExit where there is none, or a truth without a known mode."""
+    """Raises SystemExit if there is no document, or a truth without a known mode."""
     documents = []
     for truth in sorted(folder.glob("*.json")):
         known = json.loads(truth.read_text())
@@ -101,9 +101,6 @@ def in_folder(folder: Path) -> list[Document]:
     if not documents:
         raise SystemExit(f"{folder} holds no NAME.json beside a NAME.png")
     return documents
-
-
-# --- asking -----------------------------------------------------------------------------------------------------------
 
 
 async def ask_all(engine: Engine, documents: Sequence[Document]) -> list[Outcome]:
@@ -142,9 +139,6 @@ async def ask(client: httpx.AsyncClient, document: Document) -> Outcome:
     return Outcome(document, choice["message"]["content"], read)
 
 
-# --- judging ----------------------------------------------------------------------------------------------------------
-
-
 def is_object(content: str) -> bool:
     try:
         return isinstance(json.loads(content), dict)
@@ -165,7 +159,7 @@ def values(tree: Any, path: str = "") -> Iterator[tuple[str, str | float]]:
 
 
 def f1(pairs: Iterable[tuple[Any, Any]]) -> float:
-    """Of the exact fields of (answer, truth) pairs, all together."""
+    """F1 of the exact fields over all (answer, truth) pairs."""
     right = found = wanted = 0
     for answer, truth in pairs:
         ours, theirs = set(values(answer)), set(values(truth))
@@ -174,7 +168,7 @@ def f1(pairs: Iterable[tuple[Any, Any]]) -> float:
 
 
 def ungrounded(content: str, transcript: str) -> list[tuple[str, str | float]]:
-    """Values that do not stand in the transcript: strings as whole words, numbers as numbers."""
+    """Values that are not in the transcript: strings as whole words, numbers as numbers."""
     known = {float(number.value) for number in numbers(transcript, decimal_mark(transcript))}
     text = " ".join(transcript.split())
 
@@ -189,7 +183,7 @@ def ungrounded(content: str, transcript: str) -> list[tuple[str, str | float]]:
 
 
 def grid(otsl: str) -> list[list[str]]:
-    """The cells of a table place by place, merged ones with their text in each."""
+    """Cells of a table, place by place; merged ones repeat their text."""
     table = parse_table(otsl)
     places: dict[tuple[int, int], str] = {}
     for r, row in enumerate(table.rows):

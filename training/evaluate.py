@@ -26,6 +26,8 @@ Sample = tuple[Image.Image, str]
 
 @dataclass(frozen=True)
 class Reading:
+    """A text and what the model read of it."""
+
     text: str
     read: str
 
@@ -35,7 +37,7 @@ class Reading:
 
 
 def cer(readings: Sequence[Reading]) -> float:
-    """Edit distance over characters, of all images together."""
+    """Edit distance over characters, for all images together."""
     return round(sum(reading.errors for reading in readings) / sum(len(reading.text) for reading in readings), 4)
 
 
@@ -62,7 +64,7 @@ def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
 
 
 def evaluate_folder(checkpoint: Path, folder: Path, weights: str) -> dict[str, float | int]:
-    """The error rate on every NAME.png of `folder` that has a NAME.txt beside it. Raises SystemExit without any."""
+    """The error rate on every NAME.png of `folder` with a NAME.txt next to it. Raises SystemExit without any."""
     pairs = [(file, file.with_suffix(".txt")) for file in sorted(folder.glob("*.png"))]
     samples = [(Image.open(png).convert("RGB"), txt.read_text().strip()) for png, txt in pairs if txt.exists()]
     if not samples:
@@ -74,8 +76,8 @@ def evaluate_folder(checkpoint: Path, folder: Path, weights: str) -> dict[str, f
 
 
 def start(checkpoint: Path, weights: str = "native") -> Engine:
-    """In fp32, which gives the same figures on every machine."""
-    # All samples are handed in at once.
+    """An engine in fp32, which gives the same figures on every machine."""
+    # All samples are submitted at once.
     config = EngineConfig(model=checkpoint, dtype="float32", weights=weights, max_waiting=1000, max_waiting_bytes=2**40)
     engine = Engine(config)
     engine.start()

@@ -1,7 +1,7 @@
-"""Receipts, invoices, forms and tables with known truth: what the modes are trained and measured on.
+"""Receipts, invoices, forms and tables with known truth, for training and measuring the modes.
 
-Contents come from the same split word list as plain text (`render_text.py`). Of every choice of layout some values are
-held out of training: how items are set, which words label an amount, where a label stands to its value.
+Contents come from the same split word list as plain text (`render_text.py`). Some values of every layout choice are
+held out of training: how items are set, which words label an amount, where a label is placed relative to its value.
 """
 
 import random
@@ -34,8 +34,8 @@ def make_sheet(rng: random.Random, kind: str, style: Style) -> Sheet:
 class Money:
     """How a document writes its amounts."""
 
-    symbol: str  # "" where it names no currency
-    before: bool  # the symbol stands before the number
+    symbol: str  # "" for no currency
+    before: bool  # the symbol precedes the number
     comma: bool  # 1.234,50 rather than 1,234.50
     everywhere: bool  # not just at the total
 
@@ -60,8 +60,7 @@ def choose_money(rng: random.Random, font: str) -> Money:
 
 def receipt(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any]]:
     writer, money = Writer(rng, held_out=style.held_out), choose_money(rng, style.font)
-    merchant = shop(writer)
-    date = plain_date(rng)
+    merchant, date = shop(writer), plain_date(rng)
     setting = some(
         rng, style.held_out, ["name price", "qty name price", "columns"], ["name qty price", "qty x name price"]
     )
@@ -72,6 +71,26 @@ def receipt(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any
     subtotal = sum(item["price"] for item in items)
     rate = rng.choice([5, 7, 10, 19, 20])
     tax = round(subtotal * rate / 100)
+    lines = receipt_head(rng, writer, style, merchant, date)
+    if setting == "columns":
+        lines.append([Run("Item"), Run("Qty", 0.66, "c"), Run("Price", 1, "r")])
+    lines += [receipt_row(item, setting, money) for item in items]
+    lines += sums(rng, style, money, subtotal, tax, rate)
+    lines += receipt_end(rng, money, subtotal + tax)
+    printed = {"qty": None} if setting == "name price" else {}
+    truth = {
+        "merchant": merchant,
+        "date": date,
+        "currency": money.symbol or None,
+        "subtotal": subtotal / 100,
+        "tax": tax / 100,
+        "total": (subtotal + tax) / 100,
+        "items": [item | printed | {"price": item["price"] / 100} for item in items],
+    }
+    return lines, truth
+
+
+def receipt_head(rng: random.Random, writer: Writer, style: Style, merchant: str, date: str) -> list[Line]:
     head: Any = some(rng, style.held_out, [(0.5, "c"), (0.0, "l")], [(1.0, "r")])
     lines: list[Line] = [[Run(merchant, *head)]]
     if rng.random() < 0.5:
@@ -90,42 +109,33 @@ def receipt(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any
             [[Run(f"Date {date} {clock(rng)}")], [Run(f"Sold on {date}")]],
         )
     )
-    if setting == "columns":
-        lines.append([Run("Item"), Run("Qty", 0.66, "c"), Run("Price", 1, "r")])
-    for item in items:
-        name, count, price = item["name"], item["qty"], Run(money.show(item["price"]), 1, "r")
-        lines.append(
-            {
-                "name price": [Run(name), price],
-                "qty name price": [Run(f"{count} {name}"), price],
-                "columns": [Run(name), Run(str(count), 0.66, "c"), price],
-                "name qty price": [Run(f"{name} x{count}"), price],
-                "qty x name price": [Run(f"{count} x {name}"), price],
-            }[setting]
-        )
-        if setting == "name price":
-            item["qty"] = None
-    lines += sums(rng, style, money, subtotal, tax, rate)
+    return lines
+
+
+def receipt_row(item: dict[str, Any], setting: str, money: Money) -> Line:
+    name, count, price = item["name"], item["qty"], Run(money.show(item["price"]), 1, "r")
+    return {
+        "name price": [Run(name), price],
+        "qty name price": [Run(f"{count} {name}"), price],
+        "columns": [Run(name), Run(str(count), 0.66, "c"), price],
+        "name qty price": [Run(f"{name} x{count}"), price],
+        "qty x name price": [Run(f"{count} x {name}"), price],
+    }[setting]
+
+
+def receipt_end(rng: random.Random, money: Money, total: int) -> list[Line]:
+    lines: list[Line] = []
     if rng.random() < 0.3:
-        paid = rng.choice([1, 2, 5]) * 10 ** rng.randint(3, 4) + subtotal + tax
+        paid = rng.choice([1, 2, 5]) * 10 ** rng.randint(3, 4) + total
         lines += [
             [Run("Cash"), Run(money.show(paid), 1, "r")],
-            [Run("Change"), Run(money.show(paid - subtotal - tax), 1, "r")],
+            [Run("Change"), Run(money.show(paid - total), 1, "r")],
         ]
     elif rng.random() < 0.4:
         lines.append([Run(f"Card **** {rng.randint(0, 9999):04}")])
     if rng.random() < 0.4:
         lines.append([Run(rng.choice(["Thank you!", "Thank you for your visit", "Please come again"]), 0.5, "c")])
-    truth = {
-        "merchant": merchant,
-        "date": date,
-        "currency": money.symbol or None,
-        "subtotal": subtotal / 100,
-        "tax": tax / 100,
-        "total": (subtotal + tax) / 100,
-        "items": [item | {"price": item["price"] / 100} for item in items],
-    }
-    return lines, truth
+    return lines
 
 
 def invoice(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any]]:
@@ -148,52 +158,11 @@ def invoice(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any
     subtotal = round(100 * sum(item["amount"] for item in items))
     rate = rng.choice([5, 7, 10, 19, 20])
     tax = round(subtotal * rate / 100)
-    named = some(
-        rng,
-        style.held_out,
-        ["Invoice No: {}", "Invoice #: {}", "Invoice Number: {}"],
-        ["Invoice No. {}", "Invoice: {}", "Invoice # {}"],
-    ).format(number)
-    dated = some(rng, style.held_out, ["Date: {}", "Invoice Date: {}"], ["Issued: {}", "Date {}"]).format(date)
-    payable = some(rng, style.held_out, ["Due Date: {}", "Due: {}"], ["Payment due: {}", "Due date {}"]).format(due)
-    to = some(rng, style.held_out, ["Bill To: {}", "Customer: {}"], ["Billed to: {}", "To: {}"]).format(customer)
-    lines: list[Line] = [[Run(vendor)]]
-    if rng.random() < 0.4:
-        lines.append([Run(f"{rng.randint(1, 999)} {rng.choice(writer.names)} {rng.choice(STREETS)}")])
-    if rng.random() < 0.4:
-        lines.append([Run(rng.choice(["INVOICE", "Invoice"]), *rng.choice([(0.5, "c"), (0.0, "l"), (1.0, "r")]))])
-    lines += some(
-        rng,
-        style.held_out,
-        [
-            [[Run(named)], [Run(dated)], [Run(payable)], [Run(to)]],
-            [[Run(to)], [Run(named)], [Run(dated)], [Run(payable)]],
-            [[Run(named), Run(dated, 1, "r")], [Run(payable)], [Run(to)]],
-        ],
-        [
-            [[Run(dated)], [Run(named)], [Run(to)], [Run(payable)]],
-            [[Run(named)], [Run(dated), Run(payable, 1, "r")], [Run(to)]],
-        ],
-    )
+    lines = invoice_head(rng, writer, style, vendor, labelled(rng, style, number, date, due, customer))
     full = rng.random() < 0.8 and style.width > 20 * style.size
-    first, count, each = some(
-        rng,
-        style.held_out,
-        [("Description", "Qty", "Price"), ("Item", "Qty", "Price")],
-        [("Item", "Quantity", "Rate"), ("Description", "Qty", "Unit")],
-    )
-    places = (0.6, 0.79) if full else (0.7, 0.79)
-    lines.append(
-        [Run(first), Run(count, places[0], "r"), *([Run(each, places[1], "r")] if full else []), Run("Amount", 1, "r")]
-    )
-    for item in items:
-        cells = [Run(item["description"]), Run(str(item["quantity"]), places[0], "r")]
-        if full:
-            cells.append(Run(money.show(round(100 * item["unit_price"])), places[1], "r"))
-        else:
-            item["unit_price"] = None
-        lines.append([*cells, Run(money.show(round(100 * item["amount"])), 1, "r")])
+    lines += invoice_rows(rng, style, money, items, full=full)
     lines += sums(rng, style, money, subtotal, tax, rate)
+    printed = {} if full else {"unit_price": None}
     truth = {
         "vendor": vendor,
         "customer": customer,
@@ -204,9 +173,68 @@ def invoice(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any
         "subtotal": subtotal / 100,
         "tax": tax / 100,
         "total": (subtotal + tax) / 100,
-        "line_items": items,
+        "line_items": [item | printed for item in items],
     }
     return lines, truth
+
+
+def labelled(rng: random.Random, style: Style, number: str, date: str, due: str, customer: str) -> tuple[Run, ...]:
+    """Number, date, due date and customer, each after its label."""
+    named = some(
+        rng,
+        style.held_out,
+        ["Invoice No: {}", "Invoice #: {}", "Invoice Number: {}"],
+        ["Invoice No. {}", "Invoice: {}", "Invoice # {}"],
+    ).format(number)
+    dated = some(rng, style.held_out, ["Date: {}", "Invoice Date: {}"], ["Issued: {}", "Date {}"]).format(date)
+    payable = some(rng, style.held_out, ["Due Date: {}", "Due: {}"], ["Payment due: {}", "Due date {}"]).format(due)
+    to = some(rng, style.held_out, ["Bill To: {}", "Customer: {}"], ["Billed to: {}", "To: {}"]).format(customer)
+    return Run(named), Run(dated), Run(payable), Run(to)
+
+
+def invoice_head(rng: random.Random, writer: Writer, style: Style, vendor: str, labels: tuple[Run, ...]) -> list[Line]:
+    named, dated, payable, to = labels
+    lines: list[Line] = [[Run(vendor)]]
+    if rng.random() < 0.4:
+        lines.append([Run(f"{rng.randint(1, 999)} {rng.choice(writer.names)} {rng.choice(STREETS)}")])
+    if rng.random() < 0.4:
+        lines.append([Run(rng.choice(["INVOICE", "Invoice"]), *rng.choice([(0.5, "c"), (0.0, "l"), (1.0, "r")]))])
+    lines += some(
+        rng,
+        style.held_out,
+        [
+            [[named], [dated], [payable], [to]],
+            [[to], [named], [dated], [payable]],
+            [[named, Run(dated.text, 1, "r")], [payable], [to]],
+        ],
+        [
+            [[dated], [named], [to], [payable]],
+            [[named], [dated, Run(payable.text, 1, "r")], [to]],
+        ],
+    )
+    return lines
+
+
+def invoice_rows(
+    rng: random.Random, style: Style, money: Money, items: Sequence[dict[str, Any]], *, full: bool
+) -> list[Line]:
+    """The head of the columns and a row for each item; `full`: with unit prices."""
+    first, count, each = some(
+        rng,
+        style.held_out,
+        [("Description", "Qty", "Price"), ("Item", "Qty", "Price")],
+        [("Item", "Quantity", "Rate"), ("Description", "Qty", "Unit")],
+    )
+    places = (0.6, 0.79) if full else (0.7, 0.79)
+    lines: list[Line] = [
+        [Run(first), Run(count, places[0], "r"), *([Run(each, places[1], "r")] if full else []), Run("Amount", 1, "r")]
+    ]
+    for item in items:
+        cells = [Run(item["description"]), Run(str(item["quantity"]), places[0], "r")]
+        if full:
+            cells.append(Run(money.show(round(100 * item["unit_price"])), places[1], "r"))
+        lines.append([*cells, Run(money.show(round(100 * item["amount"])), 1, "r")])
+    return lines
 
 
 def form(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Documents before they are painted: texts and rules at their places, with what a model should answer about them."""
+"""Documents before they are painted: texts and rules at their places, with the right answer about them."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ TRIES = 30  # to make contents that fit
 
 @dataclass(frozen=True)
 class Style:
-    """How a document is set; shared by all images of one batch, which so come out about equally large."""
+    """How a document is set; all images of one batch share it, which makes them about equally large."""
 
     font: str
     size: int  # pixels per em
@@ -30,6 +30,8 @@ class Style:
 
 @dataclass(frozen=True)
 class Run:
+    """A text on a line, with its place."""
+
     text: str
     at: float = 0.0  # the share of the width where it begins, is centred or ends
     align: str = "l"  # begins: l, is centred: c, ends: r
@@ -49,10 +51,10 @@ class Sheet:
     font: ImageFont.FreeTypeFont
     marks: list[tuple[float, float, str]]  # x, y of the top, text
     rules: list[Rule]
-    text: str  # what the model is to answer under `prompt`
+    text: str  # the right answer to `prompt`
     centres: np.ndarray  # (pieces of text, 2)
     truth: dict[str, Any] | list[list[str]] = field(default_factory=dict)
-    """Of a table its cells, row by row, merged ones with their text in each place; else the mode's JSON object."""
+    """Cells of a table, row by row, merged ones with their text in each place; else the mode's JSON object."""
 
     @property
     def prompt(self) -> str:
@@ -60,7 +62,7 @@ class Sheet:
 
 
 class TooWideError(Exception):
-    pass
+    """Contents that do not fit the width of their document."""
 
 
 def fitted(make: Callable[[], Sheet]) -> Sheet:
@@ -74,7 +76,7 @@ def fitted(make: Callable[[], Sheet]) -> Sheet:
 
 
 def draw_sheet(rng: random.Random, sheet: Sheet, width: int | None = None, height: int | None = None) -> Page:
-    """Painted on a canvas of its own size or a larger one, there at a random place."""
+    """The sheet painted on a canvas of its own size, or at a random place on a larger one."""
     width, height = width or sheet.width, height or sheet.height
     dx, dy = rng.randint(0, width - sheet.width), rng.randint(0, height - sheet.height)
     mask = Image.new("L", (width, height))
@@ -87,13 +89,13 @@ def draw_sheet(rng: random.Random, sheet: Sheet, width: int | None = None, heigh
     return Page(image, sheet.text, sheet.centres + np.array([dx, dy], dtype=np.float32))
 
 
-def some(rng: random.Random, held_out: bool, training: Sequence[Any], kept: Sequence[Any]) -> Any:
-    """A value of layout: one of training's, or, in evaluation, mostly one that training never saw."""
-    return rng.choice(kept) if held_out and rng.random() < 0.7 else rng.choice(training)
+def some(rng: random.Random, held_out: bool, training: Sequence[Any], unseen: Sequence[Any]) -> Any:
+    """A layout value: one of training's or, in evaluation, mostly one held out of training."""
+    return rng.choice(unseen) if held_out and rng.random() < 0.7 else rng.choice(training)
 
 
-def title(writer: Writer, most: int = 2) -> str:
-    return " ".join(writer.word() for _ in range(writer.rng.randint(1, most))).capitalize()
+def title(writer: Writer, max_words: int = 2) -> str:
+    return " ".join(writer.word() for _ in range(writer.rng.randint(1, max_words))).capitalize()
 
 
 def set_lines(style: Style, kind: str, lines: list[Line], truth: dict[str, Any]) -> Sheet:

@@ -1,4 +1,4 @@
-"""Images of printed English with known text: what the embedded checkpoint is trained and measured on.
+"""Images of printed English with known text, for training and measuring the embedded checkpoint.
 
 Words and fonts come from the system (Debian packages below). Words are split by hash, so that training and evaluation
 share none; whole font families are held out of training.
@@ -81,12 +81,12 @@ class Page:
 
     @property
     def pieces(self) -> list[str]:
-        """What the embedded checkpoint's tokenizer makes one token of: a character or a mark of a table."""
+        """Pieces of the text that are one token each of the embedded checkpoint: characters and marks of tables."""
         return PIECE.findall(self.text)
 
 
 def require_packages() -> None:
-    """Make sure that words and fonts are there: installed where we may, else named in the error."""
+    """Make sure that words and fonts are installed: install them if allowed, else name them in the error."""
     missing = [name for name in TRAINING_FONTS + HELD_OUT_FONTS if name not in font_paths()]
     if not missing and WORD_LIST.exists():
         return
@@ -130,19 +130,19 @@ def edges(font: ImageFont.FreeTypeFont, text: str) -> np.ndarray:
 
 @lru_cache
 def words(held_out: bool) -> tuple[list[str], list[str]]:
-    """Words and proper names, either those of training or those held out of it."""
+    """Words and proper names: those of training, or those held out of it."""
     lines = [word for word in WORD_LIST.read_text().split() if word.isascii() and word.isalpha() and len(word) <= 12]
     ours = [word for word in lines if is_held_out(word) == held_out]
     return [word for word in ours if word.islower()], [word for word in ours if word.istitle() and len(word) > 2]
 
 
 def is_held_out(word: str) -> bool:
-    """One word in a hundred, in whatever case: where two hashes agree."""
+    """Whether a word is held out: one in a hundred is, in any case of letters, by its hash."""
     digests = (hashlib.new(name, word.lower().encode(), usedforsecurity=False).digest() for name in ("sha1", "sha256"))
     return all(digest[0] % 10 == 0 for digest in digests)
 
 
-# What documents hold besides words; training and evaluation share these.
+# Contents of documents besides words; training and evaluation share them.
 MONTHS = """
     Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec January February March April June July August
 """.split()
@@ -246,7 +246,7 @@ def choose_layout(rng: random.Random, *, lines: int | None = None, max_width: in
 
 
 def draw_page(rng: random.Random, layout: Layout, fonts: list[str], *, held_out: bool) -> Page:
-    """One image of the layout's size; its number of lines is met unless the font is too tall for it."""
+    """One image of the layout's size, with its number of lines unless the font is too tall for them."""
     size = round(min(26, max(14, layout.type_size + rng.uniform(-1, 1))))
     name = rng.choice(fonts)
     font = load_font(name, size)

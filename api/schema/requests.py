@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from modes.registry import MODE_NAMES
+from modes.tables import TableFormat
 
 MAX_CHOICES = 16
 MAX_STOP_STRINGS = 16
@@ -168,7 +169,6 @@ if TYPE_CHECKING:
     ModeName = str
 else:
     ModeName = Literal[MODE_NAMES]
-TableFormat = Literal["auto", "markdown", "html", "otsl"]
 
 
 class OcrOptions(RequestModel):

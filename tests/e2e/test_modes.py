@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import requests
 
+from modes.charts import ChartFinisher
 from modes.finisher import Finisher
 from modes.markdown import FormulaFinisher, MarkdownFinisher
 from modes.spotting import SpottingFinisher
-from modes.tables import ChartFinisher
 from tests.e2e.servers import HANG_SECONDS, ROOT, Server
 
 DATA = ROOT / "tests" / "data"

@@ -1,11 +1,12 @@
-"""Each patch of BentoML works, and is still needed: without it, what it is for goes wrong.
+"""Each patch of BentoML works and is still needed: the unpatched code still misbehaves.
 
-In processes of their own, since importing the service is serving, and patches last as long as their process.
+Each test has a process of its own: importing the service applies the patches, which last as long as the process.
 """
 
 import os
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,12 +34,12 @@ async def ask():
     loop = asyncio.get_running_loop()
     call_at = loop.call_at
 
-    def noted(when, *rest, **more):
+    def recorded(when, *rest, **more):
         timer = call_at(when, *rest, **more)
         timers.append(timer)
         return timer
 
-    timers, loop.call_at = [], noted
+    timers, loop.call_at = [], recorded
     await around({"type": "http", "path": "/", "method": "GET", "headers": []}, None, send)
     print(sum(not timer.cancelled() for timer in timers), "timers are left")
 
@@ -70,9 +71,11 @@ def run(code: str, folder: Path, *arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_the_patches_are_for_the_bentoml_that_is_installed() -> None:
-    """Else: read bentoml_patches.py beside the new version's source, run these tests, and change the version there."""
+def test_the_patches_are_for_the_bentoml_that_is_installed_and_pinned() -> None:
+    """Otherwise: check bentoml_patches.py against the new version, run these tests and change the version there."""
+    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert version("bentoml") == bentoml_patches.BENTOML_VERSION
+    assert f"bentoml=={bentoml_patches.BENTOML_VERSION}" in pins
 
 
 def test_no_timer_outlives_a_request(tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ def test_no_timer_outlives_a_request(tmp_path: Path) -> None:
 
 
 def test_without_the_patch_a_timer_outlives_a_request(tmp_path: Path) -> None:
-    """Else the patch is no longer needed: remove `bypass_request_timeout`."""
+    """Otherwise the patch is no longer needed: remove `bypass_request_timeout`."""
     assert run(f"{KEEP_ORIGINAL}\n{ONE_REQUEST}", tmp_path, "unpatched") == "200\n1 timers are left\n"
 
 
@@ -90,5 +93,5 @@ def test_supervision_goes_by_a_clock_that_never_jumps(tmp_path: Path) -> None:
 
 
 def test_without_the_patch_supervision_goes_by_the_wall_clock(tmp_path: Path) -> None:
-    """Else the patch is no longer needed: remove `use_steady_clock`."""
+    """Otherwise the patch is no longer needed: remove `use_steady_clock`."""
     assert run(CLOCK, tmp_path, "unpatched") == "goes back\n"

@@ -1,8 +1,6 @@
-"""Charts as Markdown tables."""
-
 import pytest
 
-from modes.tables import ChartFinisher
+from modes.charts import ChartFinisher
 
 
 def chart(raw: str) -> str:
@@ -48,18 +46,18 @@ def test_a_header_that_begins_with_a_pipe_only_has_an_empty_corner() -> None:
     assert chart(" | 2018 | 2019\nTea | 1 | 2") == "|  | 2018 | 2019 |\n| --- | --- | --- |\n| Tea | 1 | 2 |"
 
 
-def test_rows_of_a_chart_leave_with_their_lines() -> None:
+def test_rows_of_a_chart_are_streamed_with_their_lines() -> None:
     finisher = ChartFinisher()
     pieces = ["Year | Re", "venue\n20", "18 | 1", "\n"]
     assert [finisher.push(piece) for piece in pieces] == ["", "| Year | Revenue |\n| --- | --- |", "", "\n| 2018 | 1 |"]
 
 
-def test_text_around_a_chart_stays() -> None:
+def test_text_around_a_chart_is_unchanged() -> None:
     assert chart("Sales\nx | y\n1 | 2\nSource: us\nz | w\n") == (
         "Sales\n\n| x | y |\n| --- | --- |\n| 1 | 2 |\n\nSource: us\n\n| z | w |\n| --- | --- |"
     )
 
 
 @pytest.mark.parametrize("text", ["", "no chart", "two\n lines \n\n"])
-def test_text_without_a_chart_is_left_as_it_is(text: str) -> None:
+def test_text_without_a_chart_is_left_unchanged(text: str) -> None:
     assert chart(text) == text

@@ -27,7 +27,7 @@ def prompt_of(task: Task) -> str:
 
 
 @pytest.mark.parametrize("official", OFFICIAL)
-def test_an_official_prompt_goes_to_the_model_as_it_is(official: str) -> None:
+def test_an_official_prompt_goes_to_the_model_unchanged(official: str) -> None:
     task = choose([Turn("user", official, [IMAGE])])
     assert (prompt_of(task), task.finished) == (official, False)
 
@@ -41,7 +41,7 @@ def test_space_around_an_official_prompt_does_not_matter() -> None:
     assert prompt_of(choose([Turn("user", " Table Recognition:\n", [IMAGE])])) == "Table Recognition:"
 
 
-def test_text_alone_stays_the_conversation_it_is() -> None:
+def test_a_conversation_without_images_goes_to_the_model_unchanged() -> None:
     task = choose([Turn("system", "Be brief."), Turn("user", "test")])
     assert [message["role"] for message in only(task).messages] == ["system", "user"]
     assert only(task).images == []
@@ -52,7 +52,7 @@ def test_the_newest_images_of_a_conversation_are_read() -> None:
     assert only(task).images == [OTHER]
 
 
-def test_a_second_question_without_an_image_means_the_image_before() -> None:
+def test_a_question_without_an_image_is_about_the_previous_image() -> None:
     task = choose([Turn("user", "read", [IMAGE]), Turn("assistant", "one"), Turn("user", "Formula Recognition:")])
     assert only(task).images == [IMAGE]
     assert prompt_of(task) == "Formula Recognition:"
@@ -98,18 +98,18 @@ def test_the_words_decide_the_mode(asked: str, mode: str) -> None:
         "a receipted letter",
     ],
 )
-def test_words_count_whole_and_a_form_of_something_is_no_form(asked: str) -> None:
+def test_words_match_whole_and_a_form_of_something_is_no_form(asked: str) -> None:
     assert choose([Turn("user", asked, [IMAGE])]).mode == "markdown"
 
 
 @pytest.mark.parametrize(
     "asked", ["Extract all text and tables", "everything, formulas in LaTeX", "all text of the forms"]
 )
-def test_parts_of_a_text_do_not_make_it_their_mode(asked: str) -> None:
+def test_naming_parts_of_the_whole_text_does_not_choose_their_mode(asked: str) -> None:
     assert choose([Turn("user", asked, [IMAGE])]).mode == "markdown"
 
 
-def test_of_two_modes_the_first_of_the_table_wins() -> None:
+def test_the_first_of_two_named_modes_wins() -> None:
     assert choose([Turn("user", "the table of this invoice, not a receipt", [IMAGE])]).mode == "receipt"
 
 
@@ -120,17 +120,17 @@ def test_the_system_message_decides_if_the_user_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_mode_that_is_named_decides_outright(mode: str) -> None:
+def test_a_requested_mode_overrides_the_words(mode: str) -> None:
     task = choose([Turn("user", "Spotting: a receipt, invoice, form", [IMAGE])], mode)
     assert (task.mode, prompt_of(task), task.finished) == (mode, MODES[mode].prompt, True)
 
 
-def test_spotting_uses_more_pixels_unless_asked_otherwise() -> None:
+def test_spotting_uses_high_detail_unless_the_request_sets_another() -> None:
     turn = Turn("user", "spotting", [IMAGE, replace(IMAGE, detail="low")])
     assert [image.detail for image in only(choose([turn])).images] == ["high", "low"]
 
 
-def test_raw_sends_the_conversation_to_the_model_as_it_is() -> None:
+def test_raw_sends_the_conversation_to_the_model_unchanged() -> None:
     task = choose([Turn("system", "S"), Turn("user", " My own prompt:\n", [IMAGE])], "raw")
     assert [message["content"][-1]["text"] for message in only(task).messages] == ["S", " My own prompt:\n"]
     assert (task.mode, only(task).images, task.finished) == ("raw", [IMAGE], False)
@@ -146,7 +146,7 @@ def test_a_mode_without_an_image_is_refused() -> None:
         choose([Turn("user", "read")], "table")
 
 
-def test_text_alone_is_raw() -> None:
+def test_a_conversation_without_images_is_raw() -> None:
     assert choose([Turn("user", "OCR:")]).mode == "raw"
 
 
@@ -154,3 +154,12 @@ def test_each_page_of_a_document_has_a_prompt_of_its_own() -> None:
     task = choose([Turn("user", "Table Recognition:", [FIRST_PAGE, SECOND_PAGE, IMAGE])])
     assert [prompt.images for prompt in task.prompts] == [[FIRST_PAGE], [SECOND_PAGE], [IMAGE]]
     assert {words(prompt) for prompt in task.prompts} == {"Table Recognition:"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "mode"), [("read the table", None), ("Table Recognition:", None), ("My own prompt:", "raw")]
+)
+def test_each_prompt_says_its_mode_and_whether_it_is_finished(asked: str, mode: str | None) -> None:
+    task = choose([Turn("user", asked, [FIRST_PAGE, SECOND_PAGE])], mode)
+    assert {(prompt.mode, prompt.finished) for prompt in task.prompts} == {(task.mode, task.finished)}
+    assert all(prompt.finished for prompt in task.with_finish(True).prompts)

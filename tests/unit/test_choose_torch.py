@@ -1,4 +1,4 @@
-"""The choice of a PyTorch build, and what pip is told."""
+"""The choice of a PyTorch build, and the arguments for pip."""
 
 import socket
 import stat

@@ -40,7 +40,7 @@ def test_nothing_is_cut_at_the_edges(sample: str) -> None:
 
 @pytest.mark.parametrize("sample", ["receipt", "invoice"])
 def test_texts_of_a_line_keep_their_distance(sample: str) -> None:
-    """So far apart that a reader sees two: the widest gap of ink in the line of the first item."""
+    """Far enough apart to be read as two: the widest gap of ink in the line of the first item."""
     row = next(i for i, row in enumerate(SAMPLES[sample]) if len(row) > 1)
     image = np.asarray(draw(sample).convert("L"))
     line = image[MARGIN + 28 * row : MARGIN + 28 * (row + 1)] < 128

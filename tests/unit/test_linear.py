@@ -13,7 +13,6 @@ from models.paddleocr_vl.linear import (
     linear_add,
     linear_gelu,
     pack,
-    packed,
 )
 from models.paddleocr_vl.norm import RMSNorm
 
@@ -73,20 +72,6 @@ def test_eight_bits_are_off_by_a_hundredth_on_the_cpus_that_they_are_for(dtype: 
 def test_a_tokens_rounding_does_not_depend_on_the_others() -> None:
     layer, x = Int8Linear(nn.Linear(100, 72, bias=False)), torch.randn(3, 100) * torch.tensor([[1], [50], [0.1]])
     torch.testing.assert_close(layer(x)[:1], layer(x[:1]))
-
-
-def test_layers_are_packed_in_the_dtypes_that_onednn_computes_in_here() -> None:
-    plain, x = nn.Sequential(nn.Linear(64, 32)).bfloat16(), torch.randn(3, 64).bfloat16()
-    expected = plain(x)
-    pack(plain)
-    assert isinstance(plain[0], PackedLinear) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    torch.testing.assert_close(plain(x), expected)
-
-
-@pytest.mark.parametrize("supported", [True, False])
-def test_a_layer_is_replaced_only_if_its_dtype_is_supported(supported: bool) -> None:
-    layer = nn.Linear(64, 32)
-    assert (packed(layer, int8=False, supported=supported) is layer) != supported
 
 
 def test_eight_bits_are_for_cpus() -> None:

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from modes.finisher import Chain, Finisher, Raw
+from modes.charts import ChartFinisher
+from modes.finisher import Chain, Finisher, RawFinisher
 from modes.markdown import FormulaFinisher, MarkdownFinisher, MathFinisher
 from modes.spotting import SpottingFinisher
-from modes.tables import ChartFinisher, TableFinisher
+from modes.tables import TableFinisher
 
 PROPERTY = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 FRAGMENTS = [
@@ -20,7 +21,7 @@ FRAGMENTS = [
 ]
 SOUPS = st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join)
 FINISHERS: dict[str, Callable[[], Finisher]] = {
-    "raw": Raw,
+    "raw": RawFinisher,
     "math": MathFinisher,
     "markdown": MarkdownFinisher,
     "formula": FormulaFinisher,
@@ -47,7 +48,7 @@ def cut(text: str, places: Sequence[int]) -> list[str]:
 @PROPERTY
 @given(raw=SOUPS, places=st.lists(st.integers(0, 1000), max_size=6))
 @example(raw=r"\(\<fcel>x", places=[])
-def test_how_the_answer_is_cut_never_shows(name: str, raw: str, places: list[int]) -> None:
+def test_the_result_does_not_depend_on_how_the_answer_is_cut(name: str, raw: str, places: list[int]) -> None:
     make = FINISHERS[name]
     expected = finished(make(), raw)
     assert finished(make(), *raw) == expected
@@ -55,11 +56,11 @@ def test_how_the_answer_is_cut_never_shows(name: str, raw: str, places: list[int
 
 
 @pytest.mark.parametrize("text", ["", r"\(x\) <fcel>a<nl> $|"])
-def test_raw_is_raw(text: str) -> None:
-    assert finished(Raw(), text) == text
+def test_raw_text_stays_raw(text: str) -> None:
+    assert finished(RawFinisher(), text) == text
 
 
-def test_a_chain_passes_on_the_text_its_first_finisher_held_back() -> None:
+def test_a_chain_passes_on_what_its_first_finisher_held_back() -> None:
     assert finished(Chain(MathFinisher(), FormulaFinisher()), r"\[ x") == "$$x$$"
 
 
@@ -71,7 +72,7 @@ def test_a_chain_passes_on_the_text_its_first_finisher_held_back() -> None:
         ("\\[\n x \n\\]", "$$x$$"),
         (r"\(a\)\(b\)", "$a$$b$"),
         (r"\( \frac{1}{2} \)", r"$\frac{1}{2}$"),
-        (r"\(x\ \)", "$x$"),  # the blank that LaTeX writes with a backslash
+        (r"\(x\ \)", "$x$"),  # the space that LaTeX writes with a backslash
         (r"\[\[ x \]\]", "$$x$$"),
         (r"a \( \) b", "a  b"),  # two dollars would open the next formula
         (r"\[ a \\[4pt] b \\ \]", r"$$a \\[4pt] b \\$$"),
@@ -80,7 +81,7 @@ def test_a_chain_passes_on_the_text_its_first_finisher_held_back() -> None:
         (r"\[ \text{\(x\)} \]", r"$$\text{\(x\)}$$"),
     ],
 )
-def test_formulas_stand_between_dollars(raw: str, expected: str) -> None:
+def test_formulas_are_put_between_dollars(raw: str, expected: str) -> None:
     assert finished(MarkdownFinisher(), raw) == expected
 
 
@@ -114,7 +115,7 @@ def test_other_text_is_untouched(text: str) -> None:
     assert finished(MarkdownFinisher(), text) == text
 
 
-def test_a_formula_leaves_as_it_comes() -> None:
+def test_a_formula_is_streamed_as_it_comes() -> None:
     finisher = MarkdownFinisher()
     pieces = ["so ", "\\", "( ", "x", " + y ", "\\", ") is"]
     assert [finisher.push(piece) for piece in pieces] == ["so", "", "", " $x", " + y", "", "$ is"]
@@ -158,7 +159,7 @@ def test_a_formula_has_one_pair_of_double_dollars(raw: str) -> None:
 
 
 @pytest.mark.parametrize("raw", ["", " \n", "$$", r"\[ \]", "\\", "$$ $$"])
-def test_no_formula_is_nothing(raw: str) -> None:
+def test_an_empty_formula_is_an_empty_answer(raw: str) -> None:
     assert finished(FormulaFinisher(), raw) == ""
 
 
@@ -172,11 +173,11 @@ def test_no_formula_is_nothing(raw: str) -> None:
         (r"a \text{ if \(x\)}", r"$$a \text{ if $x$}$$"),
     ],
 )
-def test_the_inside_of_a_formula_stays(raw: str, expected: str) -> None:
+def test_the_inside_of_a_formula_is_untouched(raw: str, expected: str) -> None:
     assert finished(FormulaFinisher(), raw) == expected
 
 
-def test_the_inside_of_a_formula_leaves_as_it_comes() -> None:
+def test_the_inside_of_a_formula_is_streamed_as_it_comes() -> None:
     finisher = FormulaFinisher()
     pieces = ["\\", "[ ", "x", " + ", "1", " \\", "]"]
     assert [finisher.push(piece) for piece in pieces] == ["", "", "$$x", " +", " 1", "", ""]

@@ -45,24 +45,24 @@ def test_an_enum_and_a_boolean_are_choices() -> None:
         ({"oneOf": [{"type": "string"}, {"type": "number"}]}, "alternatives"),
         ({"type": "object"}, "names no properties"),
         ({"type": "array"}, "not an object"),
-        ({"type": "date"}, "none of JSON's"),
-        ({"$ref": "#/$defs/none"}, "not there"),
+        ({"type": "date"}, "JSON does not have"),
+        ({"$ref": "#/$defs/none"}, "does not exist"),
         ({"enum": [[1]]}, "plain values"),
         ({"enum": [float("nan")]}, "plain values"),
         ({"$ref": "#/$defs/text", "pattern": "a"}, "'pattern'"),
-        ({"type": "array", "items": {"type": "string"}, "maxItems": "x"}, "no count"),
-        ({"type": "array", "items": {"type": "string"}, "maxItems": -1}, "no count"),
+        ({"type": "array", "items": {"type": "string"}, "maxItems": "x"}, "not a count"),
+        ({"type": "array", "items": {"type": "string"}, "maxItems": -1}, "not a count"),
         ({"properties": {"a.b": {"type": "string"}}}, "no dot"),
         (True, "not an object"),
     ],
 )
-def test_a_schema_that_no_page_can_fill_is_refused_by_name(schema: Any, says: str) -> None:
+def test_the_part_that_a_page_cannot_fill_is_named(schema: Any, says: str) -> None:
     with pytest.raises(SchemaError, match=r"the schema\.a") as raised:
         parse({"type": "object", "properties": {"a": schema}, "$defs": {"text": {"type": "string"}}})
     assert says in str(raised.value)
 
 
-def test_a_schema_that_refers_to_itself_ends() -> None:
+def test_a_schema_that_refers_to_itself_is_refused() -> None:
     with pytest.raises(SchemaError, match="refers to itself"):
         parse({"properties": {"a": {"$ref": "#"}}})
 
@@ -75,7 +75,7 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
         "rows": {"type": "array", "items": {"type": "object", "properties": {"n": {"type": "number"}}}}}}""",
     ],
 )
-def test_a_text_may_hold_a_schema_or_an_example(text: str) -> None:
+def test_a_schema_or_an_example_is_found_in_a_text(text: str) -> None:
     found = shape_in(text)
     assert found is not None
     number = Leaf("number")
@@ -84,7 +84,7 @@ def test_a_text_may_hold_a_schema_or_an_example(text: str) -> None:
     )
 
 
-def test_references_that_multiply_end_too() -> None:
+def test_references_that_multiply_are_refused() -> None:
     levels = {f"l{i}": {"properties": {name: {"$ref": f"#/$defs/l{i + 1}"} for name in "abcd"}} for i in range(9)}
     with pytest.raises(SchemaError, match="more than 1000 parts"):
         parse({"$ref": "#/$defs/l0", "$defs": levels | {"l9": {"type": "string"}}})
@@ -93,9 +93,9 @@ def test_references_that_multiply_end_too() -> None:
 @pytest.mark.parametrize(
     "text", ["", "no braces", "{not json}", "an empty {}", "{" * 10_000, '{"a":' * 600 + "1" + "}" * 600]
 )
-def test_a_text_without_a_shape_names_none(text: str) -> None:
+def test_a_text_without_a_schema_or_example_has_no_shape(text: str) -> None:
     assert shape_in(text) is None
 
 
-def test_an_empty_list_in_an_example_means_strings() -> None:
+def test_an_empty_list_in_an_example_is_a_list_of_strings() -> None:
     assert of_example([]) == {"type": "array", "items": {"type": "string"}}

@@ -9,12 +9,12 @@ CORNERS = (100, 200, 300, 200, 300, 250, 100, 250)
 POINTS = [[200, 100], [600, 100], [600, 125], [200, 125]]  # CORNERS in an image of 2000 x 500
 
 
-def places(*thousandths: int) -> str:
-    return "".join(f"<|LOC_{place}|>" for place in thousandths)
+def coordinates(*thousandths: int) -> str:
+    return "".join(f"<|LOC_{number}|>" for number in thousandths)
 
 
 def line(text: str) -> str:
-    return text + places(*CORNERS)
+    return text + coordinates(*CORNERS)
 
 
 def spotted(raw: str, width: int = 2000, height: int = 500) -> list[tuple[str, list[list[int]] | None]]:
@@ -28,42 +28,42 @@ def test_lines_have_their_corners_in_pixels(between: str) -> None:
 
 
 def test_a_line_in_a_frame_is_the_same_line() -> None:
-    raw = f"<|TEXT_START|>one<|TEXT_END|><|LOC_BEGIN|>{places(*CORNERS)}<|LOC_END|>"
+    raw = f"<|TEXT_START|>one<|TEXT_END|><|LOC_BEGIN|>{coordinates(*CORNERS)}<|LOC_END|>"
     assert spotted(raw * 2) == [("one", POINTS), ("one", POINTS)]
 
 
 def test_pixels_are_rounded_and_stay_in_the_image() -> None:
-    raw = "a" + places(0, 0, 999, 1, 1000, 1000, 1001, 9999)
+    raw = "a" + coordinates(0, 0, 999, 1, 1000, 1000, 1001, 9999)
     assert spotted(raw, width=333, height=777) == [("a", [[0, 0], [333, 1], [333, 777], [333, 777]])]
 
 
 @pytest.mark.parametrize(
     "rest",
-    ["", "<|LOC_1", places(1), places(*CORNERS[:7]), "\n", "<|TEXT_END|>", "<|"],
-    ids=["text", "half a token", "one place", "seven places", "a line", "framed", "a bar"],
+    ["", "<|LOC_1", coordinates(1), coordinates(*CORNERS[:7]), "\n", "<|TEXT_END|>", "<|"],
+    ids=["text", "half a token", "one coordinate", "seven coordinates", "a line", "framed", "a bar"],
 )
 def test_text_that_breaks_off_before_its_corners_is_not_lost(rest: str) -> None:
     assert spotted(line("one") + "\ntwo" + rest) == [("one", POINTS), ("two", None)]
 
 
-@pytest.mark.parametrize("corners", ["", places(1, 2, 3)])
-def test_a_line_with_too_few_places_takes_none_of_the_next(corners: str) -> None:
+@pytest.mark.parametrize("corners", ["", coordinates(1, 2, 3)])
+def test_a_line_with_too_few_coordinates_uses_none_of_the_next_line(corners: str) -> None:
     assert spotted(f"one{corners}\n{line('two')}") == [("one", None), ("two", POINTS)]
 
 
-def test_text_on_after_too_few_places_is_another_line() -> None:
-    assert spotted(f"one{places(1, 2)} {line('two')}") == [("one", None), ("two", POINTS)]
+def test_text_after_too_few_coordinates_is_another_line() -> None:
+    assert spotted(f"one{coordinates(1, 2)} {line('two')}") == [("one", None), ("two", POINTS)]
 
 
-def test_places_on_the_line_below_belong_to_the_text() -> None:
-    assert spotted("one\n" + places(*CORNERS[:4]) + "\n" + places(*CORNERS[4:])) == [("one", POINTS)]
+def test_coordinates_on_the_line_below_belong_to_the_text() -> None:
+    assert spotted("one\n" + coordinates(*CORNERS[:4]) + "\n" + coordinates(*CORNERS[4:])) == [("one", POINTS)]
 
 
-def test_places_without_text_are_not_lost() -> None:
+def test_coordinates_without_text_are_not_lost() -> None:
     assert spotted(line("") + line("two")) == [("", POINTS), ("two", POINTS)]
 
 
-@pytest.mark.parametrize("raw", ["", " \n\n", places(1, 2), "<|LOC_"])
+@pytest.mark.parametrize("raw", ["", " \n\n", coordinates(1, 2), "<|LOC_"])
 def test_nothing_spotted_is_an_empty_list(raw: str) -> None:
     assert spotted(raw) == []
 
@@ -78,16 +78,16 @@ def test_letters_are_not_escaped() -> None:
     assert finisher.push(line("发票 №")).startswith('[{"text": "发票 №", "points": [[')
 
 
-def test_an_element_leaves_with_its_last_place() -> None:
+def test_an_element_is_streamed_with_its_last_coordinate() -> None:
     finisher = SpottingFinisher(2000, 500)
     first = finisher.push(line("one"))
     assert json.loads(first + "]") == [{"text": "one", "points": POINTS}]
-    assert finisher.push("\ntwo" + places(*CORNERS[:7])) == ""
-    assert json.loads("[" + finisher.push(places(CORNERS[7])).removeprefix(", ") + "]")[0]["text"] == "two"
+    assert finisher.push("\ntwo" + coordinates(*CORNERS[:7])) == ""
+    assert json.loads("[" + finisher.push(coordinates(CORNERS[7])).removeprefix(", ") + "]")[0]["text"] == "two"
 
 
-def test_an_answer_cut_anywhere_is_json_and_keeps_its_lines() -> None:
-    raw = f"{line('one')}\n{line('deux')}\n<|TEXT_START|>三<|TEXT_END|>{places(*CORNERS)}"
+def test_an_answer_cut_anywhere_is_json_with_all_its_lines() -> None:
+    raw = f"{line('one')}\n{line('deux')}\n<|TEXT_START|>三<|TEXT_END|>{coordinates(*CORNERS)}"
     found = [spotted(raw[:length]) for length in range(len(raw) + 1)]
     assert all(len(before) <= len(after) for before, after in pairwise(found))
     assert found[-1] == [("one", POINTS), ("deux", POINTS), ("三", POINTS)]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modes.tables import WIDEST, Cell, Table, TableFinisher, TableFormat, parse
+from modes.tables import MAX_COLUMNS, Cell, Table, TableFinisher, TableFormat, parse
 
 PROPERTY = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 TAGS = ["<fcel>", "<ecel>", "<lcel>", "<ucel>", "<xcel>", "<nl>"]
@@ -22,14 +22,14 @@ def whole(table_format: TableFormat, raw: str) -> str:
 
 
 def streamed(table_format: TableFormat, raw: str) -> list[str]:
-    """The text written after each row, then at the end."""
+    """The pieces sent after each row, then at the end."""
     finisher = TableFinisher(table_format, streaming=True)
     rows = re.split(r"(?<=<nl>)", raw)
     return [*map(finisher.push, rows[:-1]), finisher.push(rows[-1]) + finisher.end()]
 
 
 def covered(table: Table) -> list[tuple[int, int]]:
-    """Every place as often as a cell covers it."""
+    """Every place, once for each cell that covers it."""
     return [
         (row + down, cell.column + right)
         for row, cells in enumerate(table.rows)
@@ -40,7 +40,7 @@ def covered(table: Table) -> list[tuple[int, int]]:
 
 
 class Browser(HTMLParser):
-    """Lays a table out as HTML prescribes: a cell goes to the first place of its row that no cell above reaches."""
+    """Lays a table out as HTML prescribes: a cell goes to the first place of its row that no cell above covers."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -124,18 +124,18 @@ def test_short_rows_are_padded_to_the_widest(otsl: str) -> None:
     assert parse(otsl).rows == [[Cell("a", 0), Cell("", 1)], [Cell("b", 0), Cell("c", 1)]]
 
 
-def test_a_place_that_the_row_above_lacks_cannot_be_merged_into() -> None:
+def test_a_place_that_the_row_above_lacks_cannot_be_merged() -> None:
     assert parse("<fcel>a<nl><fcel>b<ucel><nl>").rows == [[Cell("a", 0), Cell("", 1)], [Cell("b", 0), Cell("", 1)]]
 
 
 @pytest.mark.parametrize("cut", ["", "<", "<n", "<nl", "<nl>", "<nl><", "<nl><fce", "<nl><nl>"])
-def test_a_table_that_breaks_off_keeps_all_its_cells(cut: str) -> None:
+def test_a_table_that_breaks_off_has_all_its_cells(cut: str) -> None:
     assert parse(f"<fcel>a<fcel>b{cut}").rows == [[Cell("a", 0), Cell("b", 1)]]
 
 
-def test_an_endless_row_is_joined_at_the_widest() -> None:
-    table = parse("<fcel>a<nl>" * 3 + "<fcel>b" * (WIDEST + 2) + "<nl>")
-    assert table.width == WIDEST
+def test_an_endless_row_is_joined_at_the_maximum_width() -> None:
+    table = parse("<fcel>a<nl>" * 3 + "<fcel>b" * (MAX_COLUMNS + 2) + "<nl>")
+    assert table.width == MAX_COLUMNS
     assert table.rows[3][-1].text == "b b b"
 
 
@@ -148,21 +148,21 @@ def test_any_soup_of_tags_covers_every_place_once(soup: str) -> None:
 
 @PROPERTY
 @given(SOUPS)
-def test_a_browser_sees_the_cells_where_they_are(soup: str) -> None:
+def test_a_browser_shows_the_cells_where_they_are(soup: str) -> None:
     table = parse(soup)
-    seen = Browser("\n".join(["<table>", *table.html_lines(), "</table>"]))
-    assert seen.overlaps == 0
-    assert sorted(seen.owners) == sorted(covered(table))
+    browser = Browser("\n".join(["<table>", *table.html_lines(), "</table>"]))
+    assert browser.overlaps == 0
+    assert sorted(browser.owners) == sorted(covered(table))
     starts = {(row, cell.column) for row, cells in enumerate(table.rows) for cell in cells}
-    assert set(seen.owners.values()) == starts
+    assert set(browser.owners.values()) == starts
 
 
 @PROPERTY
 @given(SOUPS)
 def test_streamed_html_is_well_formed(soup: str) -> None:
-    seen = Browser("".join(streamed("html", soup)))
-    assert seen.open == []
-    assert seen.overlaps == 0
+    browser = Browser("".join(streamed("html", soup)))
+    assert browser.open == []
+    assert browser.overlaps == 0
 
 
 @PROPERTY
@@ -194,7 +194,7 @@ def test_markdown_leaves_merged_places_empty() -> None:
     )
 
 
-def test_html_has_a_row_a_line() -> None:
+def test_html_has_one_row_a_line() -> None:
     assert whole("html", MERGED) == (
         '<table>\n<tr><td rowspan="2">Year</td><td colspan="2">Sales</td></tr>\n'
         "<tr><td>net</td><td>gross</td></tr>\n"
@@ -210,12 +210,12 @@ def test_a_whole_table_of_html_has_its_short_rows_padded() -> None:
     ("text", "markdown", "html"),
     [
         ("a|b", r"a\|b", "a|b"),
-        (r"\|x\|", r"\\|x\\|", r"\|x\|"),  # Markdown takes one backslash off a pipe
+        (r"\|x\|", r"\\|x\\|", r"\|x\|"),  # Markdown removes one backslash before a pipe
         ("one\n\n two\r\nthree", "one<br>two<br>three", "one<br>two<br>three"),
         ("1 < 2 & 3", "1 < 2 & 3", "1 &lt; 2 &amp; 3"),
     ],
 )
-def test_characters_that_would_break_a_cell_are_escaped(text: str, markdown: str, html: str) -> None:
+def test_text_that_would_break_a_cell_is_escaped(text: str, markdown: str, html: str) -> None:
     assert whole("markdown", f"<fcel>{text}<nl>") == f"| {markdown} |\n| --- |"
     assert whole("html", f"<fcel>{text}<nl>") == f"<table>\n<tr><td>{html}</td></tr>\n</table>"
 
@@ -229,17 +229,17 @@ def test_auto_is_markdown_without_merged_cells(raw: str, other: TableFormat) -> 
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_otsl_is_left_as_it_is(streaming: bool) -> None:
+def test_otsl_is_left_unchanged(streaming: bool) -> None:
     finisher = TableFinisher("otsl", streaming=streaming)
     assert finisher.push(f"a {MERGED} b <fce") + finisher.end() == f"a {MERGED} b <fce"
 
 
-def test_streamed_otsl_holds_back_at_most_half_a_tag() -> None:
+def test_streamed_otsl_holds_back_no_more_than_half_a_tag() -> None:
     finisher = TableFinisher("otsl", streaming=True)
     assert finisher.push("<fcel>a <nl") == "<fcel>a "
 
 
-def test_rows_of_markdown_leave_as_they_end() -> None:
+def test_rows_of_markdown_are_streamed_as_they_end() -> None:
     assert streamed("markdown", REGULAR) == [
         "| Item | Price |\n| --- | --- |",
         "\n| Tea | 2.50 |",
@@ -248,7 +248,7 @@ def test_rows_of_markdown_leave_as_they_end() -> None:
     ]
 
 
-def test_a_row_of_html_leaves_when_the_next_does_not_merge_into_it() -> None:
+def test_a_row_of_html_is_streamed_once_the_next_does_not_merge_into_it() -> None:
     assert streamed("html", "<fcel>a<fcel>b<nl><ucel><fcel>c<nl><fcel>d<fcel>e<nl>") == [
         "",
         "",
@@ -259,7 +259,7 @@ def test_a_row_of_html_leaves_when_the_next_does_not_merge_into_it() -> None:
 
 @pytest.mark.parametrize("raw", [MERGED, REGULAR])
 @pytest.mark.parametrize("table_format", ["auto", "markdown", "html"])
-def test_a_streamed_table_is_that_of_the_whole_answer(raw: str, table_format: TableFormat) -> None:
+def test_a_streamed_table_equals_that_of_the_whole_answer(raw: str, table_format: TableFormat) -> None:
     assert "".join(streamed(table_format, raw)) == whole(table_format, raw)
 
 
@@ -276,21 +276,21 @@ def test_streamed_markdown_loses_no_text_of_a_row_longer_than_the_header() -> No
 @pytest.mark.parametrize("table_format", ["auto", "markdown", "html", "otsl"])
 @pytest.mark.parametrize("text", ["", " \n", "No table.", " 1 < 2, <b> and <n", "two\n\n lines \n"])
 @pytest.mark.parametrize("streaming", [False, True])
-def test_text_without_a_table_is_left_as_it_is(table_format: TableFormat, text: str, streaming: bool) -> None:
+def test_text_without_a_table_is_left_unchanged(table_format: TableFormat, text: str, streaming: bool) -> None:
     finisher = TableFinisher(table_format, streaming=streaming)
     assert finisher.push(text) + finisher.end() == text
 
 
-@pytest.mark.parametrize("blanks", ["", " ", "\n", "\n\n\n"])
-def test_text_and_tables_stand_apart(blanks: str) -> None:
+@pytest.mark.parametrize("space", ["", " ", "\n", "\n\n\n"])
+def test_text_and_tables_are_set_apart(space: str) -> None:
     one, other = "<fcel>a<nl><fcel>b<nl>", "<fcel>c<nl>"
-    raw = f"Before{blanks}{one}{blanks}between {blanks}them{blanks}{other}{blanks}after.{blanks}"
+    raw = f"Before{space}{one}{space}between {space}them{space}{other}{space}after.{space}"
     assert "".join(streamed("markdown", raw)) == (
-        f"Before\n\n| a |\n| --- |\n| b |\n\nbetween {blanks}them\n\n| c |\n| --- |\n\nafter.{blanks}"
+        f"Before\n\n| a |\n| --- |\n| b |\n\nbetween {space}them\n\n| c |\n| --- |\n\nafter.{space}"
     )
 
 
-def test_text_leaves_as_it_comes() -> None:
+def test_text_is_streamed_as_it_comes() -> None:
     finisher = TableFinisher("markdown", streaming=True)
     assert [finisher.push(piece) for piece in ("So ", "far", " <", "3 <fc")] == ["So", " far", "", " <3"]
 

@@ -30,13 +30,13 @@ def test_a_number_means_the_same_however_it_is_printed(printed: str, value: str)
     assert values_in(printed) == [value]
 
 
-def test_three_digits_after_a_point_are_thousands_if_the_page_writes_decimal_commas() -> None:
+def test_three_digits_after_a_point_are_thousands_if_the_page_has_decimal_commas() -> None:
     assert values_in("1.234 and 5,00") == ["1234", "5.00"]
     assert values_in("1.234 and 5.00") == ["1.234", "5.00"]
 
 
 @pytest.mark.parametrize("text", ["28.04.2017", "2026-03-04", "1.2.3", "1,23,456.7.8", "A4", "BX2", "9" * 30])
-def test_text_that_only_resembles_a_number_is_not_one(text: str) -> None:
+def test_text_that_only_looks_like_a_number_is_none(text: str) -> None:
     assert values_in(text) == []
 
 
@@ -76,11 +76,11 @@ def test_dates_are_found_in_their_usual_forms(date: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["2015-831", "200-9286", "1/2", "12:30", "May 2026"])
-def test_codes_and_times_are_no_dates(text: str) -> None:
+def test_codes_and_times_are_not_dates(text: str) -> None:
     assert dates(text) == []
 
 
-def test_a_value_keeps_the_decimals_that_are_printed() -> None:
+def test_a_value_has_the_decimals_that_are_printed() -> None:
     (number,) = numbers("7.50", ".")
     assert (number.value, str(number.value)) == (Decimal("7.5"), "7.50")
 
