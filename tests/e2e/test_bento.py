@@ -69,13 +69,13 @@ def test_two_builds_of_the_same_files_differ_in_version_and_time_only(bento: Pat
     assert one == other
 
 
-def test_only_what_serving_needs_is_packed(bento: Path) -> None:
+def test_only_what_serving_needs_and_the_licence_are_packed(bento: Path) -> None:
     code = {path.name for path in (bento / "src").iterdir()}
     assert code == {
-        *("service.py", "lifecycle.py", "bentoml_patches.py", "settings.py", "bentofile.yaml"),
+        *("service.py", "lifecycle.py", "bentoml_patches.py", "settings.py", "bentofile.yaml", "LICENSE"),
         *("api", "answers", "modes", "images", "engine", "models"),
     }
-    kinds = {path.suffix for path in (bento / "src").rglob("*") if path.is_file()}
+    kinds = {path.suffix for path in (bento / "src").rglob("*") if path.is_file() and path.name != "LICENSE"}
     assert kinds <= {".py", ".yaml", ".json", ".jinja", ".safetensors", ".md"}
 
 
