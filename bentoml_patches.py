@@ -1,4 +1,4 @@
-"""Patches of BentoML and of what it runs on, each with its reason; written for the version named here.
+"""Patches of BentoML and of Tornado, on which it runs; written for the BentoML version named here.
 
 tests/unit/test_bentoml_patches.py fails once a patch is no longer needed, and when BentoML's version changes.
 """
@@ -12,10 +12,10 @@ BENTOML_VERSION = "1.4.39"
 
 
 def bypass_request_timeout() -> None:
-    """Take BentoML's request time-out out of the way; REQUEST_SECONDS is ours, with a message and the slot freed.
+    """Bypass BentoML's request time-out, which cannot be disabled; REQUEST_SECONDS replaces it and frees the slot.
 
-    Whatever its limit, each request leaves a timer until then, and a timer holds the context it was made in: on a
-    keep-alive connection an earlier request, body included. An hour's requests would stay in memory.
+    Each request leaves a timer until the limit is reached. A timer holds the context it was made in, which on a
+    keep-alive connection contains an earlier request, body included: an hour's requests would stay in memory.
     """
 
     async def bypass(middleware: Any, scope: Any, receive: Any, send: Any) -> None:
@@ -25,9 +25,9 @@ def bypass_request_timeout() -> None:
 
 
 def use_steady_clock() -> None:
-    """Have the parent look for dead workers by a clock that never jumps.
+    """Schedule the parent's checks for dead workers by a clock that never jumps.
 
-    Tornado schedules that look by the wall clock: once the clock is set back by hours, the next look is hours away.
+    Tornado schedules them by the wall clock: if that is set back by hours, the next check is hours away.
     """
     from tornado.ioloop import IOLoop
 
