@@ -1,4 +1,4 @@
-"""Batches of rendered images with their labels, made in processes of their own."""
+"""Batches of rendered images with their training labels, and the process that renders them during training."""
 
 import os
 import random
@@ -12,71 +12,49 @@ from PIL import Image
 
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.prompts import OCR
-from models.protocol import Grid, PixelBounds
-from training.evaluate import ENLARGED
+from models.paddleocr_vl.rope import Grid
+from models.protocol import PixelBounds
+from training.evaluate import CLIENT_MIN_PIXELS
 from training.render_documents import KINDS, choose_style, make_sheet
 from training.render_sheets import TooWideError, draw_sheet
-from training.render_text import (
-    ANSWER_CHARACTERS,
-    TRAINING_FONTS,
-    Layout,
-    Page,
-    choose_layout,
-    draw_page,
-)
+from training.render_text import ANSWER_CHARACTERS, TRAINING_FONTS, Layout, Page, choose_layout, draw_page
 
-ROOT = Path(__file__).resolve().parent.parent
-CHECKPOINT = ROOT / "models" / "tiny"
-CELL = 28  # pixels of one image token
-
-
-BINS = (8, 2)  # columns and rows of detection bins in a cell
-
-
+PATCH = 14  # pixels along each side of a patch; an image token covers 2 x 2 patches
+BINS = (8, 2)  # columns and rows of detection bins in an image token
 BLANK = 0  # detection class of an empty bin; character i of ANSWER_CHARACTERS is class i + 1
-
-
+NO_IMAGE_TOKEN = -1
 TOKENS_PER_BATCH = 1800  # decoder tokens; on two cores, two such batches took 0.8 of the time of one of 3600
-
-
-DETECTION_SHARE = 0.15  # share of the training time for the vision tower alone
-
-
-GROWN = 0.48  # share of the training time after which images have their full size
-
-
-NO_CELL = -1
-
-
+ENLARGED_SHARE = 0.09  # of the batches, in the size that PaddleOCR's client asks for
 DOCUMENTS = {"receipt": 0.12, "invoice": 0.14, "form": 0.02, "table": 0.5}  # shares of the batches; the rest is text
+DETECTION_SHARE = 0.15  # of the training time goes to the vision tower alone
+FULL_SIZE_AT = 0.48  # share of the training time after which images have grown to their full size
 
 
 @dataclass
 class Batch:
-    """Images of one size with their labels; T tokens of answer, C cells an image."""
+    """Images of one size with their labels, as arrays; T answer tokens and C image tokens for each image."""
 
     prompt: str
     grid: Grid
     pixels: np.ndarray  # (B, H, W, 3) uint8
     answers: np.ndarray  # (B, T) int64, padded with the padding token
-    cells: np.ndarray  # (B, T) int64: the cell of each answer token's character
+    image_tokens: np.ndarray  # (B, T) int64: the image token that covers each answer token's character
     bins: np.ndarray  # (B, C, bins) int64: detection classes
 
 
 def make_batch(rng: random.Random, processor: Processor, progress: float) -> Batch:
-    """Images of one size: of text or, once those have their full size, also of documents."""
+    """A batch of plain text or, once images have grown to their full size, of documents as well."""
     min_pixels, max_pixels = processor.bounds
-    if rng.random() < 0.09:
-        min_pixels = ENLARGED  # as PaddleOCR's client asks for
+    if rng.random() < ENLARGED_SHARE:
+        min_pixels = CLIENT_MIN_PIXELS
     bounds = PixelBounds(min_pixels, max_pixels)
     kind = rng.choices(["text", *KINDS], [1 - sum(DOCUMENTS.values()), *(DOCUMENTS[kind] for kind in KINDS)])[0]
-    if progress < GROWN or kind == "text":
+    if progress < FULL_SIZE_AT or kind == "text":
         layout = text_layout(rng, progress)
         size = (layout.width, layout.height)
         count = batch_size(processor.grid(*size, bounds), 40 * layout.lines)
-        return label(
-            [draw_page(rng, layout, TRAINING_FONTS, held_out=False) for _ in range(count)], OCR, bounds, processor
-        )
+        pages = [draw_page(rng, layout, TRAINING_FONTS, held_out=False) for _ in range(count)]
+        return label(pages, OCR, bounds, processor)
     style = choose_style(rng, TRAINING_FONTS, held_out=False)
     try:
         first = make_sheet(rng, kind, style)
@@ -90,53 +68,60 @@ def make_batch(rng: random.Random, processor: Processor, progress: float) -> Bat
 
 
 def text_layout(rng: random.Random, progress: float) -> Layout:
-    """A layout of text; while the model learns, images grow from short single lines to whole blocks."""
+    """A layout for this stage of the training: first short single lines, in the end whole blocks."""
     if progress < DETECTION_SHARE:
         return choose_layout(rng, lines=rng.randint(1, 4))
-    ripe = min(1.0, (progress - DETECTION_SHARE) / (GROWN - DETECTION_SHARE))
-    return choose_layout(rng, lines=rng.randint(1, 1 + round(5 * ripe)), max_width=int(160 + 290 * min(1.0, 2 * ripe)))
+    growth = min(1.0, (progress - DETECTION_SHARE) / (FULL_SIZE_AT - DETECTION_SHARE))
+    lines = rng.randint(1, 1 + round(5 * growth))
+    return choose_layout(rng, lines=lines, max_width=int(160 + 290 * min(1.0, 2 * growth)))
 
 
-def batch_size(grid: Grid, answer: int) -> int:
-    return max(4, min(64, TOKENS_PER_BATCH // (grid[0] * grid[1] // 4 + answer)))
+def batch_size(grid: Grid, answer_tokens: int) -> int:
+    """Number of images of this grid and answer length that fit TOKENS_PER_BATCH, within 4 to 64."""
+    return max(4, min(64, TOKENS_PER_BATCH // (grid[0] * grid[1] // 4 + answer_tokens)))
 
 
 def label(pages: list[Page], prompt: str, bounds: PixelBounds, processor: Processor) -> Batch:
-    """A batch of pages of one size."""
+    """The batch of these pages, which must all have the same size."""
     rows, columns = processor.grid(*pages[0].image.size, bounds)
-    height, width = rows * CELL // 2, columns * CELL // 2
-    pixels = np.stack([np.asarray(page.image.resize((width, height), Image.Resampling.BICUBIC)) for page in pages])
-    answers = [processor.tokenizer.encode(page.text, add_special_tokens=False) for page in pages]
-    length = max(map(len, answers)) + 1
-    tokens = np.full((len(pages), length), processor.pad_token_id)
-    cells = np.full((len(pages), length), NO_CELL)
+    size = (columns * PATCH, rows * PATCH)
+    pixels = np.stack([np.asarray(page.image.resize(size, Image.Resampling.BICUBIC)) for page in pages])
+    encoded = [processor.tokenizer.encode(page.text, add_special_tokens=False) for page in pages]
+    length = max(map(len, encoded)) + 1
+    answers = np.full((len(pages), length), processor.pad_token_id)
+    image_tokens = np.full((len(pages), length), NO_IMAGE_TOKEN)
     bins = np.full((len(pages), rows * columns // 4, BINS[0] * BINS[1]), BLANK)
-    for i, (page, answer) in enumerate(zip(pages, answers, strict=True)):
-        tokens[i, : len(answer)] = answer
-        tokens[i, len(answer)] = processor.eos_token_id
-        cell, part = locate(page, rows // 2, columns // 2)
-        cells[i, : len(cell)] = cell
-        cells[i, len(cell)] = cell[-1]
+    for i, (page, tokens) in enumerate(zip(pages, encoded, strict=True)):
+        answers[i, : len(tokens)] = tokens
+        answers[i, len(tokens)] = processor.eos_token_id
+        covering, bin_of = locate(page, rows // 2, columns // 2)
+        image_tokens[i, : len(covering)] = covering
+        image_tokens[i, len(covering)] = covering[-1]
         classes = np.array([ANSWER_CHARACTERS.find(c) + 1 if c.strip() else BLANK for c in page.pieces])
-        bins[i, cell[classes > 0], part[classes > 0]] = classes[classes > 0]
-    return Batch(prompt, (rows, columns), pixels, tokens, cells, bins)
+        bins[i, covering[classes > 0], bin_of[classes > 0]] = classes[classes > 0]
+    return Batch(
+        prompt=prompt, grid=(rows, columns), pixels=pixels, answers=answers, image_tokens=image_tokens, bins=bins
+    )
 
 
 def locate(page: Page, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cell and detection bin in that cell of every piece of the answer, in a grid of `rows` x `columns` cells."""
+    """Image token and detection bin in it of every piece of the answer; `rows` x `columns` image tokens.
+
+    Both have shape (pieces,).
+    """
     scale = np.array([columns, rows]) / page.image.size
-    place = np.clip(page.centres * scale, 0, np.array([columns, rows]) - 1e-3)
-    column, row = place.astype(int).T
-    part = ((place % 1) * BINS).astype(int)
-    return row * columns + column, part[:, 1] * BINS[0] + part[:, 0]
+    centres = np.clip(page.centres * scale, 0, np.array([columns, rows]) - 1e-3)
+    column, row = centres.astype(int).T
+    bin_of = ((centres % 1) * BINS).astype(int)
+    return row * columns + column, bin_of[:, 1] * BINS[0] + bin_of[:, 0]
 
 
-def produce(batches: Any, progress: Any, seed: int) -> None:
-    """A process of its own: keeps the queue full of batches."""
+def produce(batches: Any, progress: Any, seed: int, checkpoint: Path) -> None:
+    """Keep the queue full of batches; runs in its own process and never returns."""
     torch.set_num_threads(1)
-    if hasattr(os, "SCHED_IDLE"):  # only idle time, so that the threads of the training do not wait for each other
+    if hasattr(os, "SCHED_IDLE"):  # use only what the training leaves over, so that its threads do not wait
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    processor = Processor(CHECKPOINT)
+    processor = Processor(checkpoint)
     rng = random.Random(seed)
     while True:
         batches.put(make_batch(rng, processor, progress.value))

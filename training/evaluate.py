@@ -1,4 +1,4 @@
-"""Character error rates of a checkpoint, read through the engine that serves it: greedy, many images at once."""
+"""Character error rates of a checkpoint, measured with the engine that serves it: greedy, many images at once."""
 
 import asyncio
 import random
@@ -18,34 +18,35 @@ from models.paddleocr_vl.prompts import OCR
 from models.protocol import PixelBounds
 from training.render_text import HELD_OUT_FONTS, TRAINING_FONTS, choose_layout, draw_page
 
-ENLARGED = 112_896  # the min_pixels that PaddleOCR's client sends
+CLIENT_MIN_PIXELS = 112_896  # the min_pixels that PaddleOCR's client sends
 IMAGES = {"train": 200, "held": 200, "enlarged": 120}
-MAX_TOKENS = 600  # far more than a page of the evaluation has
-Sample = tuple[Image.Image, str]
+MAX_TOKENS = 600  # far more than a page of the evaluation needs
+WORST_SHOWN = 3  # readings printed for each kind of image
+Sample = tuple[Image.Image, str]  # an image and its text
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A text and what the model read of it."""
+    """The text of one image and what the model read there."""
 
-    text: str
-    read: str
+    expected: str
+    actual: str
 
     @property
     def errors(self) -> int:
-        return Levenshtein.distance(self.read, self.text)
+        return Levenshtein.distance(self.actual, self.expected)
 
 
 def cer(readings: Sequence[Reading]) -> float:
-    """Edit distance over characters, for all images together."""
-    return round(sum(reading.errors for reading in readings) / sum(len(reading.text) for reading in readings), 4)
+    """Edit distance divided by characters, over all images together."""
+    return round(sum(reading.errors for reading in readings) / sum(len(reading.expected) for reading in readings), 4)
 
 
 def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
-    """Error rates on fresh images: held-out words everywhere, training and held-out fonts, and enlarged."""
+    """Error rates on fresh images in held-out words: in training fonts, in held-out fonts, and enlarged."""
     kinds = {"train": TRAINING_FONTS, "held": HELD_OUT_FONTS, "enlarged": TRAINING_FONTS}
     result: dict[str, float | int] = {}
-    engine = start(checkpoint, weights)
+    engine = start_engine(checkpoint, weights)
     for seed, (kind, fonts) in enumerate(kinds.items()):
         rng = random.Random(1000 + seed)
         samples = []
@@ -53,8 +54,8 @@ def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
             page = draw_page(rng, choose_layout(rng), fonts, held_out=True)
             samples.append((page.image, page.text))
         assert engine.processor is not None
-        bounds = [PixelBounds(ENLARGED, engine.bounds.max_pixels)] if kind == "enlarged" else None
-        result[f"cer_{kind}"] = report(kind, read(engine, samples, bounds))
+        bounds = [PixelBounds(CLIENT_MIN_PIXELS, engine.bounds.max_pixels)] if kind == "enlarged" else None
+        result[f"cer_{kind}"] = report(kind, read_all(engine, samples, bounds))
     assert engine.runner is not None
     assert isinstance(engine.runner.model, PaddleOCRVL)
     result["images"] = sum(IMAGES.values())
@@ -64,49 +65,57 @@ def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
 
 
 def evaluate_folder(checkpoint: Path, folder: Path, weights: str) -> dict[str, float | int]:
-    """The error rate on every NAME.png of `folder` with a NAME.txt next to it. Raises SystemExit without any."""
+    """The error rate on every NAME.png in `folder` that comes with a NAME.txt. Raises SystemExit without any."""
     pairs = [(file, file.with_suffix(".txt")) for file in sorted(folder.glob("*.png"))]
     samples = [(Image.open(png).convert("RGB"), txt.read_text().strip()) for png, txt in pairs if txt.exists()]
     if not samples:
         raise SystemExit(f"{folder} holds no NAME.png with a NAME.txt")
-    engine = start(checkpoint, weights)
-    result = {"cer": report(folder.name, read(engine, samples, None)), "images": len(samples)}
+    engine = start_engine(checkpoint, weights)
+    result = {"cer": report(folder.name, read_all(engine, samples, None)), "images": len(samples)}
     engine.shutdown(grace=10)
     return result
 
 
-def start(checkpoint: Path, weights: str = "native") -> Engine:
-    """An engine in fp32, which gives the same figures on every machine."""
-    # All samples are submitted at once.
-    config = EngineConfig(model=checkpoint, dtype="float32", weights=weights, max_waiting=1000, max_waiting_bytes=2**40)
+def start_engine(checkpoint: Path, weights: str = "native") -> Engine:
+    """A ready engine in fp32, which gives the same figures on every machine. Raises SystemExit."""
+    config = EngineConfig(
+        model=checkpoint,
+        dtype="float32",
+        weights=weights,
+        max_waiting=1000,  # all samples are submitted at once
+        max_waiting_bytes=2**40,
+    )
     engine = Engine(config)
     engine.start()
     if engine.wait_until_settled() != "ready":
-        raise SystemExit(f"{checkpoint} cannot be read: {engine.error}")
+        raise SystemExit(f"{checkpoint} cannot be loaded: {engine.error}")
     return engine
 
 
 def report(name: str, readings: Sequence[Reading]) -> float:
     """Print the worst readings and the rate by number of lines; returns the rate over all."""
-    for reading in sorted(readings, key=lambda reading: -reading.errors / len(reading.text))[:3]:
-        print(f"  {reading.errors:4} errors: {reading.text!r}\n     read as: {reading.read!r}")
-    for lines in sorted({reading.text.count("\n") + 1 for reading in readings}):
-        some = [reading for reading in readings if reading.text.count("\n") + 1 == lines]
-        print(f"  {name}, {lines} lines: {cer(some):.4f} on {len(some)} images")
+    by_error_rate = sorted(readings, key=lambda reading: -reading.errors / len(reading.expected))
+    for reading in by_error_rate[:WORST_SHOWN]:
+        print(f"  {reading.errors:4} errors: {reading.expected!r}\n     read as: {reading.actual!r}")
+    for lines in sorted({reading.expected.count("\n") + 1 for reading in readings}):
+        subset = [reading for reading in readings if reading.expected.count("\n") + 1 == lines]
+        print(f"  {name}, {lines} lines: {cer(subset):.4f} on {len(subset)} images")
     return cer(readings)
 
 
-def read(engine: Engine, samples: Sequence[Sample], bounds: list[PixelBounds] | None) -> list[Reading]:
-    async def one(image: Image.Image, text: str, bar: "tqdm[None]") -> Reading:
+def read_all(engine: Engine, samples: Sequence[Sample], bounds: list[PixelBounds] | None) -> list[Reading]:
+    """Read all samples at once, with a progress bar; in the samples' order."""
+
+    async def read(image: Image.Image, text: str, bar: "tqdm[None]") -> Reading:
         content = [{"type": "image"}, {"type": "text", "text": OCR}]
         params = SamplingParams(max_tokens=MAX_TOKENS)
         generation = await engine.submit([{"role": "user", "content": content}], [image], params, bounds)
-        read = "".join([event.text async for event in generation])
+        answer = "".join([event.text async for event in generation])
         bar.update()
-        return Reading(text, read.strip())
+        return Reading(text, answer.strip())
 
-    async def everything() -> list[Reading]:
+    async def gather() -> list[Reading]:
         with tqdm(total=len(samples), unit="image", mininterval=2) as bar:
-            return await asyncio.gather(*(one(image, text, bar) for image, text in samples))
+            return await asyncio.gather(*(read(image, text, bar) for image, text in samples))
 
-    return asyncio.run(everything())
+    return asyncio.run(gather())

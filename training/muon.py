@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum with orthogonalised updates: it reached AdamW's detection loss of 310 steps in 172.
+    """Momentum with orthogonalised updates: reached in 172 steps the detection loss that AdamW reached in 310.
 
     Keller Jordan 2024, https://kellerjordan.github.io/posts/muon/ (coefficients of the Newton-Schulz iteration from
-    there). PyTorch's own runs the iteration in bf16, which a CPU without bf16 units does fifty times slower.
+    there). PyTorch's own runs the iteration in bf16, which is fifty times slower on a CPU without bf16 units.
     """
 
     def __init__(self, parameters: list[nn.Parameter], momentum: float = 0.95) -> None:

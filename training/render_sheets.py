@@ -1,4 +1,4 @@
-"""Documents before they are painted: texts and rules at their places, with the right answer about them."""
+"""Documents before they are painted: strings and rules at their positions, with the answer expected from a model."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -12,29 +12,29 @@ from models.paddleocr_vl import prompts
 from training.render_text import Page, Writer, edges, load_font, paint
 
 MARGIN = 8  # pixels around the print
-GAP = 10  # pixels at least between two texts of a line
-TRIES = 30  # to make contents that fit
+MIN_GAP = 10  # pixels between two strings of a line
+ATTEMPTS = 30  # to make contents that fit
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a document is set; all images of one batch share it, which makes them about equally large."""
+    """The typography of a document; all images of a batch share it, so that their sizes are similar."""
 
     font: str
     size: int  # pixels per em
     width: int  # pixels
-    pitch: float  # lines per em
+    pitch: float  # distance of lines, in ems
     items: int
     held_out: bool  # words and layouts
 
 
 @dataclass(frozen=True)
 class Run:
-    """A text on a line, with its place."""
+    """A string anchored somewhere on a line."""
 
     text: str
-    at: float = 0.0  # the share of the width where it begins, is centred or ends
-    align: str = "l"  # begins: l, is centred: c, ends: r
+    anchor: float = 0.0  # share of the width
+    align: str = "l"  # the text begins at the anchor: l, is centred there: c, ends there: r
 
 
 Line = list[Run]
@@ -49,12 +49,12 @@ class Sheet:
     width: int
     height: int
     font: ImageFont.FreeTypeFont
-    marks: list[tuple[float, float, str]]  # x, y of the top, text
+    strings: list[tuple[float, float, str]]  # x, y of the top, text
     rules: list[Rule]
-    text: str  # the right answer to `prompt`
+    text: str  # the expected answer to `prompt`
     centres: np.ndarray  # (pieces of text, 2)
     truth: dict[str, Any] | list[list[str]] = field(default_factory=dict)
-    """Cells of a table, row by row, merged ones with their text in each place; else the mode's JSON object."""
+    """A table's cells row by row, with a merged cell's text at each of its positions; else the mode's JSON object."""
 
     @property
     def prompt(self) -> str:
@@ -62,11 +62,12 @@ class Sheet:
 
 
 class TooWideError(Exception):
-    """Contents that do not fit the width of their document."""
+    """The contents do not fit the width of the style."""
 
 
-def fitted(make: Callable[[], Sheet]) -> Sheet:
-    for _ in range(TRIES):
+def make_fitting(make: Callable[[], Sheet]) -> Sheet:
+    """The first sheet that fits. Raises TooWideError after ATTEMPTS that do not."""
+    for _ in range(ATTEMPTS):
         try:
             sheet = make()
         except TooWideError:
@@ -76,12 +77,12 @@ def fitted(make: Callable[[], Sheet]) -> Sheet:
 
 
 def draw_sheet(rng: random.Random, sheet: Sheet, width: int | None = None, height: int | None = None) -> Page:
-    """The sheet painted on a canvas of its own size, or at a random place on a larger one."""
+    """The sheet painted on a canvas of its own size or, at a random position, on a larger one."""
     width, height = width or sheet.width, height or sheet.height
     dx, dy = rng.randint(0, width - sheet.width), rng.randint(0, height - sheet.height)
     mask = Image.new("L", (width, height))
     draw = ImageDraw.Draw(mask)
-    for x, y, text in sheet.marks:
+    for x, y, text in sheet.strings:
         draw.text((round(x) + dx, round(y) + dy), text, font=sheet.font, fill=255)
     for x0, y0, x1, y1 in sheet.rules:
         draw.line((round(x0) + dx, round(y0) + dy, round(x1) + dx, round(y1) + dy), fill=255)
@@ -89,38 +90,46 @@ def draw_sheet(rng: random.Random, sheet: Sheet, width: int | None = None, heigh
     return Page(image, sheet.text, sheet.centres + np.array([dx, dy], dtype=np.float32))
 
 
-def some(rng: random.Random, held_out: bool, training: Sequence[Any], unseen: Sequence[Any]) -> Any:
-    """A layout value: one of training's or, in evaluation, mostly one held out of training."""
-    return rng.choice(unseen) if held_out and rng.random() < 0.7 else rng.choice(training)
+def choose_variant(rng: random.Random, held_out: bool, training: Sequence[Any], evaluation: Sequence[Any]) -> Any:
+    """A variant of layout: one for training or, if `held_out`, mostly one that training never uses."""
+    return rng.choice(evaluation) if held_out and rng.random() < 0.7 else rng.choice(training)
 
 
 def title(writer: Writer, max_words: int = 2) -> str:
     return " ".join(writer.word() for _ in range(writer.rng.randint(1, max_words))).capitalize()
 
 
-def set_lines(style: Style, kind: str, lines: list[Line], truth: dict[str, Any]) -> Sheet:
-    """Lines of runs, read from left to right with a space between runs. Raises TooWideError."""
+def typeset(style: Style, kind: str, lines: list[Line], truth: dict[str, Any]) -> Sheet:
+    """The sheet of these lines; its text has a space between two runs of a line. Raises TooWideError."""
     font = load_font(style.font, style.size)
     ascent, descent = font.getmetrics()
     pitch = max(style.size * style.pitch, min(ascent + descent, 1.3 * style.size))
     inner = style.width - 2 * MARGIN
-    marks: list[tuple[float, float, str]] = []
-    places: list[tuple[float, float]] = []
+    strings: list[tuple[float, float, str]] = []
+    centres: list[tuple[float, float]] = []
     for number, line in enumerate(lines):
         y = MARGIN + number * pitch + (pitch - ascent - descent) / 2
         middle = y + ascent - 0.35 * style.size
         end = 0.0
         for run in line:
             xs = edges(font, run.text)
-            x = MARGIN + inner * run.at - xs[-1] * {"l": 0.0, "c": 0.5, "r": 1.0}[run.align]
-            if x < (end + GAP if end else MARGIN - 1) or x + xs[-1] > style.width - MARGIN + 1:
+            x = MARGIN + inner * run.anchor - xs[-1] * {"l": 0.0, "c": 0.5, "r": 1.0}[run.align]
+            if x < (end + MIN_GAP if end else MARGIN - 1) or x + xs[-1] > style.width - MARGIN + 1:
                 raise TooWideError
             if end:
-                places.append(((end + x) / 2, middle))  # the space between two runs
-            marks.append((x, y, run.text))
-            places += [(round(x) + at, middle) for at in (xs[1:] + xs[:-1]) / 2]
+                centres.append(((end + x) / 2, middle))  # the space between two runs
+            strings.append((x, y, run.text))
+            centres += [(round(x) + offset, middle) for offset in (xs[1:] + xs[:-1]) / 2]
             end = x + xs[-1]
-        places.append((end, middle))  # the newline
-    text = "\n".join(" ".join(run.text for run in line) for line in lines)
-    height = round(2 * MARGIN + len(lines) * pitch)
-    return Sheet(kind, style.width, height, font, marks, [], text, np.array(places[:-1], dtype=np.float32), truth)
+        centres.append((end, middle))  # the newline
+    return Sheet(
+        kind=kind,
+        width=style.width,
+        height=round(2 * MARGIN + len(lines) * pitch),
+        font=font,
+        strings=strings,
+        rules=[],
+        text="\n".join(" ".join(run.text for run in line) for line in lines),
+        centres=np.array(centres[:-1], dtype=np.float32),
+        truth=truth,
+    )

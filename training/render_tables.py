@@ -2,14 +2,16 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import ImageFont
 
-from training.render_sheets import MARGIN, Rule, Sheet, Style, TooWideError, some, title
+from training.render_sheets import MARGIN, Rule, Sheet, Style, TooWideError, choose_variant, title
 from training.render_text import Writer, edges, load_font
 
 Owner = list[list[tuple[int, int]]]
-"""The row and column of the cell that each place belongs to."""
+"""Row and column of the cell that each grid position belongs to; merged cells own several positions."""
 
 
 def table(rng: random.Random, style: Style) -> Sheet:
@@ -18,13 +20,13 @@ def table(rng: random.Random, style: Style) -> Sheet:
     ascent, descent = font.getmetrics()
     writer = Writer(rng, held_out=style.held_out)
     rows, columns = style.items + rng.randint(1, 2), rng.randint(2, 4)
-    marks_of = cell_texts(rng, writer, rows, columns)
+    texts = cell_texts(rng, writer, rows, columns)
     owner = merge_cells(rng, rows, columns, held_out=style.held_out)
-    ruled = some(rng, style.held_out, ["all", "all", "none", "header"], ["rows", "outer"])
-    pad = rng.uniform(4, 10) if ruled == "all" else rng.uniform(9, 15)  # space alone parts the columns
+    ruled = choose_variant(rng, style.held_out, ["all", "all", "none", "header"], ["rows", "outer"])
+    pad = rng.uniform(4, 10) if ruled == "all" else rng.uniform(9, 15)  # without rules, space separates the columns
     natural = [
         max(
-            edges(font, marks_of[r][c])[-1]
+            edges(font, texts[r][c])[-1]
             for r in range(rows)
             if (owner[r][c] == (r, c) and span(owner, r, c)[1] == 1) or r == rows - 1
         )
@@ -34,44 +36,85 @@ def table(rng: random.Random, style: Style) -> Sheet:
     pitch = max(style.size * style.pitch, ascent + descent) + rng.uniform(0, 6)
     if sum(widths) > style.width - 2 * MARGIN:
         raise TooWideError
-    xs, ys = MARGIN + np.cumsum([0.0, *widths]), MARGIN + pitch * np.arange(rows + 1)
-    aligns = ["l"] + [rng.choice("lcr") for _ in range(columns - 1)]
-    marks, pieces, places, cells = [], [], [], []
-    for r in range(rows):
-        cells.append([marks_of[owner[r][c][0]][owner[r][c][1]] for c in range(columns)])
-        for c in range(columns):
-            own = owner[r][c]
+    frame = Frame(
+        xs=MARGIN + np.cumsum([0.0, *widths]),
+        ys=MARGIN + pitch * np.arange(rows + 1),
+        pitch=pitch,
+        pad=pad,
+        aligns=["l"] + [rng.choice("lcr") for _ in range(columns - 1)],
+    )
+    contents = place_cells(texts, owner, frame, font)
+    return Sheet(
+        kind="table",
+        width=round(frame.xs[-1] + MARGIN),
+        height=round(frame.ys[-1] + MARGIN),
+        font=font,
+        strings=contents.strings,
+        rules=ruling(ruled, owner, frame.xs, frame.ys),
+        text="".join(contents.pieces),
+        centres=np.array(contents.centres, dtype=np.float32),
+        truth=[[texts[r][c] for r, c in row] for row in owner],
+    )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The column and row boundaries of a table and the position of the text between them."""
+
+    xs: np.ndarray  # (columns + 1,) pixels
+    ys: np.ndarray  # (rows + 1,) pixels
+    pitch: float  # pixels from row to row
+    pad: float  # pixels between a boundary and the text
+    aligns: list[str]  # l, c or r for each column
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The strings of a table and the pieces of its OTSL."""
+
+    strings: list[tuple[float, float, str]] = field(default_factory=list)  # x, y of the top, text
+    pieces: list[str] = field(default_factory=list)
+    centres: list[tuple[float, float]] = field(default_factory=list)  # x and y of each piece
+
+    def add(self, piece: str, centre: tuple[float, float]) -> None:
+        self.pieces.append(piece)
+        self.centres.append(centre)
+
+
+def place_cells(texts: list[list[str]], owner: Owner, frame: Frame, font: ImageFont.FreeTypeFont) -> Contents:
+    """Every cell's text at its position. Raises TooWideError where one does not fit its cell."""
+    ascent, descent = font.getmetrics()
+    xs, ys = frame.xs, frame.ys
+    contents = Contents()
+    for r, row in enumerate(owner):
+        for c, own in enumerate(row):
             middle = ((xs[c] + xs[c + 1]) / 2, (ys[r] + ys[r + 1]) / 2)
             if own != (r, c):
-                pieces.append(
-                    {(True, False): "<lcel>", (False, True): "<ucel>"}.get((own[0] == r, own[1] == c), "<xcel>")
-                )
-                places.append(middle)
+                merged = {(True, False): "<lcel>", (False, True): "<ucel>"}
+                contents.add(merged.get((own[0] == r, own[1] == c), "<xcel>"), middle)
                 continue
-            text, (down, across) = marks_of[r][c], span(owner, r, c)
+            text, (down, across) = texts[r][c], span(owner, r, c)
             if not text:
-                pieces.append("<ecel>")
-                places.append(middle)
+                contents.add("<ecel>", middle)
                 continue
             letters = edges(font, text)
-            left, right = xs[c] + pad, xs[c + across] - pad
+            left, right = xs[c] + frame.pad, xs[c + across] - frame.pad
             if left + letters[-1] > right + 1:
                 raise TooWideError
-            align = "c" if across > 1 else aligns[c]
+            align = "c" if across > 1 else frame.aligns[c]
             x = {"l": left, "c": (left + right - letters[-1]) / 2, "r": right - letters[-1]}[align]
             y = (ys[r] + ys[r + down] - ascent - descent) / 2
-            line = y + ascent - 0.35 * style.size
-            marks.append((x, y, text))
-            pieces += ["<fcel>", *text]
-            places += [(x, line), *((round(x) + at, line) for at in (letters[1:] + letters[:-1]) / 2)]
-        pieces.append("<nl>")
-        places.append((xs[-1], ys[r] + pitch / 2))
-    rules = ruling(ruled, owner, xs, ys)
-    size = round(xs[-1] + MARGIN), round(ys[-1] + MARGIN)
-    return Sheet("table", *size, font, marks, rules, "".join(pieces), np.array(places, dtype=np.float32), cells)
+            line = y + ascent - 0.35 * font.size
+            contents.strings.append((x, y, text))
+            contents.add("<fcel>", (x, line))
+            for character, offset in zip(text, (letters[1:] + letters[:-1]) / 2, strict=True):
+                contents.add(character, (round(x) + offset, line))
+        contents.add("<nl>", (xs[-1], ys[r] + frame.pitch / 2))
+    return contents
 
 
 def cell_texts(rng: random.Random, writer: Writer, rows: int, columns: int) -> list[list[str]]:
+    """A header row and rows in which each column holds one kind of text."""
     makers: list[Callable[[], str]] = [
         lambda: title(writer, 1),
         lambda: title(writer, 2),
@@ -82,35 +125,36 @@ def cell_texts(rng: random.Random, writer: Writer, rows: int, columns: int) -> l
         lambda: rng.choice(["Yes", "No", "A", "B", "C", "n/a", "-"]),
     ]
     chosen = [rng.choice(makers[:2]), *(rng.choice(makers[1:]) for _ in range(columns - 1))]
-    # Training has more empty cells than the evaluation: a reader is apt to skip them, and the rest of the row shifts.
+    # Training has more empty cells than the evaluation: a model tends to skip them, which shifts the rest of the row.
     empty = rng.choice([0, 0, 0.12] if writer.held_out else [0, 0.12, 0.2])
     body = [["" if rng.random() < empty else make() for make in chosen] for _ in range(rows - 1)]
     return [[title(writer, 1) for _ in range(columns)], *body]
 
 
 def merge_cells(rng: random.Random, rows: int, columns: int, *, held_out: bool) -> Owner:
-    """The row and column of the cell that each place belongs to: in one table of four, one merged pair.
+    """Ownership of the grid positions: one table in four has one merged pair of cells.
 
-    Training has twice as many, as they are what a reader gets wrong.
+    In training it is one in two, because merged cells are where a model fails.
     """
     owner = [[(r, c) for c in range(columns)] for r in range(rows)]
     kind = rng.random() if held_out else rng.random() / 2
     if kind < 0.15 and columns > 2 and rows > 2:
-        at = rng.randint(1, columns - 2)
-        owner[0][at + 1] = (0, at)
+        column = rng.randint(1, columns - 2)
+        owner[0][column + 1] = (0, column)
     elif kind < 0.25 and rows > 2:
-        at = rng.randint(1, rows - 2)
-        owner[at + 1][0] = (at, 0)
+        row = rng.randint(1, rows - 2)
+        owner[row + 1][0] = (row, 0)
     return owner
 
 
 def span(owner: Owner, r: int, c: int) -> tuple[int, int]:
-    """Rows and columns of a cell."""
+    """Number of rows and of columns of a cell."""
     down = sum(owner[other][c] == (r, c) for other in range(len(owner)))
-    return down, sum(place == (r, c) for place in owner[r])
+    return down, sum(own == (r, c) for own in owner[r])
 
 
 def ruling(kind: str, owner: Owner, xs: np.ndarray, ys: np.ndarray) -> list[Rule]:
+    """The rules of a table, none of them through a merged cell."""
     rows, columns = len(owner), len(owner[0])
     edge: list[Rule] = [(xs[0], ys[0], xs[-1], ys[0]), (xs[0], ys[-1], xs[-1], ys[-1])]
     if kind == "none":

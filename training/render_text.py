@@ -1,7 +1,7 @@
 """Images of printed English with known text, for training and measuring the embedded checkpoint.
 
-Words and fonts come from the system (Debian packages below). Words are split by hash, so that training and evaluation
-share none; whole font families are held out of training.
+Words and fonts come from the Debian packages below. Words are split by hash, so that training and evaluation share
+none; whole font families are held out of training.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ PACKAGES = [
     "fonts-firacode",
 ]
 
-BUILT_IN = "Pillow"  # the font that Pillow carries, there even on a bare machine
+BUILT_IN = "Pillow"  # the font that comes with Pillow, available on every machine
 TRAINING_FONTS = (
     f"{BUILT_IN} DejaVuSans DejaVuSans-Bold DejaVuSerif DejaVuSansMono LiberationSans-Regular LiberationSans-Bold "
     "LiberationSans-Italic LiberationSerif-Regular LiberationSerif-Bold LiberationSerif-Italic LiberationMono-Regular "
@@ -65,7 +65,7 @@ ANSWER_CHARACTERS = "".join(map(chr, range(32, 127))) + "£€"
 
 @dataclass(frozen=True)
 class Layout:
-    """The frame that all images of one batch share."""
+    """The size, number of lines and type size that all images of a batch share."""
 
     width: int  # pixels
     height: int  # pixels
@@ -75,18 +75,20 @@ class Layout:
 
 @dataclass(frozen=True)
 class Page:
+    """A painted image with its text and the position of every piece of that text."""
+
     image: Image.Image  # RGB
     text: str
-    centres: np.ndarray  # (pieces, 2) fp32: x and y of every piece of the text, pixels
+    centres: np.ndarray  # (pieces, 2) fp32: x and y of the centre of every piece, pixels
 
     @property
     def pieces(self) -> list[str]:
-        """Pieces of the text that are one token each of the embedded checkpoint: characters and marks of tables."""
+        """The text split into the embedded checkpoint's tokens: single characters and table markers."""
         return PIECE.findall(self.text)
 
 
 def require_packages() -> None:
-    """Make sure that words and fonts are installed: install them if allowed, else name them in the error."""
+    """Install missing fonts and words where apt-get and root are available; otherwise raise SystemExit naming them."""
     missing = [name for name in TRAINING_FONTS + HELD_OUT_FONTS if name not in font_paths()]
     if not missing and WORD_LIST.exists():
         return
@@ -103,6 +105,7 @@ def require_packages() -> None:
 
 @lru_cache
 def font_paths() -> dict[str, str]:
+    """Path of every font on this machine, by its file name without the suffix."""
     files = (path for folder in FONT_FOLDERS for path in folder.rglob("*.[ot]t[fc]"))
     found = {path.stem: str(path) for path in files}
     return found | {BUILT_IN: BUILT_IN}
@@ -119,7 +122,7 @@ def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=100_000)
 def advance(font: ImageFont.FreeTypeFont, character: str) -> float:
-    """Pixels from one character to the next; kerning, a pixel here and there, is left out for speed."""
+    """Pixels from one character to the next; kerning, a pixel here and there, is ignored for speed."""
     return font.getlength(character)
 
 
@@ -130,19 +133,19 @@ def edges(font: ImageFont.FreeTypeFont, text: str) -> np.ndarray:
 
 @lru_cache
 def words(held_out: bool) -> tuple[list[str], list[str]]:
-    """Words and proper names: those of training, or those held out of it."""
+    """Common words and proper names, either of the training set or held out of it."""
     lines = [word for word in WORD_LIST.read_text().split() if word.isascii() and word.isalpha() and len(word) <= 12]
-    ours = [word for word in lines if is_held_out(word) == held_out]
-    return [word for word in ours if word.islower()], [word for word in ours if word.istitle() and len(word) > 2]
+    chosen = [word for word in lines if is_held_out(word) == held_out]
+    return [word for word in chosen if word.islower()], [word for word in chosen if word.istitle() and len(word) > 2]
 
 
 def is_held_out(word: str) -> bool:
-    """Whether a word is held out: one in a hundred is, in any case of letters, by its hash."""
+    """Whether two hashes of the word, in lower case, select it: one word in a hundred."""
     digests = (hashlib.new(name, word.lower().encode(), usedforsecurity=False).digest() for name in ("sha1", "sha256"))
     return all(digest[0] % 10 == 0 for digest in digests)
 
 
-# Contents of documents besides words; training and evaluation share them.
+# Vocabulary besides the word list; training and evaluation share it.
 MONTHS = """
     Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec January February March April June July August
 """.split()
@@ -155,7 +158,7 @@ LABELS = """
 
 
 class Writer:
-    """Endless mostly natural text: words, names, numbers, dates, prices, addresses; one string in twenty random."""
+    """Random text, mostly natural: words, names, numbers, dates, prices, addresses; one string in twenty is noise."""
 
     def __init__(self, rng: random.Random, *, held_out: bool) -> None:
         self.rng = rng
@@ -170,7 +173,7 @@ class Writer:
         return rng.choices(kinds, weights=(52, 8, 8, 6, 8, 5, 9, 4))[0]()
 
     def word(self) -> str:
-        # Short words twice as often as the dictionary has them, as in running text.
+        # The shorter of two: short words are more frequent in running text than in the word list.
         return min(self.rng.choice(self.common), self.rng.choice(self.common), key=len)
 
     def sentence(self) -> str:
@@ -227,7 +230,7 @@ class Writer:
         return rng.choice([f"{user}@{host}.com", f"www.{host}.org", phone, f"+1 {phone}", serial])
 
     def line(self, font: ImageFont.FreeTypeFont, width: float) -> str:
-        """One line that fits `width` pixels; at least one character."""
+        """One line of at most `width` pixels, but at least one character."""
         text = self.phrase()
         while self.rng.random() < 0.75 and edges(font, text)[-1] < width:
             text += " " + self.phrase()
@@ -238,15 +241,17 @@ class Writer:
 
 
 def choose_layout(rng: random.Random, *, lines: int | None = None, max_width: int = 450) -> Layout:
+    """A random layout of `lines`, or of one to six lines."""
     lines = lines or rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 5, 6))
     type_size = rng.uniform(14, 26)
     width = rng.randint(60, max_width) if lines == 1 else rng.randint(min(140, max_width), max_width)
     spacing = rng.uniform(1.2, 1.6)
-    return Layout(width, int(lines * type_size * spacing + rng.uniform(4, 24)), lines, type_size)
+    height = int(lines * type_size * spacing + rng.uniform(4, 24))
+    return Layout(width=width, height=height, lines=lines, type_size=type_size)
 
 
 def draw_page(rng: random.Random, layout: Layout, fonts: list[str], *, held_out: bool) -> Page:
-    """One image of the layout's size, with its number of lines unless the font is too tall for them."""
+    """One image of the layout's size, with its number of lines unless the font is too tall for that many."""
     size = round(min(26, max(14, layout.type_size + rng.uniform(-1, 1))))
     name = rng.choice(fonts)
     font = load_font(name, size)
@@ -263,7 +268,7 @@ def draw_page(rng: random.Random, layout: Layout, fonts: list[str], *, held_out:
     for _ in range(lines):
         text = writer.line(font, layout.width - left - 3)
         if name == BUILT_IN:
-            text = text.translate({ord("£"): "$", ord("€"): "$"})  # it has neither
+            text = text.translate({ord("£"): "$", ord("€"): "$"})  # the font has neither
         draw.text((round(left), round(y)), text, font=font, fill=255)
         x = round(left) + edges(font, text)
         xs = np.append((x[1:] + x[:-1]) / 2, x[-1])  # the newline sits at the line's end
@@ -275,7 +280,7 @@ def draw_page(rng: random.Random, layout: Layout, fonts: list[str], *, held_out:
 
 
 def paint(rng: random.Random, mask: np.ndarray) -> Image.Image:
-    """Ink and paper: mostly black on white, some colour, some dark themes, a little blur and noise."""
+    """Colour a mask (H, W; 1 is ink): mostly black on white, some colour, some dark themes, little blur and noise."""
     ink, paper = np.zeros(3), np.full(3, 255.0)
     if rng.random() < 0.5:
         ink = np.array([rng.uniform(0, 90) for _ in range(3)])

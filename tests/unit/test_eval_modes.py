@@ -1,4 +1,4 @@
-"""How the modes are judged, and that a folder of a user's own documents can be."""
+"""The scores of the modes, on given outcomes and on a folder of a user's own documents."""
 
 import asyncio
 import json
@@ -9,61 +9,54 @@ import pytest
 from PIL import Image
 
 from scripts.create_test_image import SAMPLES
-from training.eval_modes import (
-    CHECKPOINT,
-    Document,
-    Outcome,
-    ask_all,
-    cells_right,
-    f1,
-    grid,
-    in_folder,
-    report,
-    ungrounded,
-)
-from training.evaluate import start
+from training.eval_modes import CHECKPOINT, ask_all, documents_in
+from training.evaluate import start_engine
+from training.score_modes import Document, Outcome, cell_grid, correct_cells, f1, report, ungrounded
 
 DATA = Path(__file__).parents[1] / "data"
 PIXEL = Image.new("RGB", (1, 1))
 
 
-def test_a_field_counts_with_its_place_and_its_value() -> None:
+def test_a_field_counts_only_with_the_right_path_and_value() -> None:
     truth = {"total": 2.5, "date": None, "items": [{"name": "Tea"}]}
     assert f1([({"total": 2.50, "items": [{"name": "Tea"}]}, truth)]) == 1
     assert f1([({"total": 2.51, "items": [{"name": "Tea"}]}, truth)]) == 0.5
     assert f1([({}, truth)]) == 0
 
 
-def test_a_value_that_is_not_in_the_transcript_is_seen() -> None:
+def test_a_value_that_is_not_in_the_transcript_is_ungrounded() -> None:
     page = "Green tea 1.234,50\nTotal 1.234,50"
     content = json.dumps({"a": "Green tea", "b": 1234.5, "c": "Gree", "d": 99, "e": None})
     assert [path for path, _ in ungrounded(content, page)] == [".c", ".d"]
 
 
-def test_a_merged_cell_counts_in_each_of_its_places() -> None:
-    assert grid("<fcel>a<lcel><nl><fcel>b<fcel>c<nl><ucel><ecel><nl>") == [["a", "a"], ["b", "c"], ["b", ""]]
+def test_a_merged_cell_counts_at_each_of_its_positions() -> None:
+    assert cell_grid("<fcel>a<lcel><nl><fcel>b<fcel>c<nl><ucel><ecel><nl>") == [["a", "a"], ["b", "c"], ["b", ""]]
 
 
-def test_cells_too_many_count_as_well_as_wrong_ones() -> None:
-    outcome = Outcome(Document("table", PIXEL, [["a", "b"]], None), "<fcel>a<fcel>x<fcel>y<nl>", "")
-    assert cells_right(outcome) == (1, 3)
+def test_surplus_cells_count_as_errors_like_wrong_ones() -> None:
+    outcome = Outcome(
+        Document(mode="table", image=PIXEL, truth=[["a", "b"]], transcript=None), "<fcel>a<fcel>x<fcel>y<nl>", ""
+    )
+    assert correct_cells(outcome) == (1, 3)
 
 
-def test_what_is_no_object_counts_as_invalid_and_not_at_all_as_read() -> None:
-    found = report([Outcome(Document("receipt", PIXEL, {"total": 1.0}, None), '{"total": 1', "")])
+def test_an_answer_that_is_not_an_object_counts_as_invalid_and_scores_nothing() -> None:
+    document = Document(mode="receipt", image=PIXEL, truth={"total": 1.0}, transcript=None)
+    found = report([Outcome(document, '{"total": 1', "")])
     assert (found["invalid_json"], found["f1_end_to_end"], found["documents"]) == (1, 0, 1)
 
 
-def test_a_folder_of_images_with_their_truth_is_read_and_judged(tmp_path: Path) -> None:
+def test_a_folder_of_images_with_their_truth_is_read_and_scored(tmp_path: Path) -> None:
     for name in ("receipt", "table"):
         copy(DATA / f"test_{name}.png", tmp_path)
     receipt = {"mode": "receipt", "total": 13.75, "tax": 1.25, "merchant": "Corner Bakery"}
     (tmp_path / "test_receipt.json").write_text(json.dumps(receipt))
     table = {"mode": "table", "cells": [list(row) for row in SAMPLES["table"]]}
     (tmp_path / "test_table.json").write_text(json.dumps(table))
-    engine = start(CHECKPOINT)
+    engine = start_engine(CHECKPOINT)
     try:
-        found = report(asyncio.run(ask_all(engine, in_folder(tmp_path))))
+        found = report(asyncio.run(ask_all(engine, documents_in(tmp_path))))
     finally:
         engine.shutdown(grace=10)
     assert (found["table_cell_accuracy"], found["invalid_json"], found["ungrounded"]) == (1.0, 0, 0)
@@ -71,12 +64,12 @@ def test_a_folder_of_images_with_their_truth_is_read_and_judged(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", ["{}", '{"mode": "letter"}', '{"mode": "receipt"}'])
-def test_a_truth_without_a_mode_or_an_image_is_named(tmp_path: Path, content: str) -> None:
+def test_an_error_names_the_truth_that_lacks_a_mode_or_an_image(tmp_path: Path, content: str) -> None:
     (tmp_path / "one.json").write_text(content)
     with pytest.raises(SystemExit, match=r"one\.json: needs an image"):
-        in_folder(tmp_path)
+        documents_in(tmp_path)
 
 
-def test_an_empty_folder_says_so(tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"holds no NAME\.json"):
-        in_folder(tmp_path)
+        documents_in(tmp_path)
