@@ -12,8 +12,7 @@ from PIL import Image
 
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.prompts import OCR
-from models.paddleocr_vl.rope import Grid
-from models.protocol import PixelBounds
+from models.protocol import Grid, PixelBounds
 from training.evaluate import CLIENT_MIN_PIXELS
 from training.render_documents import KINDS, choose_style, make_sheet
 from training.render_sheets import TooWideError, draw_sheet
@@ -24,9 +23,9 @@ BINS = (8, 2)  # columns and rows of detection bins in an image token
 BLANK = 0  # detection class of an empty bin; character i of ANSWER_CHARACTERS is class i + 1
 NO_IMAGE_TOKEN = -1
 TOKENS_PER_BATCH = 1800  # decoder tokens; on two cores, two such batches took 0.8 of the time of one of 3600
-ENLARGED_SHARE = 0.09  # of the batches, in the size that PaddleOCR's client asks for
+ENLARGED_SHARE = 0.09  # share of batches in the size that PaddleOCR's client asks for
 DOCUMENTS = {"receipt": 0.12, "invoice": 0.14, "form": 0.02, "table": 0.5}  # shares of the batches; the rest is text
-DETECTION_SHARE = 0.15  # of the training time goes to the vision tower alone
+DETECTION_SHARE = 0.15  # share of the training time that goes to the vision tower alone
 FULL_SIZE_AT = 0.48  # share of the training time after which images have grown to their full size
 
 

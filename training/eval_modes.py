@@ -28,7 +28,7 @@ from tqdm import tqdm
 from api.app import create_app
 from api.serving import Serving
 from engine.engine import Engine
-from images.loading import Limits
+from images.loading import ImageLimits
 from training.evaluate import start_engine
 from training.render_documents import choose_style, make_sheet
 from training.render_sheets import TooWideError, draw_sheet
@@ -81,8 +81,8 @@ def documents_in(folder: Path) -> list[Document]:
 
 async def ask_all(engine: Engine, documents: Sequence[Document]) -> list[Outcome]:
     """The outcomes of all documents, in their order; CONCURRENCY requests at a time."""
-    app = create_app(MAX_REQUEST_BYTES)
-    app.state.serving = Serving(engine, "evaluated", Limits())
+    app = create_app(max_request_bytes=MAX_REQUEST_BYTES)
+    app.state.serving = Serving(engine=engine, model="evaluated", limits=ImageLimits())
     free = asyncio.Semaphore(CONCURRENCY)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://here", timeout=None) as client:  # noqa: S113

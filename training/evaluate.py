@@ -26,7 +26,7 @@ Sample = tuple[Image.Image, str]  # an image and its text
 
 
 @dataclass(frozen=True)
-class Reading:
+class Measured:
     """The text of one image and what the model read there."""
 
     expected: str
@@ -37,7 +37,7 @@ class Reading:
         return Levenshtein.distance(self.actual, self.expected)
 
 
-def cer(readings: Sequence[Reading]) -> float:
+def cer(readings: Sequence[Measured]) -> float:
     """Edit distance divided by characters, over all images together."""
     return round(sum(reading.errors for reading in readings) / sum(len(reading.expected) for reading in readings), 4)
 
@@ -92,7 +92,7 @@ def start_engine(checkpoint: Path, weights: str = "native") -> Engine:
     return engine
 
 
-def report(name: str, readings: Sequence[Reading]) -> float:
+def report(name: str, readings: Sequence[Measured]) -> float:
     """Print the worst readings and the rate by number of lines; returns the rate over all."""
     by_error_rate = sorted(readings, key=lambda reading: -reading.errors / len(reading.expected))
     for reading in by_error_rate[:WORST_SHOWN]:
@@ -103,18 +103,18 @@ def report(name: str, readings: Sequence[Reading]) -> float:
     return cer(readings)
 
 
-def read_all(engine: Engine, samples: Sequence[Sample], bounds: list[PixelBounds] | None) -> list[Reading]:
+def read_all(engine: Engine, samples: Sequence[Sample], bounds: list[PixelBounds] | None) -> list[Measured]:
     """Read all samples at once, with a progress bar; in the samples' order."""
 
-    async def read(image: Image.Image, text: str, bar: "tqdm[None]") -> Reading:
+    async def read(image: Image.Image, text: str, bar: "tqdm[None]") -> Measured:
         content = [{"type": "image"}, {"type": "text", "text": OCR}]
         params = SamplingParams(max_tokens=MAX_TOKENS)
         generation = await engine.submit([{"role": "user", "content": content}], [image], params, bounds)
         answer = "".join([event.text async for event in generation])
         bar.update()
-        return Reading(text, answer.strip())
+        return Measured(text, answer.strip())
 
-    async def gather() -> list[Reading]:
+    async def gather() -> list[Measured]:
         with tqdm(total=len(samples), unit="image", mininterval=2) as bar:
             return await asyncio.gather(*(read(image, text, bar) for image, text in samples))
 

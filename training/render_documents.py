@@ -168,7 +168,7 @@ def invoice(rng: random.Random, style: Style) -> tuple[list[Line], dict[str, Any
         "subtotal": subtotal / 100,
         "tax": tax / 100,
         "total": (subtotal + tax) / 100,
-        "line_items": [item | printed for item in items],
+        "line_items": items,
     }
     return lines, truth
 

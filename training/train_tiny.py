@@ -31,8 +31,8 @@ CHECKPOINT = ROOT / "models" / "tiny"
 STATE = ROOT / "build" / "tiny" / "state.pt"
 BATCHES_PER_STEP = 2
 QUEUED_BATCHES = 24
-# Where training continues from finished weights, this share of it counts as over: a higher learning rate would first
-# undo what they have learned.
+# Share of the schedule that counts as over when training continues from finished weights: a higher learning rate would
+# first undo what they have learned.
 CONTINUED = 0.7
 SAVE_SECONDS = 120
 

@@ -27,7 +27,7 @@ from training.render_text import ANSWER_CHARACTERS
 
 PEAK_RATES = {"muon": 0.02, "adam": 2e-3}
 WARMUP_STEPS = 100
-ERROR_SHARE = 0.06  # of the input characters of an answer that is shown with errors
+ERROR_SHARE = 0.06  # share of wrong characters in the input of an answer that is shown with errors
 
 
 class Trainer:
