@@ -18,9 +18,8 @@ from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.site import DEPLOY, Site, compose_services
-from tests.e2e.servers import HANG_SECONDS, Server
+from tests.e2e.servers import HANG_SECONDS, Server, wait_until
 from tests.e2e.test_clients import MODEL, TEXT, messages
-from tests.faults.faulty import wait_for
 
 REQUESTS, AT_ONCE, BEFORE_THE_KILL = 48, 12, 12
 BUFFER = 4096  # bytes that nginx collects before it passes them on, if it buffers
@@ -108,7 +107,7 @@ def test_a_replica_killed_under_load_costs_no_request(
             answers = pool.map(ask, range(REQUESTS))
             for _ in range(BEFORE_THE_KILL):
                 assert finished.acquire(timeout=HANG_SECONDS)
-            wait_for(lambda: running_requests(replicas[-1]) > 0)
+            wait_until(lambda: running_requests(replicas[-1]) > 0)
             for process in [victim, *victim.children(recursive=True)]:
                 process.kill()
             texts, retries = zip(*answers, strict=True)

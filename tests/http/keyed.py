@@ -9,7 +9,7 @@ from api.keys import Keys
 from api.serving import Serving
 from engine.engine import Engine
 from tests.http.served import LIMITS, MAX_REQUEST_BYTES, MODEL
-from tests.unit.test_auth import ALICE, BOB
+from tests.keys import ALICE, BOB
 
 
 def guarded(engine: Engine, **door: Any) -> TestClient:

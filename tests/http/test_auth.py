@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 from engine.engine import Engine
 from tests.http.keyed import bearer, guarded
 from tests.http.scraping import CHAT, scrape
+from tests.keys import ALICE, BOB
 from tests.payloads import chat
-from tests.unit.test_auth import ALICE, BOB
 
 PAGE = "https://app.example.org"
 

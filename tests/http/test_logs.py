@@ -18,9 +18,9 @@ from engine.engine import Engine
 from tests.http.keyed import bearer, guarded
 from tests.http.scraping import CHAT
 from tests.http.sockets import endless_engine, served, wait_for
+from tests.keys import ALICE
 from tests.payloads import chat, image_part, user
 from tests.prompts import noise_image
-from tests.unit.test_auth import ALICE
 
 ASKED = "text that no one else should read"
 

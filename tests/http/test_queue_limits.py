@@ -26,9 +26,9 @@ from tests.http.pressure import (
 from tests.http.scraping import CHAT
 from tests.http.served import LIMITS, client_of
 from tests.http.sockets import served
+from tests.keys import ALICE, BOB
 from tests.payloads import chat, data_uri, image_part, user
 from tests.prompts import noise_image
-from tests.unit.test_auth import ALICE, BOB
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import pytest
 from api.auth import address_of
 from api.keys import Keys, parse_keys
 from api.rates import MAX_CLIENTS, MINUTE, Rates
-
-ALICE, BOB = "alice-secret-0123456789", "bob-secret-0123456789"
+from tests.keys import ALICE, BOB
 
 
 def test_keys_have_names_and_those_without_one_are_numbered() -> None:
