@@ -73,9 +73,9 @@ class FinishedText:
         """Characters of the content that come from the transcript before the repeats."""
         finisher = self._new_finisher(event.page)
         start, shown = self._page_start
-        kept = content[:shown] + finisher.push(self.reading.transcript.text[start : event.keep_chars]) + finisher.end()
-        pairs = enumerate(zip(kept, content, strict=False))
-        return next((i for i, (ours, sent) in pairs if ours != sent), min(len(kept), len(content)))
+        whole = content[:shown] + finisher.push(self.reading.transcript.text[start : event.keep_chars]) + finisher.end()
+        pairs = enumerate(zip(whole, content, strict=False))
+        return next((i for i, (ours, sent) in pairs if ours != sent), min(len(whole), len(content)))
 
     def _new_finisher(self, page: int) -> Finisher:
         pending = self.reading.prompts[page]

@@ -141,18 +141,18 @@ def main() -> None:
     instead = load.add_mutually_exclusive_group()
     instead.add_argument("--rate", type=float, help="requests a second that arrive at random, instead of --at-once")
     instead.add_argument("--plot", type=Path, metavar="FILE", help="a PNG of throughput and latency by --at-once")
-    beside = commands.add_parser("compare", help="this server next to others, on one checkpoint in one run")
-    beside.set_defaults(run=compare)
+    comparing = commands.add_parser("compare", help="this server next to others, on one checkpoint in one run")
+    comparing.set_defaults(run=compare)
     alone = commands.add_parser("engine", help="the engine's parts alone, next to the machine's limits")
     alone.set_defaults(run=engine)
     alone.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
     alone.add_argument("--weights", default="native", choices=["native", "int8"])
-    for command in (beside, alone):
+    for command in (comparing, alone):
         weights = command.add_mutually_exclusive_group()
         weights.add_argument("--random", default="0.9b", metavar="SIZE", help="random weights; default: %(default)s")
         weights.add_argument("--model", metavar="FOLDER", help="a checkpoint of your own instead")
-    beside.add_argument("--also", type=named_url, nargs="+", default=[], metavar="NAME=URL", help="running servers")
-    beside.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: %(default)s")
+    comparing.add_argument("--also", type=named_url, nargs="+", default=[], metavar="NAME=URL", help="running servers")
+    comparing.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: %(default)s")
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -90,7 +90,7 @@ def end(process: subprocess.Popen[str]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def told(process: subprocess.Popen[str], log: Path) -> Any:
+def next_line(process: subprocess.Popen[str], log: Path) -> Any:
     """The next JSON line of a process that talks. Raises ChildError if it ended instead."""
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -110,7 +110,7 @@ def task(name: str, *arguments: object) -> list[str]:
 def outcome(log: Path, name: str, *arguments: object) -> Any:
     """The one JSON line of a task that ends after it. Raises ChildError."""
     with child(task(name, *arguments), log) as process:
-        return told(process, log)
+        return next_line(process, log)
 
 
 @contextlib.contextmanager
@@ -167,5 +167,5 @@ def read_seconds(files: Sequence[Path], log: Path) -> float:
     """Seconds that a new process takes for the minimum of a server's start. Raises ChildError."""
     started = time.monotonic()
     with child(["-c", READ_WEIGHTS, *map(str, files)], log) as process:
-        told(process, log)
+        next_line(process, log)
         return time.monotonic() - started

@@ -19,11 +19,11 @@ from tqdm import tqdm
 from benchmarks.children import (
     child,
     import_checkpoint,
+    next_line,
     our_server,
     outcome,
     read_seconds,
     task,
-    told,
     transformers_server,
 )
 from benchmarks.load import (
@@ -107,7 +107,7 @@ class Generating:
             with contextlib.suppress(BrokenPipeError):  # the next read reports why it ended
                 self.process.stdin.write(json.dumps(body) + "\n")
                 self.process.stdin.flush()
-            answer = told(self.process, self.log)
+            answer = next_line(self.process, self.log)
             timing.arrivals, timing.ended = answer["arrivals"], answer["ended"]
             timing.tokens = len(timing.arrivals)
             timings.append(timing)
@@ -193,7 +193,7 @@ def measure(folder: Path, also: Sequence[tuple[str, str]], rounds: int, scratch:
         peers.append(meet(REFERENCE, url, str(folder)))
         log = scratch / "generate.log"
         generating = Generating(running.enter_context(child(task("generate", folder, found.device), log)), log)
-        told(generating.process, log)
+        next_line(generating.process, log)
         checked(generating.name, generating.run(WORK, 1, 1, lambda: None), WORK)
         peers += [generating, *(meet(name, url) for name, url in also)]
         arguments = (folder, found.device, found.dtype)

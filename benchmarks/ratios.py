@@ -133,8 +133,8 @@ def table(head: Sequence[str], rows: Any) -> str:
 
 def machine(device: str) -> str:
     information = Path("/proc/cpuinfo")
-    told = information.read_text() if information.exists() else ""
-    lines = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+    text = information.read_text() if information.exists() else ""
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     names = {key.strip(): value.split() for key, value in lines.items()}
     processor = " ".join(names.get("model name", [])) or platform.processor() or platform.machine()
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count()

@@ -164,13 +164,13 @@ def main() -> None:
         traffic = Traffic(arguments.seed)
         asyncio.run(soak(url, arguments.minutes * 60, arguments.at_once, traffic, seen, Memory(url)))
         leaked = left(url)
-        kept = gauge(url, "paddleocr_vl:picture_cache_bytes")
+        cached = gauge(url, "paddleocr_vl:picture_cache_bytes")
     for error, count in seen.errors.most_common(20):
         print(f"  {count} x {error}")
-    print("  statuses:", dict(sorted(seen.statuses.items())), "image cache:", round(kept / 2**20, 1), "MiB")
-    over = arguments.url is None and kept > CACHE_BYTES
+    print("  statuses:", dict(sorted(seen.statuses.items())), "image cache:", round(cached / 2**20, 1), "MiB")
+    over = arguments.url is None and cached > CACHE_BYTES
     if over:
-        print(f"  the image cache holds {kept:.0f} bytes; {CACHE_BYTES} are its budget")
+        print(f"  the image cache holds {cached:.0f} bytes; {CACHE_BYTES} are its budget")
     failed = sum(count for status, count in seen.statuses.items() if status >= 500)
     result = {
         "requests": seen.done,

@@ -1,6 +1,6 @@
-"""Chooses the PyTorch build that this machine needs. Standard library only: it runs before anything is installed.
+"""Chooses the PyTorch build for this machine. Uses only the standard library: it runs before anything is installed.
 
-Prints pip's arguments on standard output, one a line, and the choice with its reason on standard error.
+Prints pip's arguments to standard output, one per line, and the choice with its reason to standard error.
 """
 
 import os
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 TORCH = "torch==2.13.0"
 INDEX = "https://download.pytorch.org/whl/"
 BUILDS = ("cpu", "cu126", "cu130")
-# CUDA 13, which the default wheels are built with, begins at Turing; Pascal and Volta live on in the cu126 builds,
-# and PyTorch 2.14 is the last release with such builds.
-OLDEST_OF_DEFAULT = (7, 5)
+# The default wheels are built with CUDA 13, which supports Turing and later. Pascal and Volta need the cu126 builds;
+# PyTorch 2.14 is the last release that publishes them.
+MIN_DEFAULT_CAPABILITY = (7, 5)
 PROBE_SECONDS = 5.0
 
 
 class ChoiceError(ValueError):
-    """A choice that cannot be made; the message says what to set."""
+    """Error when no build can be chosen; the message says what to set."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Arguments for pip; without an index URL, its configured index is used."""
+    """A PyTorch requirement for pip; without an index URL, pip's configured index is used."""
 
     requirement: str
     index_url: str | None
@@ -35,28 +35,29 @@ class Choice:
 def choose(
     capabilities: list[str], requested: str | None, cpu_index_reachable: bool, *, platform: str = "linux"
 ) -> Choice:
-    """The build for GPUs of these compute capabilities ("6.1"); `requested` overrides it. Raises ChoiceError."""
+    """The build for GPUs of these compute capabilities ("6.1"), unless `requested` overrides it. Raises ChoiceError."""
     if requested and requested != "cpu":
         return Choice(TORCH, requested_index(requested), f"TORCH_BUILD={requested}")
     if platform == "darwin":
-        return Choice(TORCH, None, "macOS has one build")
+        return Choice(TORCH, None, "macOS has only one build")
     if capabilities and not requested:
         lowest = min(capabilities, key=version_of)
-        if version_of(lowest) < OLDEST_OF_DEFAULT:
+        if version_of(lowest) < MIN_DEFAULT_CAPABILITY:
             return Choice(TORCH, f"{INDEX}cu126", f"a GPU of compute capability {lowest} needs the CUDA 12.6 build")
         return Choice(TORCH, None, f"a GPU of compute capability {lowest} runs the default build")
-    why = "TORCH_BUILD=cpu" if requested else "no NVIDIA GPU"
+    cause = "TORCH_BUILD=cpu" if requested else "no NVIDIA GPU"
     if cpu_index_reachable:
-        return Choice(TORCH, f"{INDEX}cpu", f"{why}: the CPU build")
+        return Choice(TORCH, f"{INDEX}cpu", f"{cause}: the CPU build")
     return Choice(
         TORCH,
         None,
-        f"{why}, but {INDEX}cpu cannot be reached: pip takes a +cpu build if its find-links folder has one, "
-        "else the index's default build (several GB)",
+        f"{cause}, but {INDEX}cpu cannot be reached: pip installs a +cpu build if its find-links folder has one, "
+        "otherwise the index's default build (several GB)",
     )
 
 
 def requested_index(requested: str) -> str:
+    """The index URL for a value of TORCH_BUILD. Raises ChoiceError."""
     if requested in BUILDS:
         return INDEX + requested
     if requested.startswith(("https://", "http://", "file://")):
@@ -70,14 +71,14 @@ def version_of(capability: str) -> tuple[int, int]:
         major, minor = map(int, capability.strip().split("."))
     except ValueError:
         raise ChoiceError(
-            f"nvidia-smi tells the compute capability '{capability}', which is not like 8.6. "
+            f"nvidia-smi reports the compute capability '{capability}', which is not of the form 8.6. "
             f"Set TORCH_BUILD to one of {', '.join(BUILDS)}."
         ) from None
     return major, minor
 
 
 def read_capabilities() -> list[str]:
-    """One compute capability for each GPU; none without a working driver. Raises ChoiceError."""
+    """The compute capability of each GPU; empty without a working driver. Raises ChoiceError."""
     command = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -85,17 +86,17 @@ def read_capabilities() -> list[str]:
         return []
     if "compute_cap" in answer.stdout + answer.stderr:
         raise ChoiceError(
-            "This NVIDIA driver is too old to tell the GPU's compute capability. Update it (CUDA 12.6 needs 560 or "
+            "This NVIDIA driver is too old to report the GPU's compute capability. Update it (CUDA 12.6 needs 560 or "
             "newer), or set TORCH_BUILD=cpu."
         )
     if answer.returncode != 0:
         return []
-    # A GPU's name may hold commas, its capability cannot.
+    # The name of a GPU may contain commas, its capability cannot.
     return [line.rpartition(",")[2].strip() for line in answer.stdout.splitlines() if line.strip()]
 
 
 def is_reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether `url` answers in time. A thread, since no timeout of urllib covers the name look-up."""
+    """Whether `url` answers in time. Uses a thread because urllib's timeout does not cover the DNS lookup."""
     answers: list[int] = []
 
     def ask() -> None:

@@ -1,8 +1,8 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Draws the sample images that the examples and the tests read: scripts/create_test_image.py [OUT] [--sample NAME]
+"""Draws the sample images for the examples and tests: scripts/create_test_image.py [OUT] [--sample NAME]
 
-In the font that Pillow carries and at the size of print that the embedded checkpoint was trained on, so that the
-samples look the same on every machine and can be read without downloading a model.
+The samples use Pillow's own font and a print size that the embedded checkpoint was trained on. They look the same on
+every machine and can be read without downloading a model.
 """
 
 import argparse
@@ -13,13 +13,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 Row = tuple[str, ...]
-"""Texts of a line: the first at its left end, the last at its right end, others ending at two thirds of the width."""
+"""Strings of a line: the first starts at the left, the last ends at the right, any other ends at two thirds."""
 
 TITLE_SIZE, BODY_SIZE = 26, 20  # pixels per em
-PITCH = 1.4  # type sizes from line to line
+PITCH = 1.4  # distance of lines, in type sizes
 MARGIN = 12  # pixels
-GAP = 16  # pixels at least between two texts of a line
-CELL = 8  # pixels around the text of a table's cell
+MIN_GAP = 16  # pixels between two strings of a line
+CELL_PADDING = 8  # pixels around the text of a table cell
 
 SAMPLES: dict[str, list[Row]] = {
     "document": [
@@ -70,18 +70,18 @@ def text_of(sample: str) -> str:
 
 
 def draw(sample: str = "document") -> Image.Image:
-    """A sample, black on white, just large enough for its text."""
+    """A sample in black on white, just large enough for its text."""
     return draw_table(SAMPLES[sample]) if sample == "table" else draw_lines(sample)
 
 
 def draw_lines(sample: str) -> Image.Image:
-    """Type size of a line: the document's title is larger."""
+    """A sample set line by line; the title of the document is in larger type."""
     rows = SAMPLES[sample]
     fonts = [load_font(TITLE_SIZE if sample == "document" and i == 0 else BODY_SIZE) for i in range(len(rows))]
     widths = [[font.getlength(text) for text in row] for row, font in zip(rows, fonts, strict=True)]
-    inner = max(sum(row) + GAP * (len(row) - 1) for row in widths)
+    inner = max(sum(row) + MIN_GAP * (len(row) - 1) for row in widths)
     if max(map(len, rows)) > 2:
-        inner += widths[-1][-1]  # room for the column between
+        inner += widths[-1][-1]  # room for the middle column
     height = sum(font.size * PITCH for font in fonts)
     image = Image.new("RGB", (round(inner) + 2 * MARGIN, round(height) + 2 * MARGIN), "white")
     canvas = ImageDraw.Draw(image)
@@ -98,15 +98,17 @@ def draw_lines(sample: str) -> Image.Image:
 def draw_table(rows: Sequence[Row]) -> Image.Image:
     """A ruled table."""
     font = load_font(BODY_SIZE)
-    widths = [round(max(font.getlength(text) for text in column)) + 2 * CELL for column in zip(*rows, strict=True)]
-    height = round(BODY_SIZE * PITCH) + CELL
+    widths = [
+        round(max(font.getlength(text) for text in column)) + 2 * CELL_PADDING for column in zip(*rows, strict=True)
+    ]
+    height = round(BODY_SIZE * PITCH) + CELL_PADDING
     image = Image.new("RGB", (sum(widths) + 2 * MARGIN, height * len(rows) + 2 * MARGIN), "white")
     canvas = ImageDraw.Draw(image)
     for r, row in enumerate(rows):
         x, y = MARGIN, MARGIN + r * height
         for text, width in zip(row, widths, strict=True):
             canvas.rectangle((x, y, x + width, y + height), outline="black")
-            canvas.text((x + CELL, y + CELL // 2), text, font=font, fill="black")
+            canvas.text((x + CELL_PADDING, y + CELL_PADDING // 2), text, font=font, fill="black")
             x += width
     return image
 
@@ -114,7 +116,7 @@ def draw_table(rows: Sequence[Row]) -> Image.Image:
 def load_font(size: int) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont)
-    # The other layout engine is there on some machines only, and kerns.
+    # The other layout engine exists on some machines only, and it kerns.
     return font.font_variant(layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -122,13 +124,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Draw a sample image.")
     parser.add_argument("out", nargs="?", type=Path, default=Path("test_document.png"), help="default: %(default)s")
     parser.add_argument("--sample", choices=SAMPLES, default="document", help="default: %(default)s")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        draw(asked.sample).save(asked.out)
+        draw(options.sample).save(options.out)
     except (OSError, ValueError) as error:
-        print(f"{asked.out} cannot be written: {error}", file=sys.stderr)
+        print(f"{options.out} cannot be written: {error}", file=sys.stderr)
         return 1
-    print(asked.out)
+    print(options.out)
     return 0
 
 

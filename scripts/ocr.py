@@ -1,11 +1,11 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """Reads local images with a running server: scripts/ocr.py FILE...
 
-The text streams to the terminal, or with `-o DIR` goes to one NAME.md for each image. From the environment:
-  OCR_ENGINE    vllm, the only one there is (the server speaks vLLM's API)
-  VLLM_URL      where the server is (default http://127.0.0.1:8001)
-  MODEL_NAME    default PaddlePaddle/PaddleOCR-VL
-  VLLM_API_KEY  only where the server asks for one
+The text streams to the terminal or, with `-o DIR`, is written to one NAME.md for each image. Environment variables:
+  OCR_ENGINE    vllm, the only supported value (the server implements vLLM's API)
+  VLLM_URL      address of the server (default http://127.0.0.1:8001)
+  MODEL_NAME    name of the model (default PaddlePaddle/PaddleOCR-VL)
+  VLLM_API_KEY  needed only if the server requires a key
 """
 
 import argparse
@@ -23,16 +23,20 @@ from tqdm import tqdm
 PROMPT = "Extract all text from this image as markdown"
 
 
-class InputError(ValueError):
-    """A file, argument or environment variable that cannot be used; the message says what can."""
+class UsageError(ValueError):
+    """Error for an unusable argument or environment variable; the message says what to use instead."""
+
+
+class UnreadableFileError(ValueError):
+    """Error for a file that is not an image."""
 
 
 class NoServerError(ConnectionError):
-    """No server at the address, so further files need not be tried."""
+    """Error when no server answers; trying further files is pointless."""
 
 
 class CutShortError(ValueError):
-    """An answer that ended at the server's limit of tokens; its text so far has been delivered."""
+    """Error for an answer that the server's token limit cut short; its text up to there has been delivered."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outputs = output_files(options.files, options.out)
         client = connect()
-    except (InputError, OSError) as error:
+    except (UsageError, OSError) as error:
         print(f"ocr: {error}", file=sys.stderr)
         return 1
     failed = []
-    # Streamed text shows the progress by itself; a bar in the middle of it would be noise.
+    # Streamed text already shows progress; a bar would interrupt it.
     quiet = len(options.files) == 1 or (options.out is None and sys.stdout.isatty())
     for file, output in zip(tqdm(options.files, unit="file", file=sys.stderr, disable=quiet), outputs, strict=True):
         try:
@@ -54,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except NoServerError as error:
             failed.append(str(error))
             break
-        except (OpenAIError, InputError, CutShortError, OSError) as error:
+        except (OpenAIError, UnreadableFileError, CutShortError, OSError) as error:
             failed.append(f"{file}: {error}")
     for line in failed:
         print(f"ocr: {line}", file=sys.stderr)
@@ -64,25 +68,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Read local images with a running server.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="an image: PNG, JPEG, WebP, TIFF, ...")
-    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="write NAME.md files there, not to the terminal")
+    parser.add_argument(
+        "-o", "--out", type=Path, metavar="DIR", help="write NAME.md files to DIR instead of printing the text"
+    )
     parser.add_argument("--prompt", default=PROMPT, help='default: "%(default)s"')
     return parser.parse_args(arguments)
 
 
 def connect() -> OpenAI:
-    """A client for the server that the environment names. Raises InputError."""
+    """A client for the server that the environment names. Raises UsageError."""
     engine = os.environ.get("OCR_ENGINE", "vllm")
     if engine != "vllm":
-        raise InputError(f"OCR_ENGINE has value {engine!r}. Only 'vllm' is served.")
+        raise UsageError(f"OCR_ENGINE has value {engine!r}. Only 'vllm' is supported.")
     url = os.environ.get("VLLM_URL", "http://127.0.0.1:8001").rstrip("/").removesuffix("/v1")
     if not url.startswith(("http://", "https://")):
-        raise InputError(f"VLLM_URL has value {url!r}. Not an address like http://127.0.0.1:8001.")
-    # Not OPENAI_API_KEY: that one is not this server's to see.
+        raise UsageError(f"VLLM_URL has value {url!r}. Not an address like http://127.0.0.1:8001.")
+    # Not OPENAI_API_KEY: it must not be sent to this server.
     return OpenAI(base_url=f"{url}/v1", api_key=os.environ.get("VLLM_API_KEY") or "null")
 
 
 def output_files(files: Sequence[Path], folder: Path | None) -> list[Path | None]:
-    """Destination of each file's text; None is the terminal. Raises InputError if two are the same."""
+    """The output file for each image; None is the terminal. Raises UsageError where two images share one, OSError."""
     if folder is None:
         return [None] * len(files)
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,13 +96,13 @@ def output_files(files: Sequence[Path], folder: Path | None) -> list[Path | None
     for file in files:
         output = folder / f"{file.stem}.md"
         if output in owners:
-            raise InputError(f"{owners[output]} and {file} would both become {output}. Give them in separate calls.")
+            raise UsageError(f"{owners[output]} and {file} would both become {output}. Give them in separate calls.")
         owners[output] = file
     return list(owners)
 
 
 def deliver(pieces: Iterator[str], output: Path | None) -> None:
-    """Write pieces to the terminal as they come; to a file once complete, so that no failure leaves half a file."""
+    """Print the pieces as they arrive, or write the file once all are there: a failure never leaves half a file."""
     if output is None:
         shown = False
         try:
@@ -119,17 +125,17 @@ def deliver(pieces: Iterator[str], output: Path | None) -> None:
 
 
 def read(client: OpenAI, file: Path, prompt: str) -> Iterator[str]:
-    """The text of one image, piece by piece. Raises what `ask` does, and CutShortError."""
+    """The text of one image, piece by piece. Raises CutShortError and whatever `ask` raises."""
     for chunk in ask(client, file, prompt):
         for choice in chunk.choices:
             if choice.delta.content:
                 yield choice.delta.content
             if choice.finish_reason == "length":
-                raise CutShortError("the text was cut at the server's limit of tokens")
+                raise CutShortError("the server's token limit cut the text short")
 
 
 def ask(client: OpenAI, file: Path, prompt: str) -> Stream[ChatCompletionChunk]:
-    """The answer about one image, as it begins. Raises NoServerError, InputError, OSError, OpenAIError."""
+    """The streamed answer for one image. Raises NoServerError, UnreadableFileError, OSError, OpenAIError."""
     image = data_uri(file)
     try:
         return client.chat.completions.create(
@@ -154,12 +160,12 @@ def ask(client: OpenAI, file: Path, prompt: str) -> Stream[ChatCompletionChunk]:
 
 
 def data_uri(file: Path) -> str:
-    """The image as a data URI with the type of its content. Raises InputError, OSError."""
+    """The image as a data URI, its type detected from the content. Raises UnreadableFileError, OSError."""
     try:
         with Image.open(file) as image:
             mime = image.get_format_mimetype()
     except UnidentifiedImageError:
-        raise InputError("this is not an image. A PDF must be turned into images first.") from None
+        raise UnreadableFileError("this is not an image. Convert a PDF to images first.") from None
     return f"data:{mime or 'application/octet-stream'};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 

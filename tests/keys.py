@@ -1,3 +1,4 @@
-"""API keys of two clients."""
+"""The secrets of two clients."""
 
-ALICE, BOB = "alice-secret-0123456789", "bob-secret-0123456789"
+ALICE = "alice-secret-0123456789"
+BOB = "bob-secret-0123456789"

@@ -99,7 +99,7 @@ def in_folder(folder: Path) -> list[Document]:
         image = Image.open(truth.with_suffix(".png")).convert("RGB")
         documents.append(Document(mode, image, known["cells"] if mode == "table" else known, None))
     if not documents:
-        raise SystemExit(f"{folder} holds no NAME.json beside a NAME.png")
+        raise SystemExit(f"{folder} holds no NAME.json next to a NAME.png")
     return documents
 
 

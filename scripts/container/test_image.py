@@ -19,8 +19,8 @@ import yaml
 
 from models.checkpoint import EMBEDDED, embedded_tag
 from tests import hub
+from tests.e2e.sample import MODEL, assert_nearly_read, messages
 from tests.e2e.servers import wait_until_ready
-from tests.e2e.test_clients import MODEL, assert_nearly_read, messages
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/paddleocr-vl:test"  # kept for the next run

@@ -18,8 +18,8 @@ from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.site import DEPLOY, Site, compose_services
+from tests.e2e.sample import MODEL, TEXT, messages
 from tests.e2e.servers import HANG_SECONDS, Server, wait_until
-from tests.e2e.test_clients import MODEL, TEXT, messages
 
 REQUESTS, AT_ONCE, BEFORE_THE_KILL = 48, 12, 12
 BUFFER = 4096  # bytes that nginx collects before it passes them on, if it buffers

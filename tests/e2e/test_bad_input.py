@@ -11,8 +11,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.e2e.sample import MODEL, messages
 from tests.e2e.servers import HANG_SECONDS, Server, running
-from tests.e2e.test_clients import MODEL, messages
 
 DECODE_SECONDS = 5  # far more than the sample takes, on a busy machine too
 GOOD = json.dumps({"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}).encode()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.e2e.sample import MODEL, assert_nearly_read, messages
 from tests.e2e.servers import ROOT, running
-from tests.e2e.test_clients import MODEL, assert_nearly_read, messages
 
 CLEAN_PYTHON = ROOT / ".venv-bento" / "bin" / "python"  # made by scripts/setup_bento
 # Python runs this at the start of every process of the server; it records each name look-up and connection.
@@ -69,13 +69,13 @@ def test_two_builds_of_the_same_files_differ_in_version_and_time_only(bento: Pat
     assert one == other
 
 
-def test_only_what_serving_needs_is_packed(bento: Path) -> None:
+def test_only_what_serving_needs_and_the_licence_are_packed(bento: Path) -> None:
     code = {path.name for path in (bento / "src").iterdir()}
     assert code == {
-        *("service.py", "lifecycle.py", "bentoml_patches.py", "settings.py", "bentofile.yaml"),
+        *("service.py", "lifecycle.py", "bentoml_patches.py", "settings.py", "bentofile.yaml", "LICENSE"),
         *("api", "answers", "modes", "images", "engine", "models"),
     }
-    kinds = {path.suffix for path in (bento / "src").rglob("*") if path.is_file()}
+    kinds = {path.suffix for path in (bento / "src").rglob("*") if path.is_file() and path.name != "LICENSE"}
     assert kinds <= {".py", ".yaml", ".json", ".jinja", ".safetensors", ".md"}
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.sample import IMAGE, TEXT, assert_nearly_read
 from tests.e2e.servers import ROOT, Server
-from tests.e2e.test_clients import IMAGE, TEXT, assert_nearly_read
 
 COMMANDS = ROOT / ".venv-clients" / "bin"
 PROGRAMS = ROOT / "tests" / "e2e" / "clients"

@@ -20,8 +20,8 @@ from openai.types.chat import ChatCompletionChunk
 
 from models.checkpoint import EMBEDDED
 from tests import hub
+from tests.e2e.sample import MODEL, messages
 from tests.e2e.servers import HANG_SECONDS, ROOT, SECONDS_TO_START, Server, running, started, wait_until
-from tests.e2e.test_clients import MODEL, messages
 
 LONG: Any = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nothing ends it
 

@@ -12,8 +12,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.e2e.sample import IMAGE
 from tests.e2e.servers import HANG_SECONDS, Server, running, wait_until
-from tests.e2e.test_clients import IMAGE
 from tests.http.scraping import CHAT, Scrape, scrape
 from tests.payloads import image_part
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from tests.e2e.sample import MODEL, messages
 from tests.e2e.servers import HANG_SECONDS, Server, bearer, half_a_request, running, wait_until
-from tests.e2e.test_clients import MODEL, messages
 from tests.http.pressure import SMALL, Received, SilentHost, send
 from tests.http.scraping import Scrape
 from tests.keys import ALICE, BOB

@@ -14,8 +14,8 @@ from openai import OpenAI
 
 from models.checkpoint import EMBEDDED_NAME
 from tests.e2e.collector import Collector
+from tests.e2e.sample import IMAGE, MODEL, messages
 from tests.e2e.servers import HANG_SECONDS, Server, bearer, running
-from tests.e2e.test_clients import IMAGE, MODEL, messages
 from tests.keys import ALICE, BOB
 
 CHAT = "/v1/chat/completions"

@@ -12,8 +12,8 @@ import httpx
 import psutil
 from PIL import Image
 
+from tests.e2e.sample import IMAGE
 from tests.e2e.servers import HANG_SECONDS, Server, wait_until
-from tests.e2e.test_clients import IMAGE
 from tests.payloads import image_part
 
 CHAT = "/v1/chat/completions"

@@ -15,10 +15,10 @@ def test_mixed_traffic_is_answered_and_leaves_nothing_behind(faulty: Faulty) -> 
     command = [sys.executable, "benchmarks/soak.py", "--minutes", "0.1", "--url", faulty.server.url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert list(told) == KEYS
-    assert told["requests"] > 0
-    assert told["status_5xx"] == told["unanswered"] == told["slots_leaked"] == 0
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert list(report) == KEYS
+    assert report["requests"] > 0
+    assert report["status_5xx"] == report["unanswered"] == report["slots_leaked"] == 0
     assert faulty.get("/health").json()["queue"] == {"running": 0, "waiting": 0, "slots": 4, "free_slots": 4}
 
 

@@ -1,3 +1,5 @@
+"""Keys, their names and places; clients' addresses and rates."""
+
 import os
 from pathlib import Path
 

@@ -158,7 +158,7 @@ def test_a_percentile_of_little_is_what_there_is(values: list[float], p50: float
 
 
 @pytest.mark.parametrize(
-    ("told", "size"),
+    ("listed", "size"),
     [
         ("100, 700\n101, 300\n999, 5\n", 1000.0),
         ("999, 5\n", None),
@@ -168,8 +168,8 @@ def test_a_percentile_of_little_is_what_there_is(values: list[float], p50: float
         ("", None),
     ],
 )
-def test_memory_on_gpus_is_that_of_the_servers_own_processes(told: str, size: float | None) -> None:
-    assert gpu_memory(told, [100, 101]) == size
+def test_memory_on_gpus_is_that_of_the_servers_own_processes(listed: str, size: float | None) -> None:
+    assert gpu_memory(listed, [100, 101]) == size
 
 
 def test_a_plot_is_a_png(tmp_path: Path) -> None:

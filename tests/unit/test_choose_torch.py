@@ -1,4 +1,4 @@
-"""The choice of a PyTorch build, and the arguments for pip."""
+"""The choice of a PyTorch build, and the arguments it gives pip."""
 
 import socket
 import stat
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("capability", ["6.0", "6.1", "7.0"])
-def test_pascal_and_volta_get_the_last_builds_that_carry_them(capability: str) -> None:
+def test_pascal_and_volta_get_the_last_builds_that_support_them(capability: str) -> None:
     choice = choose([capability], None, False)
     assert (choice.requirement, choice.index_url) == ("torch==2.13.0", f"{INDEX}cu126")
     assert capability in choice.reason
@@ -27,7 +27,7 @@ def test_newer_gpus_get_the_default_build(capability: str) -> None:
     assert choose([capability], None, False).index_url is None
 
 
-def test_the_oldest_of_several_gpus_decides() -> None:
+def test_the_oldest_of_several_gpus_determines_the_build() -> None:
     assert choose(["12.0", "6.1"], None, False).index_url == f"{INDEX}cu126"
 
 
@@ -51,42 +51,42 @@ def test_macos_has_only_the_default_index() -> None:
 
 
 @pytest.mark.parametrize("build", ["cu126", "cu130"])
-def test_a_requested_build_overrules_the_gpu(build: str) -> None:
+def test_a_requested_build_overrides_the_gpu(build: str) -> None:
     assert choose(["6.1", "9.0"], build, False).index_url == INDEX + build
 
 
-def test_a_requested_cpu_build_overrules_the_gpu() -> None:
+def test_a_requested_cpu_build_overrides_the_gpu() -> None:
     assert choose(["9.0"], "cpu", True).index_url == f"{INDEX}cpu"
 
 
-def test_a_requested_index_is_taken_as_it_is() -> None:
+def test_a_requested_index_is_used_unchanged() -> None:
     assert choose([], "https://wheels.example/torch", True).index_url == "https://wheels.example/torch"
 
 
-def test_an_unknown_build_is_named_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_build_lists_the_known_ones() -> None:
     with pytest.raises(ChoiceError, match=r"TORCH_BUILD has value 'rocm'\. Use cpu, cu126, cu130 or the URL"):
         choose([], "rocm", True)
 
 
-def test_a_capability_that_is_no_version_is_named() -> None:
+def test_an_error_names_a_capability_that_is_not_a_version() -> None:
     with pytest.raises(ChoiceError, match=r"'\[N/A\]'.*TORCH_BUILD"):
         choose(["[N/A]"], None, True)
 
 
-def test_the_requirement_is_the_one_of_the_project() -> None:
+def test_the_requirement_is_the_same_as_in_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert TORCH in project["dependencies"]
 
 
-def test_an_index_that_never_answers_is_given_up_in_time() -> None:
+def test_an_index_that_never_answers_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
         assert not is_reachable(f"http://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.3)
     assert time.monotonic() - start < 3
 
 
-def told_to_pip(folder: Path, nvidia_smi: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The script's answer on a machine whose nvidia-smi is this shell script."""
+def pip_arguments(folder: Path, nvidia_smi: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Output of the script on a machine whose nvidia-smi is this shell script."""
     (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{nvidia_smi}\n")
     (folder / "nvidia-smi").chmod(stat.S_IRWXU)
     return subprocess.run(
@@ -98,18 +98,18 @@ def told_to_pip(folder: Path, nvidia_smi: str, **environment: str) -> subprocess
     )
 
 
-def test_pip_is_told_the_index_for_the_gpus_that_nvidia_smi_lists(tmp_path: Path) -> None:
-    answer = told_to_pip(tmp_path, "echo 'NVIDIA GeForce GTX 1080 Ti, 6.1'; echo 'NVIDIA A100, 80GB, 8.0'")
+def test_pip_gets_the_index_for_the_gpus_that_nvidia_smi_lists(tmp_path: Path) -> None:
+    answer = pip_arguments(tmp_path, "echo 'NVIDIA GeForce GTX 1080 Ti, 6.1'; echo 'NVIDIA A100, 80GB, 8.0'")
     assert answer.stdout.split() == ["torch==2.13.0", "--index-url", f"{INDEX}cu126"]
     assert "compute capability 6.1" in answer.stderr
 
 
-def test_a_driver_too_old_to_tell_is_reported(tmp_path: Path) -> None:
-    answer = told_to_pip(tmp_path, """echo 'Field "compute_cap" is not a valid field to query.'; exit 2""")
+def test_a_driver_too_old_to_report_capabilities_is_an_error(tmp_path: Path) -> None:
+    answer = pip_arguments(tmp_path, """echo 'Field "compute_cap" is not a valid field to query.'; exit 2""")
     assert answer.returncode == 1
     assert "driver is too old" in answer.stderr
 
 
-def test_torch_build_spares_asking_for_gpus(tmp_path: Path) -> None:
-    answer = told_to_pip(tmp_path, "exit 1", TORCH_BUILD="cu130")
+def test_torch_build_skips_the_detection_of_gpus(tmp_path: Path) -> None:
+    answer = pip_arguments(tmp_path, "exit 1", TORCH_BUILD="cu130")
     assert answer.stdout.split() == ["torch==2.13.0", "--index-url", f"{INDEX}cu130"]

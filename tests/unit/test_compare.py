@@ -10,7 +10,7 @@ import torch
 from transformers import PaddleOCRVLConfig
 
 from benchmarks.bench import named_url, positive
-from benchmarks.children import ChildError, child, server, told
+from benchmarks.children import ChildError, child, next_line, server
 from benchmarks.load import ServerError, Timing, server_processes
 from benchmarks.measure import WORK, Found, Generating, checked
 from benchmarks.peers import Arrivals, floor, product_rate, with_images
@@ -125,7 +125,7 @@ def test_what_failed_or_ended_early_is_not_compared(timing: Timing) -> None:
 def interrupted(log: Path, code: str, seen: list[psutil.Process]) -> None:
     """A child and its own child, whose ids go to `seen`, and Ctrl-C while they run."""
     with child(["-c", code], log) as process:
-        seen += [psutil.Process(process.pid), psutil.Process(told(process, log))]
+        seen += [psutil.Process(process.pid), psutil.Process(next_line(process, log))]
         raise KeyboardInterrupt
 
 
@@ -154,7 +154,7 @@ def test_ctrl_c_reaches_a_child_through_us_alone(tmp_path: Path) -> None:
 def test_a_child_that_ends_early_is_told_with_its_last_words(tmp_path: Path) -> None:
     log = tmp_path / "floor.log"
     with child(["-c", "raise SystemExit('no such model')"], log) as process, pytest.raises(ChildError) as failure:
-        told(process, log)
+        next_line(process, log)
     assert str(failure.value) == "floor ended:\nno such model"
 
 

@@ -1,4 +1,4 @@
-"""The sample images, within what the embedded checkpoint can read."""
+"""The sample images: drawn within the limits of what the embedded checkpoint can read."""
 
 from pathlib import Path
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.create_test_image import CELL, MARGIN, SAMPLES, draw, main, text_of
+from scripts.create_test_image import CELL_PADDING, MARGIN, SAMPLES, draw, main, text_of
 
 DATA = Path(__file__).parents[1] / "data"
-
 
 every_sample = pytest.mark.parametrize("sample", SAMPLES)
 
@@ -30,7 +29,7 @@ def test_the_document_has_a_title_a_date_a_price_and_at_most_six_lines() -> None
 @every_sample
 def test_nothing_is_cut_at_the_edges(sample: str) -> None:
     ink = np.asarray(draw(sample).convert("L")) < 128
-    margin = MARGIN - CELL if sample == "table" else MARGIN
+    margin = MARGIN - CELL_PADDING if sample == "table" else MARGIN
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     assert rows[0] >= margin
     assert columns[0] >= margin
@@ -39,8 +38,8 @@ def test_nothing_is_cut_at_the_edges(sample: str) -> None:
 
 
 @pytest.mark.parametrize("sample", ["receipt", "invoice"])
-def test_texts_of_a_line_keep_their_distance(sample: str) -> None:
-    """Far enough apart to be read as two: the widest gap of ink in the line of the first item."""
+def test_strings_of_a_line_are_clearly_separated(sample: str) -> None:
+    """The widest gap in the ink of the first item's line is wide enough to separate two strings."""
     row = next(i for i, row in enumerate(SAMPLES[sample]) if len(row) > 1)
     image = np.asarray(draw(sample).convert("L"))
     line = image[MARGIN + 28 * row : MARGIN + 28 * (row + 1)] < 128
@@ -56,7 +55,7 @@ def test_the_stored_sample_is_what_the_script_draws(sample: str) -> None:
     assert stored.with_suffix(".txt").read_text() == text_of(sample)
 
 
-def test_the_image_is_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_image_is_written_to_the_requested_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "sample.png"
     assert main([str(out)]) == 0
     assert capsys.readouterr().out == f"{out}\n"
@@ -64,7 +63,9 @@ def test_the_image_is_written_where_asked(tmp_path: Path, capsys: pytest.Capture
         assert image.format == "PNG"
 
 
-def test_a_folder_that_is_not_there_is_a_named_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_names_the_file_whose_folder_does_not_exist(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "absent" / "sample.png"
     assert main([str(out)]) == 1
     assert f"{out} cannot be written" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from models.checkpoint import StoreError, describe
 from models.paddleocr_vl.processor import Processor
 from tests.checkpoints import write_checkpoint, write_settings
-from tests.unit.test_imports import imported, modules
+from tests.imports import imported, modules
 
 RUNS_CODE = {"eval", "exec", "compile", "__import__"}
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
