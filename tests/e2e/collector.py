@@ -1,4 +1,4 @@
-"""A collector of traces, as an operator's would be."""
+"""A collector of traces, such as an operator's."""
 
 import queue
 import threading
@@ -9,11 +9,11 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-SECONDS = 300  # for a span to come, unless something hangs
+from tests.e2e.servers import HANG_SECONDS
 
 
 class Collector:
-    """Takes spans by OTLP over HTTP."""
+    """A server that receives spans by OTLP over HTTP."""
 
     def __init__(self) -> None:
         self.spans: queue.Queue[Any] = queue.Queue()
@@ -43,10 +43,10 @@ class Collector:
         self._server.server_close()
 
     def trace(self, trace_id: str) -> list[Any]:
-        """The spans of a trace, once its request's is there; children come before."""
+        """The spans of a trace, once the request's has arrived; its children arrive first."""
         found: list[Any] = []
         while not found or found[-1].kind != found[-1].SPAN_KIND_SERVER:
-            span = self.spans.get(timeout=SECONDS)
+            span = self.spans.get(timeout=HANG_SECONDS)
             if span.trace_id.hex() == trace_id:
                 found.append(span)
         return found

@@ -1,4 +1,4 @@
-"""Fixtures: a real `bentoml serve` process on a free port, with a model store of its own."""
+"""Fixtures: real `bentoml serve` processes on free ports, each with its own model store."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.keys import ALICE, BOB
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With no model chosen and an empty model store."""
+    """A server with no model chosen and an empty model store."""
     options = {"SLOTS": "4", "SERVED_MODEL_NAMES": "our-ocr", "ALLOWED_HOSTS": "localhost"}
     with running(tmp_path_factory.mktemp("server"), **options) as server:
         yield server
@@ -25,7 +25,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="session")
 def keyed(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Server]:
-    """With few slots, keys for two clients and a collector of traces."""
+    """A server with few slots, keys for two clients and a collector of traces."""
     settings = {
         "SLOTS": "2",
         "API_KEYS": f"alice:{ALICE},bob:{BOB}",

@@ -16,9 +16,8 @@ from openai import OpenAI
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
 SECONDS_TO_START = 300  # unless something hangs
-HANG_SECONDS = 300  # for an answer or event that comes at once, unless something hangs: no test fails for being slow
+HANG_SECONDS = 300  # for an answer or event that only a hang delays as long: no test fails for being slow
 
 
 @dataclass
@@ -75,7 +74,7 @@ def started(
     cwd: str | Path = ROOT,
     **environment: str,
 ) -> Iterator[Server]:
-    """A server that need not be ready yet, and may end in any way."""
+    """A server that may not be ready yet and may end in any way."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -96,7 +95,7 @@ def started(
 
 @contextmanager
 def running(folder: Path, *options: str, **how: Any) -> Iterator[Server]:
-    """A server that is ready, and that ends with 0; the rest as for `started`."""
+    """A server that is ready and must end with 0; otherwise as `started`."""
     with started(folder, *options, **how) as server:
         server.wait_until_ready()
         yield server
@@ -104,7 +103,7 @@ def running(folder: Path, *options: str, **how: Any) -> Iterator[Server]:
 
 
 def half_a_request(server: Server) -> socket.socket:
-    """A client that never sends the rest."""
+    """A client that sends half a request and never the rest."""
     address = httpx.URL(server.url)
     client = socket.create_connection((address.host, address.port))
     client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{")

@@ -1,4 +1,4 @@
-"""What a stranger can do to a real server over a bare socket, and to the processes that decode its images."""
+"""Hostile input to a real server over a bare socket, and to the processes that decode its images."""
 
 import json
 import socket
@@ -47,30 +47,30 @@ def head(*headers: str, path: str = "/v1/chat/completions", method: str = "POST"
     return "\r\n".join(lines).encode()
 
 
-def said(connection: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
+def read_to_end(connection: socket.socket) -> bytes:
+    """All bytes until the server closes the connection."""
     received = b""
-    with suppress(ConnectionResetError):  # closed before all that was sent had been read
+    with suppress(ConnectionResetError):  # closed before all sent bytes had been read
         while piece := connection.recv(2**16):
             received += piece
     return received
 
 
-def exchanged(server: Server, *pieces: bytes) -> bytes:
-    """What a server says that closes the connection of its own accord."""
+def exchange(server: Server, *pieces: bytes) -> bytes:
+    """Send the pieces; the answer of a server that then closes the connection itself."""
     with connect(server) as connection:
         for piece in pieces:
             try:
                 connection.sendall(piece)
             except (BrokenPipeError, ConnectionResetError):
-                break  # it has seen enough
-        return said(connection)
+                break  # it has read enough
+        return read_to_end(connection)
 
 
 def refusal(connection: socket.socket) -> tuple[int, str]:
     """The next answer's status and message, in OpenAI's envelope."""
     answer = HTTPResponse(connection)
-    answer.begin()  # passes over 100 Continue
+    answer.begin()  # skips 100 Continue
     return answer.status, json.loads(answer.read())["error"]["message"]
 
 
@@ -88,7 +88,7 @@ STALLING = {
 
 @pytest.fixture(scope="module")
 def stalled(server: Server) -> Iterator[dict[str, socket.socket]]:
-    """Who has sent that and sends no more: all at once, since the server waits for each as long."""
+    """Clients that have sent this and send no more; all at once, since the server waits equally long for each."""
     with ExitStack() as stack:
         connections = {name: stack.enter_context(connect(server)) for name in STALLING}
         for name, connection in connections.items():
@@ -102,7 +102,7 @@ def test_a_body_that_stalls_is_answered_408_and_the_connection_closed(
 ) -> None:
     status, message = refusal(stalled[how])
     assert (status, "too slowly" in message) == (408, True)
-    assert said(stalled[how]) == b""
+    assert read_to_end(stalled[how]) == b""
 
 
 def test_a_body_that_drips_is_answered_408(server: Server) -> None:
@@ -125,7 +125,7 @@ def test_a_body_that_is_announced_too_big_is_refused_without_reading_it(
     server: Server, length: str, expect: list[str]
 ) -> None:
     with connect(server) as connection:
-        connection.sendall(head(f"Content-Length: {length}", *expect))  # and no byte of it
+        connection.sendall(head(f"Content-Length: {length}", *expect))  # and no byte of the body
         status, message = refusal(connection)
     assert (status, message) == (413, "the request is over 4000000 bytes")
 
@@ -150,8 +150,8 @@ def test_a_client_that_leaves_within_its_body_is_forgotten(server: Server) -> No
         connection.sendall(head("Content-Length: 100") + b"{")
 
 
-def test_what_comes_beyond_the_announced_length_is_the_next_request(server: Server) -> None:
-    answer = exchanged(server, head(f"Content-Length: {len(GOOD)}") + GOOD + b"surplus\r\n\r\n")
+def test_bytes_beyond_the_announced_length_are_the_next_request(server: Server) -> None:
+    answer = exchange(server, head(f"Content-Length: {len(GOOD)}") + GOOD + b"surplus\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"HTTP/1.1 400 " in answer
 
@@ -176,14 +176,14 @@ def test_what_comes_beyond_the_announced_length_is_the_next_request(server: Serv
         b"GET  /health HTTP/1.1\r\nHost: here\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /h\xc3\xa4lth HTTP/1.1\r\nHost: here\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xab" * 500,  # a greeting of TLS
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xab" * 500,  # a TLS client hello
         b"\0" * 1000 + b"\r\n\r\n",
     ],
     ids=lambda request_: repr(request_[-40:]),
 )
-def test_what_is_not_http_is_answered_4xx_and_the_connection_closed(server: Server, request_: bytes) -> None:
-    """Mostly by the HTTP server itself, which knows no envelope."""
-    assert exchanged(server, request_).startswith(b"HTTP/1.1 4")
+def test_input_that_is_not_http_is_answered_4xx_and_the_connection_closed(server: Server, request_: bytes) -> None:
+    """The HTTP server itself answers most of it, without OpenAI's envelope."""
+    assert exchange(server, request_).startswith(b"HTTP/1.1 4")
 
 
 # Headers and connections
@@ -201,15 +201,15 @@ def test_what_is_not_http_is_answered_4xx_and_the_connection_closed(server: Serv
     ids=["many", "a long one", "a long path", "a long method", "one without an end"],
 )
 def test_a_flood_of_headers_is_cut_off(server: Server, request_: bytes) -> None:
-    """At h11's bound of 16 KiB for all of them together."""
-    assert exchanged(server, request_).startswith(b"HTTP/1.1 400 ")
+    """The limit is h11's: 16 KiB for all headers together."""
+    assert exchange(server, request_).startswith(b"HTTP/1.1 400 ")
 
 
 def test_requests_that_are_sent_without_waiting_are_answered_in_order(server: Server) -> None:
     asked = [b"/health", b"/nowhere-1", b"/version", b"/nowhere-2"]
     requests = b"".join(b"GET %b HTTP/1.1\r\nHost: here\r\n\r\n" % path for path in asked[:-1])
     last = b"GET %b HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n" % asked[-1]
-    answers = exchanged(server, requests + last).split(b"HTTP/1.1 ")[1:]
+    answers = exchange(server, requests + last).split(b"HTTP/1.1 ")[1:]
     assert [answer[:3] for answer in answers] == [b"200", b"404", b"200", b"404"]
     assert b"nowhere-1" in answers[1]
     assert b"nowhere-2" in answers[3]
@@ -224,7 +224,7 @@ def test_many_silent_connections_keep_no_client_out(server: Server) -> None:
             connection.close()
 
 
-# The processes that decode
+# Decoder processes
 
 
 def worker_of(server: Server) -> psutil.Process:
@@ -242,14 +242,14 @@ def read_one(server: Server) -> int:
     return len(answer.choices)
 
 
-def test_images_are_decoded_apart_by_processes_that_outlive_requests(server: Server) -> None:
+def test_images_are_decoded_in_separate_processes_that_outlive_requests(server: Server) -> None:
     before = decoders_of(server)
     assert before
     read_one(server)
     assert decoders_of(server) == before
 
 
-def test_decoders_that_are_killed_are_replaced(server: Server) -> None:
+def test_killed_decoders_are_replaced(server: Server) -> None:
     for decoder in decoders_of(server):
         decoder.kill()
     assert read_one(server) == 1

@@ -1,4 +1,4 @@
-"""The bento: what is in it, that it is the same each time, and that it serves without the checkout and the network."""
+"""The bento: its content, reproducible builds, and serving without the checkout and the network."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.e2e.sample import MODEL, assert_nearly_read, messages
 from tests.e2e.servers import ROOT, running
 
 CLEAN_PYTHON = ROOT / ".venv-bento" / "bin" / "python"  # made by scripts/setup_bento
-# Python reads this file at the start of every process of the server; it sees all that asks for a name or a connection.
+# Python runs this at the start of every process of the server; it records each name look-up and connection.
 OFFLINE = """
 import os, socket, sys
 
@@ -36,7 +36,7 @@ sys.addaudithook(watch)
 
 
 def build(project: Path, home: Path, version: str) -> Path:
-    """The folder of a bento of `project`, built for its CPU."""
+    """The folder of a bento of `project`, built for CPUs."""
     environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
     command = [sys.executable, "-m", "bentoml", "build", "-f", "bentofile.cpu.yaml", "--version", version, str(project)]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
@@ -80,7 +80,7 @@ def test_only_what_serving_needs_and_the_licence_are_packed(bento: Path) -> None
 
 
 def test_no_model_is_packed_unless_one_is_chosen(bento: Path) -> None:
-    """An image with a packed model looks nowhere else: not in a volume either."""
+    """An image with a packed model looks in no other place, not even in a volume."""
     manifest = yaml.safe_load((bento / "bento.yaml").read_text())
     assert [manifest["models"], *(service["models"] for service in manifest["services"])] == [[], []]
 
@@ -117,7 +117,7 @@ def test_a_bento_serves_in_a_clean_environment_without_the_network(
 
 
 def watched(folder: Path) -> dict[str, str]:
-    """The environment of a server of which `calls` in `folder` will tell each try to reach another machine."""
+    """The environment of a server whose attempts to reach another machine are recorded in `folder`/calls."""
     (folder / "offline").mkdir()
     (folder / "offline" / "sitecustomize.py").write_text(OFFLINE)
     keeps_bytecode = {"PYTHONDONTWRITEBYTECODE": ""}  # the installer compiles none, and two servers want it

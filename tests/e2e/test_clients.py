@@ -71,7 +71,7 @@ def test_openais_client_streams_the_text(server: Server) -> None:
 
 
 def test_paddleocrs_client_gets_the_raw_text_of_an_official_prompt(server: Server) -> None:
-    """What paddleocr 3.7 sends with vl_rec_backend="vllm-server"."""
+    """The request is that of paddleocr 3.7 with vl_rec_backend="vllm-server"."""
     body = {
         "model": "PaddleOCR-VL-1.6-0.9B",
         "messages": [{"role": "user", "content": [IMAGE_PART, {"type": "text", "text": "OCR:"}]}],
@@ -102,7 +102,7 @@ def test_openais_async_client_reads_and_streams(server: Server) -> None:
     assert streamed == whole
 
 
-def test_openais_client_takes_several_answers_with_logprobs(server: Server) -> None:
+def test_openais_client_parses_several_answers_with_logprobs(server: Server) -> None:
     completion = server.client().chat.completions.create(
         model=MODEL, messages=messages(), n=2, logprobs=True, top_logprobs=2, temperature=0.1, seed=1
     )
@@ -153,7 +153,7 @@ def test_openais_client_reads_a_pdf_page_by_page(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def file_server() -> Iterator[int]:
-    """The port of an ordinary web server that has the image."""
+    """The port of an ordinary web server with the image."""
     handler = partial(QuietHandler, directory=str(IMAGE.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as images:
         threading.Thread(target=images.serve_forever).start()
@@ -222,12 +222,12 @@ def test_errors_have_openais_classes(server: Server) -> None:
     assert refused.value.param == "temperature"
 
 
-def test_health_tells_of_the_embedded_checkpoint(server: Server) -> None:
+def test_health_names_the_embedded_checkpoint(server: Server) -> None:
     body = requests.get(f"{server.url}/health", timeout=HANG_SECONDS).json()
     assert (body["status"], body["model_loaded"], body["model"]) == ("healthy", True, "paddleocr-vl-tiny")
 
 
-def test_the_local_file_client_prints_and_writes_the_text(server: Server, tmp_path: Path) -> None:
+def test_the_command_line_client_prints_and_writes_the_text(server: Server, tmp_path: Path) -> None:
     command = [sys.executable, "scripts/ocr.py", str(IMAGE)]
     environment = os.environ | {"VLLM_URL": server.url}
     printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Clients of others, unchanged, from the environment that scripts/setup_clients makes, against a real server."""
+"""Third-party clients, unchanged, from the environment of scripts/setup_clients, against a real server."""
 
 import json
 import os
@@ -20,7 +20,7 @@ LABELS = ["ocr", "table", "formula", "chart", "spotting", "seal"]
 
 
 def run(folder: Path, command: str, *arguments: str | Path) -> str:
-    """What `command` prints. It cannot leave this machine, and writes its caches into `folder`."""
+    """The output of `command`, which cannot reach other machines and writes its caches into `folder`."""
     assert (COMMANDS / command).exists(), "scripts/setup_clients makes what this test needs"
     environment = os.environ | {
         "HOME": str(folder),
@@ -41,7 +41,7 @@ def run_program(name: str, server: Server, folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def programs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[dict[str, Any]]]]:
-    """By client: all at once, since their imports take most of their time."""
+    """Results by client. All run at once, since imports take most of their time."""
     with ThreadPoolExecutor() as threads:
         yield {
             client: threads.submit(run_program, f"read_with_{client}.py", server, tmp_path_factory.mktemp(client))
@@ -51,7 +51,7 @@ def programs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def by_label(programs: dict[str, Future[dict[str, Any]]]) -> dict[str, Any]:
-    """What PaddleOCR's own client makes of the image, by prompt label."""
+    """Results of PaddleOCR's own client for the image, by prompt label."""
     return programs["paddleocr"].result()
 
 
@@ -82,7 +82,7 @@ def test_paddleocrs_client_reads_the_image(by_label: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("label", LABELS)
 def test_paddleocrs_client_is_answered_and_finishes_with_prompt_label(label: str, by_label: dict[str, Any]) -> None:
-    """The embedded checkpoint knows `OCR:` only, so what it answers to the other labels is nonsense."""
+    """The embedded checkpoint knows `OCR:` only, so its answers to the other labels are meaningless."""
     assert by_label[label]["label"] == label
     (request,) = by_label[label]["requests"]
     assert request.startswith("HTTP Request: POST http://127.0.0.1")
@@ -94,7 +94,7 @@ def test_langchain_reads_the_image(by_langchain: dict[str, Any]) -> None:
     assert by_langchain["reason"] == "stop"
 
 
-def test_langchain_streams_the_text_that_it_gets_whole(by_langchain: dict[str, Any]) -> None:
+def test_langchain_streams_the_same_text_as_it_gets_whole(by_langchain: dict[str, Any]) -> None:
     assert by_langchain["streamed"] == by_langchain["text"]
     assert by_langchain["chunks"] > TEXT.count(" ")
 
@@ -112,7 +112,7 @@ def test_litellm_reads_the_image(by_litellm: dict[str, Any]) -> None:
     assert by_litellm["reason"] == "stop"
 
 
-def test_litellm_streams_the_text_that_it_gets_whole(by_litellm: dict[str, Any]) -> None:
+def test_litellm_streams_the_same_text_as_it_gets_whole(by_litellm: dict[str, Any]) -> None:
     assert by_litellm["streamed"] == by_litellm["text"]
     assert by_litellm["chunks"] > TEXT.count(" ")
 

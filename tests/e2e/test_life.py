@@ -1,4 +1,4 @@
-"""How the server starts and ends."""
+"""Start and end of the server."""
 
 import os
 import shutil
@@ -31,12 +31,12 @@ LONG: Any = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nothing ends
 
 @dataclass
 class Life:
-    """What was seen of a server that began to drain while a stream ran."""
+    """Observations of a server that began to drain while a stream ran."""
 
-    loading: list[tuple[int, httpx.Response]]  # the status of /readyz, and then the answer of /health
+    loading: list[tuple[int, httpx.Response]]  # status of /readyz, then the answer of /health
     streamed: list[ChatCompletionChunk]
     exit_code: int
-    outlived: list[psutil.Process]  # by these of its processes
+    outlived: list[psutil.Process]  # processes that outlived the server
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
 
 
 def healths(server: Server) -> Iterator[tuple[int, httpx.Response]]:
-    """From the first that is answered to the first that is well."""
+    """Probes from the first that is answered to the first healthy one."""
     end = time.monotonic() + SECONDS_TO_START
     while True:
         assert time.monotonic() < end, server.log.read_text()
@@ -67,7 +67,7 @@ def healths(server: Server) -> Iterator[tuple[int, httpx.Response]]:
 
 
 def running_stream(server: Server, **options: Any) -> Iterator[ChatCompletionChunk]:
-    """What follows the first piece of text."""
+    """A stream after its first piece of text."""
     create = server.client().chat.completions.create
     chunks = create(model=MODEL, messages=messages(), stream=True, extra_body=options)
     while not next(chunks).choices[0].delta.content:
@@ -123,7 +123,7 @@ class Ending:
 
 @pytest.fixture(scope="module")
 def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ending]:
-    """By what was wrong. They are started at once, since each is alone with its imports for most of its time."""
+    """Endings by what was wrong. All servers start at once, since imports take most of their time."""
     folder = tmp_path_factory.mktemp("store")
     command = [sys.executable, "scripts/import_model.py", str(EMBEDDED)]
     environment = os.environ | {"BENTOML_HOME": str(folder)}

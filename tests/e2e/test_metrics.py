@@ -1,4 +1,4 @@
-"""Two workers of a real server that each take one request at a time, and what its GET /metrics says of both."""
+"""GET /metrics of a real server with two workers that each serve one request at a time."""
 
 import json
 import os
@@ -23,7 +23,7 @@ MAX_TRIES = 100  # to meet a worker that is free
 
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """By the launcher, whose options are settings."""
+    """A server started by the launcher, whose options are settings."""
     options = ("--workers", "2", "--log-level=warning")
     folder = tmp_path_factory.mktemp("metrics")
     with running(folder, *options, command=["scripts/serve"], SLOTS="1", MAX_WAITING="0") as server:
@@ -32,7 +32,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def client(two_workers: Server) -> Iterator[httpx.Client]:
-    """Its one connection stays with one worker; any answers /metrics for both."""
+    """A client whose one connection stays with one worker; each worker answers /metrics for both."""
     with httpx.Client(base_url=two_workers.url, timeout=HANG_SECONDS, limits=httpx.Limits(max_connections=1)) as client:
         wait_until(lambda: client.get("/health").status_code == 200)
         yield client
@@ -45,7 +45,7 @@ def about_a_line() -> dict[str, Any]:
 
 
 def only_x(client: httpx.Client) -> dict[str, Any]:
-    """Fields under which every token is an `x`."""
+    """Fields that make every token an `x`."""
     token = client.post("/tokenize", json={"prompt": "x"}).json()["tokens"][-1]
     return {"logit_bias": {token: 100}}
 
@@ -61,7 +61,7 @@ def test_the_launcher_takes_the_settings_as_options(two_workers: Server) -> None
     assert "[INFO]" not in log
 
 
-def test_a_whole_and_a_streamed_answer_about_one_image(client: httpx.Client) -> None:
+def test_a_whole_and_a_streamed_answer_about_one_image_are_counted(client: httpx.Client) -> None:
     before = scrape(client)
     whole = client.post(CHAT, json=about_a_line()).json()
     between = scrape(client)
@@ -90,7 +90,7 @@ def test_a_whole_and_a_streamed_answer_about_one_image(client: httpx.Client) -> 
     assert {sample.labels["model_name"] for sample in after.samples if ":" in sample.name} == {"paddleocr-vl-tiny"}
 
 
-def test_a_loop_that_was_cut(client: httpx.Client) -> None:
+def test_a_loop_that_is_cut_counts_once(client: httpx.Client) -> None:
     before = scrape(client)
     body = client.post(CHAT, json=TEXT_ONLY | only_x(client)).json()
     assert body["choices"][0]["stop_reason"] == "repetition"
@@ -99,7 +99,7 @@ def test_a_loop_that_was_cut(client: httpx.Client) -> None:
         assert after(name) - before(name) == 1
 
 
-def test_unknown_paths_do_not_grow_it(client: httpx.Client) -> None:
+def test_unknown_paths_add_no_series(client: httpx.Client) -> None:
     client.get("/unknown/-1")
     before = client.get("/metrics").text
     for i in range(300):

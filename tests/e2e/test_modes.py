@@ -96,7 +96,7 @@ def test_words_ask_for_an_object_and_get_it(server: Server, sample: str, words: 
     assert json.loads("".join(streamed(server, sample, words))) == expected
 
 
-def test_a_receipts_values_say_where_they_stand_and_its_sums_hold(server: Server) -> None:
+def test_a_receipts_values_name_their_lines_and_its_sums_add_up(server: Server) -> None:
     report = choice(server, "receipt", "receipt")["ocr"]
     (total,) = [field for field in report["fields"] if field["path"] == "total"]
     assert (total["value"], total["line"]) == (13.75, "Total $13.75")
@@ -138,7 +138,7 @@ def test_other_words_get_markdown(server: Server) -> None:
         ("spotting", "Spotting:", lambda: SpottingFinisher(261, 172)),
     ],
 )
-def test_modes_that_the_embedded_checkpoint_never_learned_finish_whatever_it_says(
+def test_modes_that_the_embedded_checkpoint_never_learned_finish_any_output(
     server: Server, mode: str, official: str, finisher: Callable[[], Finisher]
 ) -> None:
     raw = whole(server, "document", official, skip_special_tokens=False)
@@ -148,12 +148,12 @@ def test_modes_that_the_embedded_checkpoint_never_learned_finish_whatever_it_say
     assert "".join(streamed(server, "document", "", mode=mode)) == expected
 
 
-def test_raw_mode_sends_the_users_own_words(server: Server) -> None:
+def test_raw_mode_sends_the_users_words_unchanged(server: Server) -> None:
     assert whole(server, "document", "OCR:", mode="raw") == (DATA / "test_document.txt").read_text()
 
 
-def test_the_log_tells_the_mode_of_a_request_and_the_memory_plan(server: Server) -> None:
-    """Bug: what the packages logged was shown nowhere."""
+def test_the_log_has_the_mode_of_a_request_and_the_memory_plan(server: Server) -> None:
+    """Bug: log records of the project's own packages were lost."""
     choice(server, "table", "the table")
     log = server.log.read_text()
     assert " mode=table " in log

@@ -1,4 +1,4 @@
-"""A real server with few slots: many clients, impatient ones, sleepy ones, and SIGTERM with some of each inside."""
+"""A real server with few slots under many clients, impatient ones and stalled ones, and SIGTERM meanwhile."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ def metrics(server: Server) -> Scrape:
     return Scrape(httpx.get(f"{server.url}/metrics", headers=bearer(ALICE), timeout=HANG_SECONDS).text)
 
 
-def test_one_request_goes_between_another_clients_many(keyed: Server) -> None:
+def test_a_clients_one_request_is_not_queued_after_all_of_another_clients(keyed: Server) -> None:
     asked: Any = {"model": MODEL, "messages": messages(), "extra_body": {"ignore_eos": True, "max_tokens": 300}}
 
     async def run() -> int:
@@ -85,7 +85,7 @@ def test_a_client_that_does_not_read_delays_no_other(keyed: Server) -> None:
 
 
 def test_sigterm_ends_running_waiting_and_fetching_requests_each_with_an_error(tmp_path: Path) -> None:
-    """BentoML waited for running requests as long as they took. Workers get the signal twice where systemd sends it."""
+    """Bug: BentoML waited for running requests without a limit. Under systemd, workers get the signal twice."""
     drain = 8  # long enough for a new request to arrive meanwhile, on a busy machine too
     with (
         running(tmp_path, SLOTS="1", DRAIN_SECONDS=str(drain), ALLOWED_HOSTS="127.0.0.1") as server,

@@ -1,4 +1,4 @@
-"""What a real server tells of itself, with keys and a collector of traces: its log, traces and health."""
+"""Log, traces and health of a real server with keys and a collector of traces."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ def client_of(server: Server, key: str) -> Iterator[OpenAI]:
         yield client
 
 
-def test_openais_client_is_let_in_with_either_key_and_else_told_so(keyed: Server) -> None:
+def test_openais_client_is_accepted_with_either_key_and_otherwise_refused(keyed: Server) -> None:
     for key in (ALICE, BOB):
         with client_of(keyed, key) as client:
             assert client.chat.completions.create(model=MODEL, messages=messages(), max_tokens=2).usage
@@ -48,7 +48,7 @@ def test_an_image_without_a_key_is_refused_before_it_is_sent_with_the_reason(key
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
-def test_what_bentoml_itself_serves_without_a_key_is_about_health_and_routes(keyed: Server) -> None:
+def test_bentoml_itself_serves_only_health_and_routes_without_a_key(keyed: Server) -> None:
     with httpx.Client(base_url=keyed.url, timeout=HANG_SECONDS) as client:
         for path in ("/livez", "/readyz", "/healthz", "/schema.json", "/health", "/ping"):
             assert client.get(path).status_code == 200, path
@@ -57,7 +57,7 @@ def test_what_bentoml_itself_serves_without_a_key_is_about_health_and_routes(key
         assert "secret" not in client.get("/schema.json").text
 
 
-def test_health_tells_of_the_queue_the_model_and_the_memory(keyed: Server) -> None:
+def test_health_reports_the_queue_the_model_and_the_memory(keyed: Server) -> None:
     health = httpx.get(f"{keyed.url}/health", headers=bearer(ALICE), timeout=HANG_SECONDS).json()
     assert health["queue"] == {"running": 0, "waiting": 0, "slots": 2, "free_slots": 2}
     assert (health["model"], health["status"]) == (EMBEDDED_NAME, "healthy")
@@ -68,7 +68,7 @@ def test_health_tells_of_the_queue_the_model_and_the_memory(keyed: Server) -> No
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_trace_goes_on_from_the_clients_with_a_span_for_all_that_took_time(
+def test_a_trace_continues_the_clients_with_a_span_for_each_phase(
     keyed: Server, collector: Collector, stream: bool
 ) -> None:
     trace_id, parent = f"{7 + stream:032x}", f"{11:016x}"
@@ -102,7 +102,7 @@ def test_a_refused_requests_trace_is_one_span(keyed: Server, collector: Collecto
 
 @dataclass
 class Ended:
-    """What is left of a server that has answered well and refused."""
+    """An answer and the log of a server that has answered and refused requests, and ended."""
 
     answer: dict[str, Any]
     log: str

@@ -1,4 +1,4 @@
-"""Fixtures: a real server that breaks where a test says so, and clients that tell how an answer ended."""
+"""Fixtures: a real server with faults that tests switch on."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.faults.faulty import HOURS_AHEAD, INJECT, Faulty
 
 @pytest.fixture(scope="session")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    """Its clock was ahead when it began, and is set back."""
+    """A server whose clock was ahead at its start and has been set back since."""
     folder = tmp_path_factory.mktemp("faulty")
     faults = folder / "faults"
     faults.mkdir()
@@ -18,5 +18,5 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     clock = faults / "clock"
     clock.write_text(str(HOURS_AHEAD * 3600))
     with running(folder, **settings) as server:
-        clock.unlink()  # BentoML would have looked for dead workers when that time comes again
+        clock.unlink()  # unpatched, BentoML looks for dead workers only when that time comes again
         yield Faulty(server, faults)

@@ -1,4 +1,4 @@
-"""A real server that breaks where a test says so, and clients that tell how an answer ended."""
+"""A real server with faults that tests switch on, and clients that record how an answer ended."""
 
 import asyncio
 import json
@@ -18,13 +18,8 @@ from tests.payloads import image_part
 
 CHAT = "/v1/chat/completions"
 
-
 INJECT = Path(__file__).parent / "inject"
-
-
 HOURS_AHEAD = 5  # offset of the server's clock when it starts
-
-
 CULPRIT = 666  # as in inject/sitecustomize.py
 
 
@@ -35,7 +30,7 @@ class Faulty:
 
     @property
     def worker(self) -> psutil.Process:
-        """The one that answers, or is to."""
+        """The worker that serves, or is about to."""
         children = psutil.Process(self.server.process.pid).children()
         return next(child for child in children if child.status() != psutil.STATUS_ZOMBIE)
 
@@ -45,7 +40,7 @@ class Faulty:
 
     @contextmanager
     def fault(self, name: str, text: str = "") -> Iterator[None]:
-        """While it is open, requests run into it."""
+        """Context in which the fault is switched on."""
         struck = self.folder / f"{name}.struck"
         struck.unlink(missing_ok=True)
         (self.folder / name).write_text(text)
@@ -66,7 +61,7 @@ class Faulty:
 
 @dataclass
 class Outcome:
-    """What a client has seen of one request."""
+    """The outcome of one request as its client sees it."""
 
     status: int | None  # None: no answer, and the connection broke
     text: str = ""
@@ -77,12 +72,12 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """It looks like a whole answer."""
+        """Whether it looks like a whole answer."""
         return self.finish_reason is not None and self.error is None and not self.broken
 
 
-def line(number: int = 0, **fields: Any) -> dict[str, Any]:
-    """A question about a line of the sample page; of another `number` about another image."""
+def line_question(number: int = 0, **fields: Any) -> dict[str, Any]:
+    """A request about one line of the sample page; each `number` makes another image of it."""
     with Image.open(IMAGE) as page:
         image = page.convert("RGB").crop((0, 0, page.width, 80))
     image.putpixel((0, 0), (255, 255, 255 - number))
@@ -90,44 +85,45 @@ def line(number: int = 0, **fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "OCR:"}]}]} | fields
 
 
-def lasting(number: int = 0, **fields: Any) -> dict[str, Any]:
-    """One that takes minutes, if nothing ends it."""
+def endless_question(number: int = 0, **fields: Any) -> dict[str, Any]:
+    """A request that takes minutes unless something ends it."""
     endless = {"ignore_eos": True, "repetition_detection": False, "max_tokens": 8000}
-    return line(number) | endless | fields
+    return line_question(number) | endless | fields
 
 
 async def ask(client: httpx.AsyncClient, body: dict[str, Any], begun: asyncio.Event | None = None) -> Outcome:
-    """Streamed where the body says so; `begun` is set by the first text of a stream."""
+    """Send one request, streamed if its body says so; the first text of a stream sets `begun`."""
     outcome = Outcome(None)
     try:
         async with client.stream("POST", CHAT, json=body) as answer:
             outcome.status = answer.status_code
             if body.get("stream") and answer.status_code == 200:
-                async for own in answer.aiter_lines():
-                    take(outcome, own)
+                async for line in answer.aiter_lines():
+                    parse_event(outcome, line)
                     if begun is not None and outcome.text:
                         begun.set()
             else:
-                take_whole(outcome, json.loads(await answer.aread()))
+                parse_body(outcome, json.loads(await answer.aread()))
     except httpx.TransportError as error:
         outcome.broken = True
         outcome.error = repr(error)
     return outcome
 
 
-def take(outcome: Outcome, own: str) -> None:
-    """One line of server-sent events."""
-    if own == "data: [DONE]":
+def parse_event(outcome: Outcome, line: str) -> None:
+    """Add one line of server-sent events to the outcome."""
+    if line == "data: [DONE]":
         outcome.done = True
-    elif own.startswith("data:"):
-        event = json.loads(own.removeprefix("data:"))
+    elif line.startswith("data:"):
+        event = json.loads(line.removeprefix("data:"))
         outcome.error = event.get("error", {}).get("message", outcome.error)
         for choice in event.get("choices", []):
             outcome.text += choice["delta"].get("content") or ""
             outcome.finish_reason = choice["finish_reason"] or outcome.finish_reason
 
 
-def take_whole(outcome: Outcome, body: dict[str, Any]) -> None:
+def parse_body(outcome: Outcome, body: dict[str, Any]) -> None:
+    """Set the outcome from a whole answer."""
     outcome.done = True
     if "error" in body:
         outcome.error = body["error"]["message"]
@@ -137,7 +133,7 @@ def take_whole(outcome: Outcome, body: dict[str, Any]) -> None:
 
 
 def ask_all(faulty: Faulty, *bodies: dict[str, Any]) -> list[Outcome]:
-    """All at once."""
+    """Send all requests at once."""
 
     async def run() -> list[Outcome]:
         async with httpx.AsyncClient(base_url=faulty.server.url, timeout=HANG_SECONDS) as client:

@@ -1,4 +1,4 @@
-"""What the server writes while it serves: its log and its metrics."""
+"""Full disks under the server's log, its metrics and the model store."""
 
 import os
 import subprocess
@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.servers import ROOT, running
-from tests.faults.faulty import Faulty, ask_all, line
+from tests.faults.faulty import Faulty, ask_all, line_question
 
 FULL = 'exec "$@" >/dev/full 2>&1'  # each write fails with ENOSPC
 MAX_BYTES = 2**20  # a file's limit: less than the weights need
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
-def test_requests_are_answered_where_the_log_cannot_be_written(tmp_path: Path) -> None:
+def test_requests_are_answered_if_the_log_cannot_be_written(tmp_path: Path) -> None:
     with running(tmp_path, command=["sh", "-c", FULL, "sh", sys.executable, "-m", "bentoml", "serve"]) as server:
-        (outcome,) = ask_all(Faulty(server, tmp_path), line())
+        (outcome,) = ask_all(Faulty(server, tmp_path), line_question())
         assert outcome.complete
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="macOS has no such call")
 def test_the_metrics_have_their_disk_space_from_the_start(faulty: Faulty) -> None:
-    """They are written through memory maps; where the disk is full, the first touch of a new page is SIGBUS."""
-    ask_all(faulty, line())
+    """They are written through memory maps; on a full disk, the first write to a new page is a SIGBUS."""
+    ask_all(faulty, line_question())
     files = list((faulty.server.log.parent / "bentoml" / "prometheus_multiproc_dir").glob(f"*_{faulty.worker.pid}.db"))
     assert files
     for file in files:
@@ -32,11 +32,11 @@ def test_the_metrics_have_their_disk_space_from_the_start(faulty: Faulty) -> Non
 
 
 def used(file: Path) -> int:
-    """Bytes of a file of prometheus_client that hold something; it begins with their number."""
+    """Bytes in use of a file of prometheus_client, which begins with their number."""
     return int.from_bytes(file.read_bytes()[:4], sys.byteorder)
 
 
-def test_an_import_that_finds_the_disk_full_leaves_nothing_half_done(tmp_path: Path) -> None:
+def test_an_import_onto_a_full_disk_leaves_no_partial_files(tmp_path: Path) -> None:
     def import_embedded(*limit: str) -> subprocess.CompletedProcess[str]:
         command = [*limit, sys.executable, "scripts/import_model.py", "models/tiny"]
         environment = os.environ | {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}

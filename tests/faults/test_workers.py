@@ -1,4 +1,4 @@
-"""Faults that a worker does not get over, or not soon: what its clients and probes see, and that service resumes."""
+"""Faults that end or stall a worker: what its clients and probes see, and how service resumes."""
 
 import asyncio
 import re
@@ -9,20 +9,20 @@ import httpx
 
 from engine.watchdog import MIN_PLANNED_SECONDS, STUCK
 from tests.e2e.servers import HANG_SECONDS, half_a_request, wait_until
-from tests.faults.faulty import CULPRIT, Faulty, Outcome, ask, ask_all, lasting, line
+from tests.faults.faulty import CULPRIT, Faulty, Outcome, ask, ask_all, endless_question, line_question
 
 READ = "Test Document\nDate: March 14, 2025"
 
 
 def struck_while_running(faulty: Faulty, strike: Callable[[], Any]) -> list[Outcome]:
-    """What a stream and a whole answer that run, and one that waits, come to when the fault strikes."""
+    """Outcomes of a running stream, three running whole answers and a waiting one when the fault strikes."""
 
     async def run() -> list[Outcome]:
         async with httpx.AsyncClient(base_url=faulty.server.url, timeout=HANG_SECONDS) as client:
             begun = asyncio.Event()
-            stream = asyncio.create_task(ask(client, lasting(stream=True), begun))
+            stream = asyncio.create_task(ask(client, endless_question(stream=True), begun))
             await begun.wait()
-            whole = [asyncio.create_task(ask(client, lasting(number))) for number in range(1, 5)]
+            whole = [asyncio.create_task(ask(client, endless_question(number))) for number in range(1, 5)]
             await asyncio.to_thread(wait_until, lambda: faulty.get("/health").json()["queue"]["waiting"] == 1)
             await asyncio.to_thread(strike)
             return await asyncio.gather(stream, *whole)
@@ -31,13 +31,13 @@ def struck_while_running(faulty: Faulty, strike: Callable[[], Any]) -> list[Outc
 
 
 def assert_service_resumes(faulty: Faulty, former: int) -> None:
-    """In another worker, while requests that come meanwhile wait or are told to come back."""
-    (meanwhile,) = ask_all(faulty, line())
+    """Check that another worker serves; requests that come before it does wait or get 503."""
+    (meanwhile,) = ask_all(faulty, line_question())
     assert meanwhile.status in (200, 503)
     assert meanwhile.done
     faulty.server.wait_until_ready()
     assert faulty.worker.pid != former
-    (outcome,) = ask_all(faulty, line())
+    (outcome,) = ask_all(faulty, line_question())
     assert outcome.text == READ
     assert outcome.complete
 
@@ -79,7 +79,7 @@ def test_a_stuck_step_is_reported_with_its_kind_and_age_and_readiness_returns_wi
     async def run() -> Outcome:
         async with httpx.AsyncClient(base_url=faulty.server.url, timeout=HANG_SECONDS) as client:
             with faulty.fault("stuck-step"):
-                stream = asyncio.create_task(ask(client, line(seed=CULPRIT, stream=True)))
+                stream = asyncio.create_task(ask(client, line_question(seed=CULPRIT, stream=True)))
                 await asyncio.to_thread(faulty.wait_until_struck, "stuck-step")
                 await asyncio.to_thread(wait_until, lambda: faulty.get("/readyz").status_code != 200)
                 health = await client.get("/health")

@@ -69,7 +69,7 @@ def test_eight_bits_are_off_by_a_hundredth_on_the_cpus_that_they_are_for(dtype: 
     assert exact_enough == int8_works(torch.device("cpu"))
 
 
-def test_a_tokens_rounding_does_not_depend_on_the_others() -> None:
+def test_a_tokens_rounding_does_not_depend_on_other_tokens() -> None:
     layer, x = Int8Linear(nn.Linear(100, 72, bias=False)), torch.randn(3, 100) * torch.tensor([[1], [50], [0.1]])
     torch.testing.assert_close(layer(x)[:1], layer(x[:1]))
 

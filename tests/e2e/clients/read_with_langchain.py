@@ -10,7 +10,7 @@ from langchain_openai import ChatOpenAI
 
 
 def main(image: str, url: str) -> None:
-    # With a base_url of another, ChatOpenAI asks for a stream's usage only when told to.
+    # With another base_url, ChatOpenAI requests a stream's usage only if stream_usage is set.
     model = ChatOpenAI(base_url=url, api_key="none", model="PaddlePaddle/PaddleOCR-VL", stream_usage=True)
     uri = f"data:image/png;base64,{base64.b64encode(Path(image).read_bytes()).decode()}"
     parts = [{"type": "text", "text": "OCR:"}, {"type": "image_url", "image_url": {"url": uri}}]

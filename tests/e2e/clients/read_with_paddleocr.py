@@ -8,11 +8,11 @@ from typing import Any
 from paddleocr import PaddleOCRVL
 
 LABELS = ["ocr", "table", "formula", "chart", "spotting", "seal"]
-MAX_NEW_TOKENS = 256  # the client's own 4096 would be long where a small checkpoint does not find an end
+MAX_NEW_TOKENS = 256  # the client's own 4096 takes long if a small checkpoint does not find an end
 
 
 class Requests(logging.Handler):
-    """What the client's HTTP library says of each request."""
+    """A log handler that keeps what the client's HTTP library logs about each request."""
 
     def __init__(self) -> None:
         super().__init__()

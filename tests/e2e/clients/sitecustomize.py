@@ -1,4 +1,4 @@
-"""Run by Python at its start, with this folder on PYTHONPATH: a client that leaves this machine fails."""
+"""A block on other machines: Python runs this at its start if this folder is on PYTHONPATH."""
 
 import sys
 from typing import Any
@@ -9,7 +9,7 @@ HERE = {"127.0.0.1", "localhost"}
 def refuse_other_hosts(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "socket.getaddrinfo":
         host = arguments[0]
-    elif event == "socket.connect" and isinstance(arguments[1], tuple):  # otherwise it is no address on a network
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):  # otherwise it is not a network address
         host = arguments[1][0]
     else:
         return

@@ -1,6 +1,7 @@
-"""Run by Python at its start, with this folder on PYTHONPATH: breaks a server where a file in FAULTS says so.
+"""Faults for a server, switched on by files in FAULTS.
 
-The product has no hook for this; its functions are wrapped when their modules are imported.
+Python runs this at its start if this folder is on PYTHONPATH. The product has no hook for it: its functions are
+wrapped when their modules are imported.
 """
 
 import importlib.util
@@ -18,7 +19,7 @@ ALLOCATOR = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allo
 
 
 def asked(name: str) -> str | None:
-    """What the file of this fault says, if it is there."""
+    """The content of this fault's file; None if there is no file."""
     try:
         return (FAULTS / name).read_text()
     except FileNotFoundError:
@@ -26,7 +27,7 @@ def asked(name: str) -> str | None:
 
 
 def struck(name: str) -> None:
-    """The fault has happened: the test that waits for it may go on."""
+    """Report that the fault has happened, to the test that waits for it."""
     (FAULTS / f"{name}.struck").touch()
 
 
@@ -42,7 +43,7 @@ def break_steps(module: Any) -> None:
 
     def faulty_step(core: Any) -> None:
         if asked("dead-thread") is not None:
-            (FAULTS / "dead-thread").unlink()  # the next worker shall live
+            (FAULTS / "dead-thread").unlink()  # the next worker must live
             struck("dead-thread")
             raise RuntimeError("an injected fault of the thread")
         step(core)
@@ -106,7 +107,7 @@ def break_clock() -> None:
 
 
 class Breaking:
-    """A finder of modules that lets the others find these, and wraps what they define."""
+    """A module finder that delegates to the other finders and wraps what the modules define."""
 
     def __init__(self, faults: dict[str, Callable[[Any], None]]) -> None:
         self._faults = faults
