@@ -66,8 +66,8 @@ def create_app(
     app.add_middleware(RequestTasks, tasks=app.state.requests)
     app.add_middleware(RequestMetrics)
     add_error_handlers(app)
-    for room in (health, models, chat, tokenization):
-        app.include_router(room.router)
+    for routes in (health, models, chat, tokenization):
+        app.include_router(routes.router)
     app.add_api_route(
         "/{path:path}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
     )

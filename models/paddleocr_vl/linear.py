@@ -149,6 +149,6 @@ def int8_works(device: torch.device) -> bool:
     """
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
-    largest, x = nn.Linear(64, 16, bias=False), torch.ones(1, 64)
-    nn.init.ones_(largest.weight)
-    return torch.allclose(Int8Linear(largest)(x), largest(x), rtol=0.01)
+    ones, x = nn.Linear(64, 16, bias=False), torch.ones(1, 64)
+    nn.init.ones_(ones.weight)
+    return torch.allclose(Int8Linear(ones)(x), ones(x), rtol=0.01)
