@@ -75,7 +75,7 @@ def restore(trainer: Trainer, minutes: float) -> None:
     """Continue from the last save, else from the checkpoint's weights, else leave the trainer at its random start."""
     if STATE.exists():
         trainer.resume(STATE)
-        print(f"Continuing from step {trainer.step}, after {trainer.elapsed / 60:.0f} minutes.")
+        print(f"Continuing from step {trainer.step}, after {trainer.elapsed / 60:.0f} min of training.")
     elif (CHECKPOINT / "model.safetensors").exists():
         fill(trainer.model, CHECKPOINT)
         trainer.elapsed = CONTINUED * minutes * 60
