@@ -1,17 +1,17 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Measures servers: a running one, or this one next to others.
+"""Benchmark a running server, this server and others, or the engine alone.
 
     benchmarks/bench.py serve                                    448x448 images, 64 tokens, 1 and 8 requests at once
     benchmarks/bench.py serve --url http://host:8000 --model M   another server
     benchmarks/bench.py serve --rate 2 --requests 100            arrivals at random, two a second
     benchmarks/bench.py serve --at-once 1 2 4 8 --plot out.png   throughput and latency as an image
     benchmarks/bench.py compare                                  this server, `transformers serve` and plain `generate`,
-                                                              on random weights of the real size
+                                                                 on random weights of the real size
     benchmarks/bench.py compare --model DIR --also vLLM=http://localhost:8000
-    benchmarks/bench.py engine --weights int8                    the engine's parts alone, next to the machine's limits
+    benchmarks/bench.py engine --weights int8                    the engine's parts alone, and the machine's limits
 
-Every request has a new image, so that no answer comes from a cache; answers have a fixed length if the server supports
-it. The last line is JSON.
+Every request has an image of its own, so nothing is answered from a cache. Answers have a fixed length if the server
+has an option to ignore the end token. The last line is JSON.
 """
 
 import argparse
@@ -27,17 +27,8 @@ import httpx
 from tqdm import tqdm
 
 from benchmarks.compare import checkpoint, compare
-from benchmarks.load import (
-    Memory,
-    ServerError,
-    Work,
-    closed_loop,
-    connect,
-    open_loop,
-    server_processes,
-    summary,
-    understood,
-)
+from benchmarks.load import ServerError, Work, closed_loop, connect, negotiate_dialect, open_loop, summary
+from benchmarks.process_memory import PeakMemory, server_processes
 
 
 def size(text: str) -> tuple[int, int]:
@@ -46,10 +37,10 @@ def size(text: str) -> tuple[int, int]:
 
 
 def measure(arguments: argparse.Namespace, work: Work, at_once: int) -> dict[str, Any]:
-    """One level of load."""
+    """Figures of one level of load."""
     count = arguments.requests or max(8, 4 * at_once)
     name = f"{arguments.rate} a second" if arguments.rate else f"{at_once} at once"
-    with Memory(server_processes(arguments.url)) as memory, tqdm(total=count, desc=name, unit="request") as bar:
+    with PeakMemory(server_processes(arguments.url)) as memory, tqdm(total=count, desc=name, unit="request") as bar:
         started = time.monotonic()
         if arguments.rate:
             timings = asyncio.run(open_loop(arguments.url, work, count, arguments.rate, bar.update))
@@ -63,8 +54,8 @@ def measure(arguments: argparse.Namespace, work: Work, at_once: int) -> dict[str
 
 
 def plot(levels: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Throughput and latency of levels of load against requests at once, as a PNG."""
-    import matplotlib  # half a second, and only used here
+    """A PNG of throughput and latency against requests at once."""
+    import matplotlib  # takes half a second, and only plots need it
     from matplotlib.figure import Figure
 
     matplotlib.use("Agg")
@@ -84,22 +75,22 @@ def plot(levels: Sequence[Mapping[str, Any]], file: Path) -> None:
     figure.savefig(file, format="png")
 
 
-async def meet(url: str, work: Work) -> Work:
-    """`work` in the dialect of the server, after a warm-up request. Raises ServerError."""
+async def warm_up(url: str, work: Work) -> Work:
+    """`work` in a dialect that the server accepts, after a request to warm it up. Raises ServerError."""
     async with connect(url, 1) as client:
-        return await understood(client, work)
+        return await negotiate_dialect(client, work)
 
 
 def serve(arguments: argparse.Namespace) -> None:
     model = arguments.model or httpx.get(f"{arguments.url}/v1/models").json()["data"][0]["id"]
     work = Work(model, arguments.images, arguments.tokens)
     try:
-        work = replace(work, fields=asyncio.run(meet(arguments.url, replace(work, tokens=4, seed=2**30))).fields)
+        work = replace(work, fields=asyncio.run(warm_up(arguments.url, replace(work, tokens=4, seed=2**30))).fields)
     except ServerError as error:
         raise SystemExit(str(error)) from error
     levels: list[dict[str, Any]] = []
     for at_once in [0] if arguments.rate else arguments.at_once:
-        asked = sum(level["requests"] for level in levels)  # no image is repeated at another level
+        asked = sum(level["requests"] for level in levels)  # levels share no image
         level = measure(arguments, replace(work, seed=asked), at_once)
         levels.append(level)
         print(json.dumps(level))
@@ -123,7 +114,7 @@ def named_url(text: str) -> tuple[str, str]:
 
 def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
     return int(text)
 
 
@@ -135,24 +126,24 @@ def main() -> None:
     load.add_argument("--url", default="http://127.0.0.1:8001", help="default: %(default)s")
     load.add_argument("--model", help="default: the first that the server lists")
     load.add_argument("--images", type=size, nargs="+", default=[(448, 448)], metavar="WxH", help="default: 448x448")
-    load.add_argument("--tokens", type=int, default=64, help="in every answer; default: %(default)s")
-    load.add_argument("--requests", type=int, help="at each level; default: 4 times the requests at once, at least 8")
+    load.add_argument("--tokens", type=int, default=64, help="of every answer; default: %(default)s")
+    load.add_argument("--requests", type=int, help="of each level; default: 4 times --at-once, at least 8")
     load.add_argument("--at-once", type=int, nargs="+", default=[1, 8], metavar="N", help="default: 1 8")
-    instead = load.add_mutually_exclusive_group()
-    instead.add_argument("--rate", type=float, help="requests a second that arrive at random, instead of --at-once")
-    instead.add_argument("--plot", type=Path, metavar="FILE", help="a PNG of throughput and latency by --at-once")
-    comparing = commands.add_parser("compare", help="this server next to others, on one checkpoint in one run")
-    comparing.set_defaults(run=compare)
-    alone = commands.add_parser("engine", help="the engine's parts alone, next to the machine's limits")
+    exclusive = load.add_mutually_exclusive_group()
+    exclusive.add_argument("--rate", type=float, help="requests a second at random times, instead of --at-once")
+    exclusive.add_argument("--plot", type=Path, metavar="FILE", help="a PNG of throughput and latency by --at-once")
+    comparison = commands.add_parser("compare", help="this server and others, on one checkpoint in one run")
+    comparison.set_defaults(run=compare)
+    alone = commands.add_parser("engine", help="the engine's parts alone, and the machine's limits")
     alone.set_defaults(run=engine)
     alone.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
     alone.add_argument("--weights", default="native", choices=["native", "int8"])
-    for command in (comparing, alone):
+    for command in (comparison, alone):
         weights = command.add_mutually_exclusive_group()
         weights.add_argument("--random", default="0.9b", metavar="SIZE", help="random weights; default: %(default)s")
-        weights.add_argument("--model", metavar="FOLDER", help="a checkpoint of your own instead")
-    comparing.add_argument("--also", type=named_url, nargs="+", default=[], metavar="NAME=URL", help="running servers")
-    comparing.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: %(default)s")
+        weights.add_argument("--model", metavar="FOLDER", help="a checkpoint instead")
+    comparison.add_argument("--also", type=named_url, nargs="+", default=[], metavar="NAME=URL", help="running servers")
+    comparison.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: %(default)s")
     arguments = parser.parse_args()
     arguments.run(arguments)
 

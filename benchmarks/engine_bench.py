@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from benchmarks.peers import FLOOR_BYTES, product_rate, seconds
+from benchmarks.baselines import FLOOR_BYTES, product_rate, run_seconds
 from engine.build import build_runner
 from engine.config import EngineConfig
 from engine.memory import weight_bytes
@@ -53,7 +53,7 @@ class Part:
         """Seconds."""
         return max(self.operations / ceilings.operations, self.bytes / ceilings.weights)
 
-    def report(self, ceilings: "Ceilings") -> dict[str, Any]:
+    def figures(self, ceilings: "Ceilings") -> dict[str, Any]:
         return {
             "seconds": round(self.seconds, 4),
             "gflop": round(self.operations / 1e9, 1),
@@ -94,14 +94,14 @@ def measure_ceilings(runner: ModelRunner) -> Ceilings:
 
 
 def best(work: Callable[[], Any], device: torch.device) -> float:
-    return min(seconds(work, device) for _ in range(REPETITIONS))
+    return min(run_seconds(work, device) for _ in range(REPETITIONS))
 
 
 def median(work: Callable[[], Any], device: torch.device) -> float:
     """Median seconds of a few runs; fewer if one takes seconds."""
-    runs = [seconds(work, device)]
+    runs = [run_seconds(work, device)]
     while len(runs) < REPETITIONS and sum(runs) < ENOUGH_SECONDS:
-        runs.append(seconds(work, device))
+        runs.append(run_seconds(work, device))
     return statistics.median(runs)
 
 
@@ -191,7 +191,7 @@ def measure(folder: Path, dtype: str, weights: str) -> dict[str, Any]:
             "gflop_per_second": round(ceilings.operations / 1e9, 1),
             "weights_gb_per_second": round(ceilings.weights / 1e9, 1),
         },
-        "parts": {part.name: part.report(ceilings) for part in measured},
+        "parts": {part.name: part.figures(ceilings) for part in measured},
     }
 
 

@@ -1,31 +1,24 @@
-"""Load on an OpenAI-compatible server: streamed requests with new images, each one timed, and memory sampled."""
+"""Load on an OpenAI-compatible server: streamed requests with fresh images, each of them timed."""
 
 import asyncio
 import base64
 import io
 import json
 import random
-import shutil
 import statistics
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
-import psutil
 from PIL import Image
 
-LONGEST_REQUEST = 3600.0  # seconds
-SAMPLING_SECONDS = 0.2  # between samples of the server's memory
-LOCAL = ("localhost", "127.0.0.1", "::1")
+REQUEST_TIMEOUT = 3600.0  # seconds
 
 OURS = {"ignore_eos": True, "repetition_detection": False}
-# Fields that make an answer run to its last token. Each server knows one of these and may refuse the others.
+# Fields that make an answer use all its tokens. Each server knows one of these sets and may refuse the others.
 DIALECTS: Sequence[Mapping[str, Any]] = (
     OURS,
     {"ignore_eos": True},  # vLLM, llama-server
@@ -35,22 +28,22 @@ DIALECTS: Sequence[Mapping[str, Any]] = (
 
 
 class ServerError(RuntimeError):
-    """A server that does not answer; the message says which and why."""
+    """A server that does not answer; the message names it and the reason."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """The request that is sent again and again, each time with another image."""
+    """The content of a series of requests."""
 
     model: str
-    sizes: Sequence[tuple[int, int]]  # width, height of images, taken in turn
+    sizes: Sequence[tuple[int, int]]  # width and height of images, cycled through
     tokens: int  # in every answer: the end token does not end it
     prompt: str = "OCR:"
     seed: int = 0
     fields: Mapping[str, Any] = field(default_factory=lambda: OURS)  # one of DIALECTS
 
     def requests(self) -> Iterator[dict[str, Any]]:
-        """Endless bodies without a repeated image: no server can answer from a cache."""
+        """Endless request bodies. No image occurs twice, so no server can answer from a cache."""
         for number in range(self.seed, self.seed + 2**31):
             yield self.body(self.sizes[number % len(self.sizes)], number)
 
@@ -69,10 +62,10 @@ class Work:
 
 @dataclass
 class Timing:
-    """One request, in seconds from its start."""
+    """Times of one request, in seconds from its start."""
 
     started: float  # on the monotonic clock
-    arrivals: list[float] = field(default_factory=list)  # pieces of text
+    arrivals: list[float] = field(default_factory=list)  # times of the pieces of text
     ended: float = 0.0
     tokens: int = 0
     error: str | None = None
@@ -83,22 +76,25 @@ class Timing:
 
     @property
     def token_gaps(self) -> list[float]:
-        """Gaps between tokens: as measured, or their average if a piece of text carries several tokens."""
+        """Seconds between tokens: as measured, or the average if a piece of text carries several tokens."""
         if len(self.arrivals) < 2 or len(self.arrivals) >= self.tokens:
             return self.gaps
         return [(self.ended - self.arrivals[0]) / (self.tokens - 1)] * (self.tokens - 1)
 
 
 def noise(width: int, height: int, seed: int) -> str:
-    """An image that cannot be compressed or cached, as a data URI."""
+    """A data URI of an image that can be neither compressed nor cached."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
 async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Timing:
-    """One streamed request; its error is in the timing."""
+    """One streamed request; an error is recorded in the timing."""
     timing = Timing(time.monotonic())
     try:
         async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
@@ -106,7 +102,7 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Timing:
                 timing.error = f"status {answer.status_code}: {(await answer.aread())[:200]!r}"
                 return timing
             async for line in answer.aiter_lines():
-                take(timing, line)
+                record_line(timing, line)
     except (httpx.HTTPError, ValueError) as error:  # some servers write errors into the stream that are not JSON
         timing.error = f"{type(error).__name__}: {error}"
     finally:
@@ -115,8 +111,8 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Timing:
     return timing
 
 
-def take(timing: Timing, line: str) -> None:
-    """One line of server-sent events."""
+def record_line(timing: Timing, line: str) -> None:
+    """Record one line of server-sent events in the timing."""
     if not line.startswith("data:") or line.endswith("[DONE]"):
         return
     event = json.loads(line.removeprefix("data:"))
@@ -128,18 +124,18 @@ def take(timing: Timing, line: str) -> None:
         timing.arrivals.append(time.monotonic() - timing.started)
 
 
-async def understood(client: httpx.AsyncClient, work: Work) -> Work:
+async def negotiate_dialect(client: httpx.AsyncClient, work: Work) -> Work:
     """`work` in the first dialect that the server accepts, after one request. Raises ServerError."""
     for fields in DIALECTS:
-        spoken = replace(work, fields=fields)
-        timing = await ask(client, next(spoken.requests()))
+        candidate = replace(work, fields=fields)
+        timing = await ask(client, next(candidate.requests()))
         if timing.error is None:
-            return spoken
+            return candidate
     raise ServerError(f"{client.base_url} does not answer: {timing.error}")
 
 
 async def closed_loop(url: str, work: Work, count: int, at_once: int, done: Callable[[], object]) -> list[Timing]:
-    """`count` requests, always `at_once` of them running; `done` is called after each."""
+    """`count` requests, always `at_once` of them under way; `done` is called after each."""
     bodies = work.requests()
     timings: list[Timing] = []
     left = count
@@ -158,7 +154,7 @@ async def closed_loop(url: str, work: Work, count: int, at_once: int, done: Call
 
 
 async def open_loop(url: str, work: Work, count: int, rate: float, done: Callable[[], object]) -> list[Timing]:
-    """`count` requests that arrive at random, `rate` a second on average, whatever the server does."""
+    """`count` requests at random times, `rate` a second on average, however slow the server is."""
     rng = random.Random(work.seed)
 
     async def later(client: httpx.AsyncClient, body: dict[str, Any], delay: float) -> Timing:
@@ -167,10 +163,10 @@ async def open_loop(url: str, work: Work, count: int, rate: float, done: Callabl
         done()
         return timing
 
-    delays, at = [], 0.0
+    delays, elapsed = [], 0.0
     for _ in range(count):
-        delays.append(at)
-        at += rng.expovariate(rate)
+        delays.append(elapsed)
+        elapsed += rng.expovariate(rate)
     async with connect(url, count) as client:
         return await asyncio.gather(
             *(later(client, body, delay) for body, delay in zip(work.requests(), delays, strict=False))
@@ -179,10 +175,14 @@ async def open_loop(url: str, work: Work, count: int, rate: float, done: Callabl
 
 def connect(url: str, at_once: int) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
-    return httpx.AsyncClient(base_url=url, timeout=LONGEST_REQUEST, limits=limits)
+    return httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT, limits=limits)
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
 
 
 def percentile(values: Sequence[float], percent: int) -> float | None:
+    """A single value is every percentile; None for no values."""
     if len(values) < 2:
         return round(values[0], 6) if values else None
     return round(statistics.quantiles(values, n=100, method="inclusive")[percent - 1], 6)
@@ -207,69 +207,3 @@ def summary(timings: Sequence[Timing], seconds: float) -> dict[str, Any]:
         },
         "end_to_end": {"p50": percentile(whole, 50), "p95": percentile(whole, 95)},
     }
-
-
-class Memory:
-    """Memory of processes while this is open, in MiB: the peak of resident memory, and at its end that of GPUs.
-
-    Resident memory counts shared pages once for each process. GPUs are queried only once, since a query takes as long
-    as a request, and servers release no memory.
-    """
-
-    def __init__(self, processes: Sequence[psutil.Process]) -> None:
-        self.peak_rss_mb: float | None = None
-        self.gpu_mb: float | None = None
-        self._processes = processes
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "Memory":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        if self._processes and shutil.which("nvidia-smi"):
-            query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
-            output = subprocess.run(query, capture_output=True, text=True, check=False).stdout
-            self.gpu_mb = gpu_memory(output, [process.pid for process in self._processes])
-
-    def _watch(self) -> None:
-        while self._processes:
-            used = 0
-            for process in self._processes:
-                try:
-                    used += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.peak_rss_mb = round(max(self.peak_rss_mb or 0.0, used / 2**20), 1)
-            if self._ended.wait(SAMPLING_SECONDS):
-                return
-
-
-def gpu_memory(output: str, pids: Collection[int]) -> float | None:
-    """MiB of the processes `pids` by nvidia-smi's lines `pid, MiB`; None where it names none of them.
-
-    Inside a container it may name none, or print pids without sizes.
-    """
-    lines = [line.split(",") for line in output.splitlines() if line.count(",") == 1]
-    wanted = set(map(str, pids))
-    sizes = [int(size) for pid, size in lines if pid.strip() in wanted and size.strip().isdigit()]
-    return float(sum(sizes)) if sizes else None
-
-
-def server_processes(url: str) -> list[psutil.Process]:
-    """Processes that listen at the address, with their children; none on another machine or of another user."""
-    address = urlsplit(url)
-    if address.hostname not in LOCAL:
-        return []
-    found: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
-        try:
-            ports = [one.laddr.port for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
-            if (address.port or 80) in ports:
-                found |= {one.pid: one for one in [process, *process.children(recursive=True)]}
-        except (psutil.AccessDenied, psutil.NoSuchProcess):
-            continue
-    return list(found.values())

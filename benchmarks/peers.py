@@ -1,28 +1,149 @@
-"""Tasks of `bench.py compare`: this file, run with a task's name, in a process of its own.
+"""The peers of `bench.py compare`: how each is started and how it runs requests.
 
-A task writes its results as JSON lines to standard output. Tasks import torch and transformers where they need them,
-since the benchmark itself, which imports this file too, needs neither.
+`python -m benchmarks.peers TASK ...` is the child's side: `transformers serve`, plain `generate`, and two baselines
+that need torch. A task reports JSON lines on standard output. Only tasks import torch and transformers.
 """
 
+import asyncio
+import contextlib
 import json
-import math
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-FLOOR_BYTES = 400 * 2**20  # weights in one measurement of the floor: more than a cache holds
-REPETITIONS = 5  # repetitions of that measurement; the best one counts
-GRIDS = {"vision_448_rate": (32, 32), "vision_1mp_rate": (72, 72)}  # patches: 448x448 and 1008x1008 pixels
+import httpx
+import psutil
+
+from benchmarks.baselines import decode_floor, vision_rates
+from benchmarks.child_processes import child, next_message, server
+from benchmarks.load import ServerError, Timing, Work, closed_loop, connect, negotiate_dialect
+from benchmarks.process_memory import server_processes
+
+# --- peers ----------------------------------------------------------------------------------------------------------
 
 
-def transformers(tell: Callable[[Any], None], *arguments: str) -> None:  # noqa: ARG001 - a server writes no results
+class Peer(Protocol):
+    """A server or library that runs the same requests as ours."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def max_at_once(self) -> int: ...
+
+    def run(self, work: Work, count: int, at_once: int, done: Callable[[], object]) -> list[Timing]:
+        """`count` requests of `work`; `done` is called after each. Raises ChildError."""
+
+    def processes(self) -> list[psutil.Process]:
+        """The processes whose memory is the peer's."""
+
+
+@dataclass(frozen=True)
+class ServerPeer:
+    """A server with OpenAI's API, addressed in a dialect that it accepts."""
+
+    name: str
+    url: str
+    model: str
+    fields: Mapping[str, Any]  # one of load.DIALECTS
+    max_at_once: int
+
+    def run(self, work: Work, count: int, at_once: int, done: Callable[[], object]) -> list[Timing]:
+        adapted = replace(work, model=self.model, fields=self.fields)
+        return asyncio.run(closed_loop(self.url, adapted, count, at_once, done))
+
+    def processes(self) -> list[psutil.Process]:
+        return server_processes(self.url)
+
+
+@dataclass(frozen=True)
+class GeneratePeer:
+    """The task `generate` in a child process, one request at a time."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    name: str = "generate"
+    max_at_once: int = 1
+
+    def run(self, work: Work, count: int, at_once: int, done: Callable[[], object]) -> list[Timing]:  # noqa: ARG002
+        assert self.process.stdin is not None
+        timings = []
+        for body, _ in zip(work.requests(), range(count), strict=False):
+            timing = Timing(time.monotonic())
+            with contextlib.suppress(BrokenPipeError):  # `next_message` reports why the process ended
+                self.process.stdin.write(json.dumps(body) + "\n")
+                self.process.stdin.flush()
+            answer = next_message(self.process, self.log)
+            timing.arrivals, timing.ended = answer["arrivals"], answer["ended"]
+            timing.tokens = len(timing.arrivals)
+            timings.append(timing)
+            done()
+        return timings
+
+    def processes(self) -> list[psutil.Process]:
+        return [psutil.Process(self.process.pid)]
+
+
+def connect_peer(name: str, url: str, work: Work, max_at_once: int) -> ServerPeer:
+    """A running server, warmed up by one request of `work`; an empty `work.model` is the first that it lists.
+
+    Raises ServerError.
+    """
+
+    async def connected() -> ServerPeer:
+        async with connect(url, 1) as client:
+            try:
+                model = work.model or (await client.get("/v1/models")).raise_for_status().json()["data"][0]["id"]
+            except (httpx.HTTPError, ValueError, LookupError) as error:
+                raise ServerError(f"{url}/v1/models lists no model: {error!r}") from error
+            adapted = await negotiate_dialect(client, replace(work, model=model))
+            return ServerPeer(name=name, url=url, model=model, fields=adapted.fields, max_at_once=max_at_once)
+
+    peer = asyncio.run(connected())
+    validated(peer.name, peer.run(work, 1, 1, lambda: None), work)
+    return peer
+
+
+def validated(name: str, timings: Sequence[Timing], work: Work) -> Sequence[Timing]:
+    """`timings` unchanged. Raises ServerError if one failed or has another length than `work` demands."""
+    for timing in timings:
+        if timing.error is not None:
+            raise ServerError(f"{name}: {timing.error}")
+        if timing.tokens != work.tokens or not timing.arrivals:
+            raise ServerError(f"{name} answered with {timing.tokens} tokens, not {work.tokens}, or without text")
+    return timings
+
+
+# --- tasks, from the parent's side ----------------------------------------------------------------------------------
+
+
+def task(name: str, *arguments: object) -> list[str]:
+    """The Python command line of a task."""
+    return ["-m", "benchmarks.peers", name, *map(str, arguments)]
+
+
+def run_task(log: Path, name: str, *arguments: object) -> Any:
+    """The message of a task that reports once and ends. Raises ChildError."""
+    with child(task(name, *arguments), log) as process:
+        return next_message(process, log)
+
+
+def transformers_server(folder: Path, device: str, log: Path) -> contextlib.AbstractContextManager[tuple[str, float]]:
+    return server(task("transformers", "serve", folder, "--device", device), "/health", log)
+
+
+# --- tasks, in the child --------------------------------------------------------------------------------------------
+
+
+def transformers(*arguments: str) -> None:
     """The command `transformers ...`, without the package accelerate.
 
-    `transformers serve` uses it only to place the model on its device while loading; here it is placed afterwards.
+    `transformers serve` needs accelerate only to place the model on its device while loading; here it is moved after.
     """
     from transformers.cli import transformers as command
     from transformers.cli.serving import model_manager
@@ -40,8 +161,8 @@ def transformers(tell: Callable[[Any], None], *arguments: str) -> None:  # noqa:
     run()
 
 
-def generate(tell: Callable[[Any], None], folder: str, device: str) -> None:
-    """transformers' `generate`, one request at a time: each line of input a request's body, answered by its timing."""
+def generate(report: Callable[[Any], None], folder: str, device: str) -> None:
+    """transformers' `generate`, one request at a time: reads request bodies as JSON lines, reports their timings."""
     import torch
     from transformers import AutoProcessor, PaddleOCRVLForConditionalGeneration
 
@@ -49,7 +170,7 @@ def generate(tell: Callable[[Any], None], folder: str, device: str) -> None:
     processor = load(folder)
     model: Any = PaddleOCRVLForConditionalGeneration.from_pretrained(folder, dtype=torch.bfloat16)
     model.to(device)
-    tell(True)
+    report(True)
     for line in sys.stdin:
         body = json.loads(line)
         arrivals = Arrivals()
@@ -62,11 +183,11 @@ def generate(tell: Callable[[Any], None], folder: str, device: str) -> None:
         ).to(device)
         length = {"max_new_tokens": body["max_tokens"], "eos_token_id": -1, "pad_token_id": 0}
         model.generate(**inputs, **length, do_sample=False, streamer=arrivals)
-        tell({"arrivals": arrivals.seconds, "ended": arrivals.now()})
+        report({"arrivals": arrivals.seconds, "ended": arrivals.now()})
 
 
 def with_images(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """OpenAI's messages in the form of transformers' processors."""
+    """OpenAI's messages in the form that transformers' processors expect."""
     return [
         {
             "role": message["role"],
@@ -80,7 +201,7 @@ def with_images(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 class Arrivals:
-    """A streamer for `generate` that notes when each token came, in seconds from its making."""
+    """A streamer for `generate` that records the arrival of each token, in seconds from its construction."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -97,128 +218,28 @@ class Arrivals:
         self._is_prompt = False
 
     def end(self) -> None:
-        """Part of the streamer's interface; nothing is held back."""
+        """Nothing is buffered."""
 
 
-def floor(tell: Callable[[Any], None], folder: str, device: str, dtype: str) -> None:
-    """Bytes of weights that one token goes through, and their best possible rate in bytes a second."""
-    import torch
-    from transformers import PaddleOCRVLConfig
-
-    from models.paddleocr_vl.model import PaddleOCRVL
-
-    with torch.device("meta"):
-        model = PaddleOCRVL(PaddleOCRVLConfig.from_pretrained(folder)).to(getattr(torch, dtype))
-    weights = [weight for part in (model.text.layers, model.lm_head) for weight in part.parameters()]
-    shapes = {(weight.shape[0], weight.shape[1]) for weight in weights if weight.ndim == 2}
-    rate = max(product_rate(shape, weights[0].dtype, torch.device(device), FLOOR_BYTES) for shape in shapes)
-    tell({"bytes": sum(weight.nbytes for weight in weights), "rate": rate})
-
-
-def product_rate(shape: tuple[int, int], dtype: Any, device: Any, min_bytes: int) -> float:
-    """Bytes a second of products of vectors with matrices of `shape` (out, in), of at least `min_bytes` in all.
-
-    With all threads; the best of PyTorch's two ways to write it and of packed layers, and of REPETITIONS.
-    """
-    import torch
-    from torch import nn
-    from torch.nn import functional as F
-
-    from models.paddleocr_vl.linear import pack
-
-    size = math.prod(shape) * dtype.itemsize
-    matrices = [torch.ones(shape, dtype=dtype, device=device) for _ in range(math.ceil(min_bytes / size))]
-    row = torch.ones(1, shape[1], dtype=dtype, device=device)
-
-    def as_layer() -> None:
-        for matrix in matrices:
-            F.linear(row, matrix)
-
-    def as_vector() -> None:
-        for matrix in matrices:
-            torch.mv(matrix, row[0])
-
-    packed = nn.Sequential(*(nn.Linear(*shape[::-1], bias=False, device="meta", dtype=dtype) for _ in matrices))
-    for layer, matrix in zip(packed, matrices, strict=True):
-        layer.weight = nn.Parameter(matrix, requires_grad=False)
-    pack(packed)
-
-    def as_packed() -> None:
-        for layer in packed:
-            layer(row)
-
-    ways = (as_layer, as_vector, as_packed)
-    times = [seconds(way, device) for way in ways for _ in range(REPETITIONS)]
-    return len(matrices) * size / min(times)
-
-
-def vision(tell: Callable[[Any], None], folder: str, device: str, dtype: str, rounds: str) -> None:
-    """Images a second of our vision tower with projector and of transformers', alternating, for each of GRIDS."""
-    import torch
-    from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
-
-    from engine.build import SLICE_ROWS
-    from engine.device import choose_attention
-    from models.paddleocr_vl.linear import pack
-    from models.paddleocr_vl.slices import run as run_sliced
-    from models.paddleocr_vl.weights import load_model
-
-    where, kind = torch.device(device), getattr(torch, dtype)
-    ours = load_model(Path(folder), PaddleOCRVLConfig.from_pretrained(folder), where, kind)
-    pack(ours)
-    ours.visual.full_attention = choose_attention(where, kind, ours.config.vision_config)
-    theirs: Any = PaddleOCRVLForConditionalGeneration.from_pretrained(folder, dtype=kind)
-    theirs.to(where)
-
-    def in_slices(pixels: Any, grids: Any) -> None:
-        run_sliced(ours.encode_sliced(pixels, grids, SLICE_ROWS[where.type]))
-
-    rates: dict[str, dict[str, list[float]]] = {}
-    for name, (rows, columns) in GRIDS.items():
-        pixels = torch.rand(rows * columns, 3, 14, 14, device=where).to(kind)
-        thw = torch.tensor([(1, rows, columns)], device=where)
-        runs: dict[str, Callable[[], Any]] = {
-            "ours": partial(in_slices, pixels, [(rows, columns)]),
-            "transformers": partial(theirs.get_image_features, pixels, thw),
-        }
-        for run in runs.values():
-            seconds(run, where)  # the first is slower
-        turns = [{side: 1 / seconds(run, where) for side, run in runs.items()} for _ in range(int(rounds))]
-        rates[name] = {side: [turn[side] for turn in turns] for side in runs}
-    tell(rates)
-
-
-def seconds(run: Callable[[], Any], device: Any) -> float:
-    """Seconds of one run, until the device is done."""
-    import torch
-
-    with torch.inference_mode():
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        started = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - started
-
-
-TASKS: dict[str, Callable[..., None]] = {
-    "transformers": transformers,
-    "generate": generate,
-    "floor": floor,
-    "vision": vision,
-}
-
-
-def main(name: str, *arguments: str) -> None:
-    # Output of libraries on standard output would be taken for the task's results.
-    lines = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+def main(name: str = "", *arguments: str) -> None:
+    # Standard output carries only messages: prints of libraries go to standard error.
+    messages = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def tell(what: Any) -> None:
-        print(json.dumps(what), file=lines, flush=True)
+    def report(message: Any) -> None:
+        print(json.dumps(message), file=messages, flush=True)
 
-    TASKS[name](tell, *arguments)
+    match name, *arguments:
+        case "transformers", *rest:
+            transformers(*rest)
+        case "generate", folder, device:
+            generate(report, folder, device)
+        case "floor", folder, device, dtype:
+            report(decode_floor(Path(folder), device, dtype))
+        case "vision", folder, device, dtype, rounds:
+            report(vision_rates(Path(folder), device, dtype, int(rounds)))
+        case _:
+            raise SystemExit("usage: python -m benchmarks.peers transformers|generate|floor|vision ARGUMENTS")
 
 
 if __name__ == "__main__":

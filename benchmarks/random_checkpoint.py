@@ -1,7 +1,7 @@
 """A checkpoint of the real model's size with random weights: the same work without a download.
 
-The tokenizer is the embedded checkpoint's; ids that it does not know, and those that would end an answer or write half
-a character, have no weight in the output head, so that any server's answer goes on as plain text.
+The tokenizer is the embedded checkpoint's. Ids that are unknown to it, end an answer or are an incomplete character
+have zero weights in the output head, so that the answers of every server continue as plain text.
 """
 
 import json
@@ -42,7 +42,7 @@ PIXELS = {"min_pixels": 112_896, "max_pixels": 1_003_520}
 
 
 def random_checkpoint(folder: Path, size: str) -> Path:
-    """The checkpoint folder, made if it is missing: bf16, 1.8 GB for 0.9b."""
+    """The checkpoint folder, made if it does not exist: bf16, 1.8 GB for 0.9b."""
     if (folder / "model.safetensors").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def random_checkpoint(folder: Path, size: str) -> Path:
 
 @torch.no_grad()
 def random_model(config: Any) -> PaddleOCRVL:
-    """Normal values as large as trained ones; norms of scale 1, biases 0."""
+    """Matrices of normal values as large as trained ones, norm scales of 1, biases of 0."""
     torch.manual_seed(0)
     with torch.device("meta"):
         model = PaddleOCRVL(config).bfloat16()
@@ -77,7 +77,7 @@ def random_model(config: Any) -> PaddleOCRVL:
 
 
 def plain_text(folder: Path, size: int) -> torch.Tensor:
-    """(size,) bool: token ids that write printable ASCII."""
+    """Mask of the token ids that are one printable ASCII character, (size,) bool."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     known = torch.zeros(size, dtype=torch.bool)
     for piece, token in tokenizer.get_vocab().items():

@@ -1,22 +1,14 @@
-"""Report of `bench.py compare`: ratios of ours over others, absolute figures, and the machine."""
+"""Measurements of a comparison, and the ratios between them."""
 
-import importlib.metadata
-import platform
-import shutil
 import statistics
-import subprocess
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
-
-from api import __version__
-from benchmarks.measure import REFERENCE, Found
-
-# Figures of every peer: requests at once, and the place in its summary.
+OURS = "ours"
+REFERENCE = "transformers serve"
+# The ratios reported for every peer: requests at once, and the path of the value in a summary.
 AGAINST: Mapping[str, tuple[Any, ...]] = {
     "c1_e2e_time": (1, "end_to_end", "p50"),
     "c1_first_token_time": (1, "first_token", "p50"),
@@ -24,12 +16,9 @@ AGAINST: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-TELLING_FLAGS = ("amx_bf16", "avx512_bf16", "avx2")
-
-
 @dataclass(frozen=True)
 class Ratio:
-    """Ours over another's, each measured once a round, both in the same unit."""
+    """Our value over another, each measured once a round, both in the same unit."""
 
     over: str
     ours: Sequence[float]
@@ -41,112 +30,61 @@ class Ratio:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The smallest and the largest ratio of a round."""
+        """The minimum and maximum ratio of a round."""
         ratios = [ours / other for ours, other in zip(self.ours, self.other, strict=True)]
         return min(ratios), max(ratios)
 
 
-def ratios(found: Found) -> dict[str, Ratio]:
-    """The nine ratios; those called time, gap and floor are better when lower, those called rate when higher."""
-    step = found.of("ours", 1, "inter_token", "p50")
-    floor = floor_seconds(found.floors)
+@dataclass
+class Measurements:
+    """All values that a run measures, one a round; times in seconds, rates a second."""
+
+    device: str = ""
+    dtype: str = ""  # our server's
+    levels: dict[tuple[str, int], list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    ready: list[float] = field(default_factory=list)
+    read_weights: list[float] = field(default_factory=list)
+    first_question: list[float] = field(default_factory=list)
+    second_question: list[float] = field(default_factory=list)
+    floors: list[dict[str, float]] = field(default_factory=list)
+    vision: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def values(self, name: str, at_once: int, *path: str) -> list[float]:
+        """One value from a peer's summaries at one level of load."""
+        values = []
+        for level in self.levels[name, at_once]:
+            value: Any = level
+            for key in path:
+                value = value[key]
+            values.append(value)
+        return values
+
+
+def all_ratios(measured: Measurements) -> dict[str, Ratio]:
+    """The nine ratios: lower is better for those named time, gap and floor, higher for those named rate."""
+    step = measured.values(OURS, 1, "inter_token", "p50")
+    floor = floor_seconds(measured.floors)
     return {
-        **against(found, REFERENCE),
-        "c8_longest_gap": Ratio("own step, unloaded", found.of("ours", 8, "inter_token", "max"), step),
-        "second_question_time": Ratio("first question", found.second_question, found.first_question),
+        **ratios_to_peer(measured, REFERENCE),
+        "c8_longest_gap": Ratio("own step, unloaded", measured.values(OURS, 8, "inter_token", "max"), step),
+        "second_question_time": Ratio("first question", measured.second_question, measured.first_question),
         "decode_over_floor": Ratio("weights at best rate", step, [floor] * len(step)),
-        "ready_time": Ratio("torch, reading weights", found.ready, found.read),
-        **{name: Ratio("transformers", rates["ours"], rates["transformers"]) for name, rates in found.vision.items()},
+        "ready_time": Ratio("torch, reading weights", measured.ready, measured.read_weights),
+        **{
+            name: Ratio("transformers", rates["ours"], rates["transformers"]) for name, rates in measured.vision.items()
+        },
     }
 
 
-def against(found: Found, name: str) -> dict[str, Ratio]:
-    """Ours over one peer's, at the levels of load that the peer ran."""
+def ratios_to_peer(measured: Measurements, name: str) -> dict[str, Ratio]:
+    """Our values over one peer's, at the levels of load that it ran."""
     return {
-        key: Ratio(name, found.of("ours", at_once, *path), found.of(name, at_once, *path))
+        key: Ratio(name, measured.values(OURS, at_once, *path), measured.values(name, at_once, *path))
         for key, (at_once, *path) in AGAINST.items()
-        if (name, at_once) in found.levels
+        if (name, at_once) in measured.levels
     }
 
 
 def floor_seconds(floors: Sequence[Mapping[str, float]]) -> float:
-    """Minimum seconds of a decode step: its weights read at the best rate of the run."""
+    """The minimum time of a decode step: its weights read at the best rate of the run."""
     return floors[0]["bytes"] / max(floor["rate"] for floor in floors)
-
-
-def report(found: Found) -> str:
-    others = dict.fromkeys(name for name, _ in found.levels if name not in ("ours", REFERENCE))
-    named = [*ratios(found).items(), *(pair for name in others for pair in against(found, name).items())]
-    return "\n\n".join(
-        (
-            machine(found.device),
-            f"Medians of {len(found.ready)} rounds; ours in {found.dtype}. Seconds and MiB.\n{absolute(found)}",
-            f"Ours over others, and the smallest and largest of a round.\n{table(HEAD, map(row, named))}",
-        )
-    )
-
-
-HEAD = ("", "over", "ours", "other", "ratio", "min..max")
-
-
-def row(named: tuple[str, Ratio]) -> list[str]:
-    name, ratio = named
-    sides = [middle(side) for side in (ratio.ours, ratio.other)]
-    low, high = ratio.spread
-    return [name, ratio.over, *sides, f"{ratio.value:.3g}", f"{low:.3g}..{high:.3g}"]
-
-
-def middle(values: Sequence[float]) -> str:
-    """The median with four digits, not in powers of ten."""
-    if not values:
-        return "-"
-    value = statistics.median(values)
-    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def absolute(found: Found) -> str:
-    columns = {
-        "requests/s": ("requests_per_second",),
-        "first token": ("first_token", "p50"),
-        "inter-token": ("inter_token", "p50"),
-        "end to end": ("end_to_end", "p50"),
-        "longest gap": ("inter_token", "max"),
-        "peak RSS": ("peak_rss_mb",),
-        "GPU": ("gpu_mb",),
-    }
-    rows = []
-    for name, at_once in found.levels:
-        seen = [[value for value in found.of(name, at_once, *path) if value is not None] for path in columns.values()]
-        rows.append([name, str(at_once), *map(middle, seen)])
-    return table(["", "at once", *columns], rows)
-
-
-def table(head: Sequence[str], rows: Any) -> str:
-    """Columns as wide as their widest cell, the first to the left."""
-    cells = [list(head), *rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
-        for line in cells
-    )
-
-
-def machine(device: str) -> str:
-    information = Path("/proc/cpuinfo")
-    text = information.read_text() if information.exists() else ""
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    names = {key.strip(): value.split() for key, value in lines.items()}
-    processor = " ".join(names.get("model name", [])) or platform.processor() or platform.machine()
-    cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
-    flags = [flag for flag in TELLING_FLAGS if flag in names.get("flags", [])]
-    if device != "cpu" and shutil.which("nvidia-smi"):
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        device += " " + subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "bentoml")]
-    return "\n".join(
-        (
-            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on {device}",
-            f"{processor}, {cores} cores, {' '.join(flags) or 'none of ' + ', '.join(TELLING_FLAGS)}",
-            f"this server {__version__}, Python {platform.python_version()}, {', '.join(versions)}",
-        )
-    )

@@ -1,4 +1,7 @@
-"""Damage: bits, pieces, lengths, numbers, checksums and JSON trees, changed at random."""
+"""Damage to valid inputs: to bytes, to PNG chunks, to the numbers of a PDF, and to JSON as a tree.
+
+Every function takes its randomness from `rng` alone, so a seed reproduces an input.
+"""
 
 import json
 import random
@@ -10,11 +13,7 @@ from copy import deepcopy
 from typing import Any
 
 NUMBERS = (0, 1, 2, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
-
-
 PDF_NUMBERS = (b"0", b"-1", b"1", b"99999", b"4294967296", b"1e9", b"0.0000001", b"9" * 30)
-
-
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 0.5, 2**31, 2**63, 2**64, -(2**70), 10**400, 1e308, float("nan"), float("inf"),
     float("-inf"), "", " ", "0", "null", "\0", "\ud800", "\udfff\ud800", "\U0001f600", "a" * 5000,
@@ -23,43 +22,46 @@ VALUES: tuple[Any, ...] = (
     {"type": ["string", "null"]}, {"enum": []}, {"type": "array", "items": {"$ref": "#"}, "minItems": 10**6},
     {"pattern": "(a*)*"}, {"not": {}}, {"anyOf": []},
 )  # fmt: skip
-
-
 NAMES = (
     "messages content type text image_url url detail role model n stop logit_bias mode response_format json_schema "
     "schema properties items enum const $ref anyOf required grounded guided_regex guided_json temperature max_tokens "
     "format additionalProperties maxItems"
 ).split()
+PNG_CHUNKS = (b"tRNS", b"PLTE", b"iCCP", b"zTXt", b"iTXt", b"eXIf", b"acTL", b"fcTL", b"IDAT", b"pHYs")
+MAX_LOCATIONS = 500  # in one JSON tree, about
+
+
+# --- bytes ------------------------------------------------------------------------------------------------------------
 
 
 def damaged(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
-    """The data with one to four damages anywhere."""
+    """A copy with one to four random changes; `others` are spliced in."""
     result = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         if not result:
             return bytes(result)
-        place, length = rng.randrange(len(result)), rng.choice((1, 2, 4, 8, 64, 1024))
+        start, length = rng.randrange(len(result)), rng.choice((1, 2, 4, 8, 64, 1024))
         match rng.randrange(8):
             case 0:
-                result[place] ^= 1 << rng.randrange(8)
+                result[start] ^= 1 << rng.randrange(8)
             case 1:
-                result[place : place + length] = rng.randbytes(min(length, len(result) - place))
+                result[start : start + length] = rng.randbytes(min(length, len(result) - start))
             case 2:
-                del result[place:]
+                del result[start:]
             case 3:
-                del result[place : place + length]
+                del result[start : start + length]
             case 4:
-                result[place:place] = result[place : place + length] * rng.choice((1, 2, 50))
+                result[start:start] = result[start : start + length] * rng.choice((1, 2, 50))
             case 5:
                 other = rng.choice(others)
-                result[place:] = other[rng.randrange(len(other) + 1) :]
+                result[start:] = other[rng.randrange(len(other) + 1) :]
             case 6:
                 size = rng.choice((1, 2, 4))
                 number = rng.choice(NUMBERS) % 256**size
-                result[place : place + size] = number.to_bytes(size, rng.choice(("big", "little")))
+                result[start : start + size] = number.to_bytes(size, rng.choice(("big", "little")))
             case 7:
-                head = rng.randrange(min(64, len(result)))  # sizes, kinds and offsets are there
-                result[head] = rng.choice((0, 1, 255, rng.randrange(256)))
+                header = rng.randrange(min(64, len(result)))  # sizes, types and offsets are here
+                result[header] = rng.choice((0, 1, 255, rng.randrange(256)))
     return bytes(result)
 
 
@@ -70,12 +72,12 @@ def damaged_image(data: bytes, others: Sequence[bytes], rng: random.Random) -> b
 
 
 def damaged_png(data: bytes, rng: random.Random) -> bytes:
-    """A damaged PNG with valid checksums, since a reader stops at an invalid one."""
-    chunks, place = [], 8
-    while place < len(data):
-        length = int.from_bytes(data[place : place + 4], "big")
-        chunks.append((data[place + 4 : place + 8], data[place + 8 : place + 8 + length]))
-        place += length + 12
+    """Damaged chunks with valid checksums; without these a decoder stops early."""
+    chunks, start = [], 8
+    while start < len(data):
+        length = int.from_bytes(data[start : start + 4], "big")
+        chunks.append((data[start + 4 : start + 8], data[start + 8 : start + 8 + length]))
+        start += length + 12
     for _ in range(rng.randint(1, 3)):
         index = rng.randrange(len(chunks))
         kind, body = chunks[index]
@@ -83,9 +85,7 @@ def damaged_png(data: bytes, rng: random.Random) -> bytes:
             case 0 | 1:
                 chunks[index] = (kind, damaged(body, [body], rng))
             case 2:
-                kind = rng.choice(
-                    (b"tRNS", b"PLTE", b"iCCP", b"zTXt", b"iTXt", b"eXIf", b"acTL", b"fcTL", b"IDAT", b"pHYs")
-                )
+                kind = rng.choice(PNG_CHUNKS)
                 chunks.insert(index, (kind, rng.choice((b"", rng.randbytes(20), zlib.compress(b"\0" * 10_000), body))))
             case 3:
                 chunks.insert(index, chunks[rng.randrange(len(chunks))])
@@ -96,48 +96,53 @@ def damaged_png(data: bytes, rng: random.Random) -> bytes:
 
 
 def damaged_document(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
+    """Damaged bytes, or one to four numbers of the PDF replaced."""
     if rng.random() < 0.5:
         return damaged(data, others, rng)
-    places = list(re.finditer(rb"(?<![\w.])[0-9.]+", data[:100_000]))
-    for found in sorted(rng.sample(places, min(len(places), rng.randint(1, 4))), key=lambda one: -one.start()):
+    numbers = list(re.finditer(rb"(?<![\w.])[0-9.]+", data[:100_000]))
+    for found in sorted(rng.sample(numbers, min(len(numbers), rng.randint(1, 4))), key=lambda one: -one.start()):
         data = data[: found.start()] + rng.choice((*PDF_NUMBERS, b"1", b"3", b"2 0 R")) + data[found.end() :]
     return data
 
 
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
 def edited(value: Any, others: Sequence[Any], rng: random.Random) -> Any:
-    """A copy with one to three edits that leave it JSON, or almost."""
+    """A copy with one to three edits that keep it JSON, or nearly so; parts of `others` are copied in."""
     value = deepcopy(value)
     for _ in range(rng.randint(1, 3)):
-        place = rng.choice(places(value))
-        if place is None:
+        location = rng.choice(locations(value))
+        if location is None:
             continue
-        holder, key = place
+        parent, key = location
         match rng.randrange(7):
             case 0 | 1 | 2:
-                holder[key] = deepcopy(rng.choice(VALUES))
+                parent[key] = deepcopy(rng.choice(VALUES))
             case 3:
-                del holder[key]
+                del parent[key]
             case 4:
-                holder[key] = rng.choice(([holder[key]], {rng.choice(NAMES): holder[key]}, nested(holder[key], rng)))
+                parent[key] = rng.choice(([parent[key]], {rng.choice(NAMES): parent[key]}, nested(parent[key], rng)))
             case 5:
-                other = rng.choice([one for one in places(rng.choice(others)) if one is not None])
-                holder[key] = deepcopy(other[0][other[1]])
-            case 6 if isinstance(holder, dict):
-                holder[rng.choice(NAMES)] = deepcopy(rng.choice(VALUES))
+                other = rng.choice([one for one in locations(rng.choice(others)) if one is not None])
+                parent[key] = deepcopy(other[0][other[1]])
+            case 6 if isinstance(parent, dict):
+                parent[rng.choice(NAMES)] = deepcopy(rng.choice(VALUES))
             case _:
-                holder[key] = str(holder[key])[:1000]
+                parent[key] = str(parent[key])[:1000]
     return value
 
 
-def places(value: Any) -> list[tuple[Any, Any] | None]:
+def locations(value: Any) -> list[tuple[Any, Any] | None]:
+    """Parent and key of each value in the tree; None for the root."""
     found: list[tuple[Any, Any] | None] = [None]
-    waiting = [value]
-    while waiting and len(found) < 500:
-        holder = waiting.pop()
-        keys = holder if isinstance(holder, dict) else range(len(holder)) if isinstance(holder, list) else ()
+    pending = [value]
+    while pending and len(found) < MAX_LOCATIONS:
+        parent = pending.pop()
+        keys = parent if isinstance(parent, dict) else range(len(parent)) if isinstance(parent, list) else ()
         for key in keys:
-            found.append((holder, key))
-            waiting.append(holder[key])
+            found.append((parent, key))
+            pending.append(parent[key])
     return found
 
 
@@ -147,8 +152,8 @@ def nested(value: Any, rng: random.Random) -> Any:
     return value
 
 
-def written(value: Any, rng: random.Random) -> bytes:
-    """The value as JSON, sometimes damaged, with a repeated key, in another encoding or nested absurdly deep."""
+def damaged_json(value: Any, rng: random.Random) -> bytes:
+    """The value as JSON: now and then with damaged bytes, a duplicate key, another encoding or extreme nesting."""
     with suppress(RecursionError):
         text = json.dumps(value, ensure_ascii=rng.random() < 0.5)
         if rng.random() < 0.1:

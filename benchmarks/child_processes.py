@@ -1,4 +1,7 @@
-"""Child processes of `bench.py compare`: servers, and tasks that answer in JSON lines on standard output."""
+"""Child processes of the benchmarks: servers, and tasks that report JSON lines on standard output.
+
+No child outlives the `with` block that started it.
+"""
 
 import contextlib
 import json
@@ -17,43 +20,25 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
 SECONDS_TO_START = 600
-
-
 SECONDS_TO_END = 40  # our server drains for up to 30
-
-
 POLLING_SECONDS = 0.02
-
-
-# The checkpoint's folder is complete: no process needs the network.
+LOG_LINES = 20  # last ones of a failed child's log, in the error
+# The checkpoint folder is complete, so no child needs the network.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "BENTOML_DO_NOT_TRACK": "True"}
 
 
-# The minimum that a server does before it is ready: import PyTorch, read every weight.
-READ_WEIGHTS = """
-import sys, torch
-from safetensors import safe_open
-for file in sys.argv[1:]:
-    with safe_open(file, framework="pt") as tensors:
-        weights = [tensors.get_tensor(name).clone() for name in tensors.keys()]
-print("true", flush=True)
-"""
-
-
 class ChildError(RuntimeError):
-    """A process that ended too early or was not ready in time; the message has the end of its log."""
+    """A process that ended too early or was not ready in time; the message includes the end of its log."""
 
 
 @contextlib.contextmanager
 def child(
-    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, *, talks: bool = True
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, *, piped: bool = True
 ) -> Iterator[subprocess.Popen[str]]:
-    """A Python process; its errors go to `log`, and so does its output unless it `talks`.
+    """A Python process; stderr goes to `log`, and so does stdout unless stdin and stdout are `piped`.
 
-    It has a session of its own, so that Ctrl-C reaches it only through us.
+    It runs in a session of its own, so that only this process passes Ctrl-C on to it.
     """
     with (
         log.open("a") as out,
@@ -61,8 +46,8 @@ def child(
             [sys.executable, *command],
             cwd=ROOT,
             env={**os.environ, **OFFLINE, **(environment or {})},
-            stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if talks else out,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if piped else out,
             stderr=out,
             text=True,
             start_new_session=True,
@@ -75,23 +60,23 @@ def child(
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End the process and all that it started, gently, then by force; they may have sessions of their own."""
-    started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    """Terminate, then kill: the process and its descendants, which may be in sessions of their own."""
+    descendants = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     try:
         process.terminate()
         process.wait(SECONDS_TO_END)
     except subprocess.TimeoutExpired:
-        pass  # then by force
+        pass  # killed below
     finally:
-        for one in started:
+        for descendant in descendants:
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # none is left
+                descendant.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the group is empty; on macOS the latter
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def next_line(process: subprocess.Popen[str], log: Path) -> Any:
-    """The next JSON line of a process that talks. Raises ChildError if it ended instead."""
+def next_message(process: subprocess.Popen[str], log: Path) -> Any:
+    """The next JSON line of a piped process. Raises ChildError if it has ended."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
@@ -100,43 +85,33 @@ def next_line(process: subprocess.Popen[str], log: Path) -> Any:
 
 
 def tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-
-
-def task(name: str, *arguments: object) -> list[str]:
-    return ["-m", "benchmarks.peers", name, *map(str, arguments)]
-
-
-def outcome(log: Path, name: str, *arguments: object) -> Any:
-    """The one JSON line of a task that ends after it. Raises ChildError."""
-    with child(task(name, *arguments), log) as process:
-        return next_line(process, log)
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
 
 @contextlib.contextmanager
 def server(
     command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, float]]:
-    """A server: its URL, and seconds from its process' start until GET `ready` was 200. Raises ChildError."""
+    """A server: its URL, and the seconds from process start until GET `ready` returned 200. Raises ChildError."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     started = time.monotonic()
-    where = ["--host", "127.0.0.1", "--port", str(port)]
-    with child([*command, *where], log, environment, talks=False) as process, httpx.Client(timeout=5) as client:
-        while not answers(client, url + ready):
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    with child([*command, *address], log, environment, piped=False) as process, httpx.Client(timeout=5) as client:
+        while not is_ready(client, url + ready):
             if process.poll() is not None or time.monotonic() - started > SECONDS_TO_START:
                 raise ChildError(f"{log.stem} did not become ready:\n{tail(log)}")
             time.sleep(POLLING_SECONDS)
         yield url, time.monotonic() - started
 
 
-def answers(client: httpx.Client, url: str) -> bool:
+def is_ready(client: httpx.Client, url: str) -> bool:
     try:
         return client.get(url).status_code == 200
     except httpx.TransportError:
-        return False  # the port is not bound, or not listening yet
+        return False  # the port is not bound yet, or not listening
 
 
 def import_checkpoint(folder: Path, home: Path, log: Path) -> str:
@@ -148,7 +123,7 @@ def import_checkpoint(folder: Path, home: Path, log: Path) -> str:
     tag = re.search(r"Imported: (\S+)", done.stdout)
     if tag is None:
         raise ChildError(f"{folder} cannot be imported:\n{tail(log)}")
-    # All read the same file, so the disk cache that one has filled serves the others too.
+    # All servers read the same file, so that the disk cache serves them all alike.
     for copy in home.glob("models/*/*/*.safetensors"):
         copy.unlink()
         copy.symlink_to(folder.resolve() / copy.name)
@@ -157,15 +132,3 @@ def import_checkpoint(folder: Path, home: Path, log: Path) -> str:
 
 def our_server(tag: str, home: Path, log: Path) -> contextlib.AbstractContextManager[tuple[str, float]]:
     return server(["-m", "bentoml", "serve", "--arg", f"model={tag}"], "/readyz", log, {"BENTOML_HOME": str(home)})
-
-
-def transformers_server(folder: Path, device: str, log: Path) -> contextlib.AbstractContextManager[tuple[str, float]]:
-    return server(task("transformers", "serve", folder, "--device", device), "/health", log)
-
-
-def read_seconds(files: Sequence[Path], log: Path) -> float:
-    """Seconds that a new process takes for the minimum of a server's start. Raises ChildError."""
-    started = time.monotonic()
-    with child(["-c", READ_WEIGHTS, *map(str, files)], log) as process:
-        next_line(process, log)
-        return time.monotonic() - started

@@ -1,7 +1,8 @@
-"""Targets of the fuzz run: what reads strangers' input."""
+"""The code under test: image and PDF decoding, addresses, chat requests, schemas and grammars."""
 
 import asyncio
 import json
+from pathlib import Path
 
 import httpx
 from PIL import Image
@@ -14,7 +15,6 @@ from api.grounding import node_to_fill, structure_to_hold
 from api.sampling import sampling, structure_of
 from api.schema.requests import ChatRequest, TextPart
 from api.serving import Serving
-from benchmarks.children import ROOT
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import EngineError
@@ -28,17 +28,12 @@ from images.source import ImageSource
 from modes.choose import Turn
 from modes.schemas import SchemaError, parse, shape_in
 
-CHECKPOINT = ROOT / "models" / "tiny"
-
-
-SECONDS = 5.0  # for one input
-
-
+CHECKPOINT = Path(__file__).resolve().parents[2] / "models" / "tiny"
 LIMITS = ImageLimits(max_image_bytes=2**20, max_image_pixels=4_000_000, max_pages=4)
 
 
-class Refusal(Exception):  # noqa: N818 - not an error: a reader should refuse what it cannot read
-    """The input is refused with an error for the client."""
+class Refusal(Exception):  # noqa: N818 - not an error: the right response to invalid input
+    """An error reported to the client."""
 
 
 class Finding(Exception):  # noqa: N818
@@ -46,12 +41,18 @@ class Finding(Exception):  # noqa: N818
 
 
 class Targets:
-    """Readers of inputs. Each returns if the input is valid, and raises Refusal if the client would get an error."""
+    """The functions that read untrusted input. Each returns for a valid input and raises Refusal for an invalid one."""
 
-    def __init__(self) -> None:
-        self.decoders = DecoderProcesses(2, SECONDS, LIMITS.max_image_pixels, LIMITS.max_image_bytes)
+    def __init__(self, decoder_seconds: float) -> None:
+        """`decoder_seconds`: the limit for one image or page."""
+        self.decoders = DecoderProcesses(
+            count=2,
+            seconds=decoder_seconds,
+            max_pixels=LIMITS.max_image_pixels,
+            max_bytes=LIMITS.max_image_bytes,
+        )
         self.decoders.start()
-        # The engine is never started: a valid request is answered that the model still loads.
+        # The engine is never started: a valid request is answered that the model is still loading.
         engine = Engine(EngineConfig(model=CHECKPOINT))
         app = create_app(max_request_bytes=2**20)
         app.state.serving = Serving(engine=engine, model="paddleocr-vl-tiny", limits=LIMITS)
@@ -68,6 +69,7 @@ class Targets:
         self.decoders.close()
 
     def file(self, data: bytes) -> None:
+        """An image or a document."""
         try:
             for image in read_images(data, "param", LIMITS, self.decoders):
                 image.open()
@@ -77,7 +79,7 @@ class Targets:
             raise Refusal from error
 
     def address(self, data: bytes) -> None:
-        url = data.decode(errors="surrogateescape")  # bytes that are not UTF-8 become halves of surrogate pairs
+        url = data.decode(errors="surrogateescape")  # invalid UTF-8 becomes lone surrogates
         try:
             if url.startswith("data:"):
                 self.loop.run_until_complete(load_images(url, "param", LIMITS, self.decoders))
@@ -87,7 +89,7 @@ class Targets:
             raise Refusal from error
 
     def request(self, data: bytes) -> None:
-        """The request goes through the app up to the engine, and through all that precedes a prompt."""
+        """A request body: through the app up to the engine, then through all that precedes a prompt."""
         headers = {"Content-Type": "application/json"}
         answer = self.loop.run_until_complete(self.client.post("/v1/chat/completions", content=data, headers=headers))
         if answer.status_code != 503 or answer.json()["error"]["code"] != "engine_unavailable":
@@ -95,23 +97,23 @@ class Targets:
                 raise Finding(f"{answer.status_code}: {answer.text[:300]}")
             raise Refusal
         body = ChatRequest.model_validate(json.loads(data))
-        shown = [ImageSource(lambda: Image.new("RGB", (8, 8)))]
+        images = [ImageSource(lambda: Image.new("RGB", (8, 8)))]
         turns = [
-            Turn(message.role, " ".join(part.text for part in message.content if isinstance(part, TextPart)), shown)
+            Turn(message.role, " ".join(part.text for part in message.content if isinstance(part, TextPart)), images)
             for message in body.messages
         ]
         try:
             task, structure = task_of(body, turns), structure_of(body)
             if node_to_fill(body, task, structure) is None:
                 held = structure_to_hold(body, task, structure)
-                for own in sampling(body, task.prompts[0], held, SamplingParams())[:1]:
-                    if own.structure is not None:
-                        self.structures.compile(own.structure)
+                for params in sampling(body, task.prompts[0], held, SamplingParams())[:1]:
+                    if params.structure is not None:
+                        self.structures.compile(params.structure)
         except (ApiError, EngineError) as error:
             raise Refusal from error
 
     def schema(self, data: bytes) -> None:
-        """The schema is parsed for extraction, and compiled to a grammar."""
+        """A JSON schema: as a form to fill from a page, and as a grammar that constrains the model."""
         text = data.decode(errors="replace")
         shape_in(text)
         try:
@@ -124,17 +126,18 @@ class Targets:
                 parse(schema)
             except SchemaError:
                 refused += 1
-        refused += self._compile(Structure("json_schema", text, "param"))
+        refused += self._refuses(Structure("json_schema", text, "param"))
         if refused:
             raise Refusal
 
     def grammar(self, data: bytes) -> None:
+        """`kind|definition`."""
         kind, _, definition = data.decode(errors="replace").partition("|")
-        if kind not in ("regex", "choice", "grammar") or self._compile(Structure(kind, definition, "param")):  # type: ignore[arg-type]
+        if kind not in ("regex", "choice", "grammar") or self._refuses(Structure(kind, definition, "param")):  # type: ignore[arg-type]
             raise Refusal
 
-    def _compile(self, structure: Structure) -> bool:
-        """Whether the structure is refused; an accepted one must give masks."""
+    def _refuses(self, structure: Structure) -> bool:
+        """Whether compiling or the first mask of the structure raises EngineError."""
         try:
             grammar = self.structures.compile(structure)
             grammar.begin_mask()
