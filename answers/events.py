@@ -1,9 +1,11 @@
 """Events of an answer: what each piece of it is, where it belongs, and on which page."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.request import FinishReason, Token
+from engine.handles import Generation
+from engine.request import FinishReason, Token, TokenEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +36,12 @@ class TokenUsage:
     prompt: int = 0
     cached: int = 0  # prompt tokens that were not computed again
     completion: int = 0  # end tokens included
+
+    async def counted(self, generation: Generation) -> AsyncIterator[TokenEvent]:
+        """Events of one prompt of the answer, each counted before it is yielded. Raises EngineError."""
+        self.prompt += generation.prompt_tokens
+        before = self.completion
+        async for event in generation:
+            self.completion = before + event.completion_tokens
+            yield event
+        self.cached += event.cached_tokens

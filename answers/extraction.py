@@ -82,12 +82,8 @@ class Extraction:
         try:
             params = SamplingParams(max_tokens=MAX_CHOICE_TOKENS, structure=grammar)
             (self._question,) = await prompt.submit(self._engine, reading.hold, [params])
-            reading.usage.prompt += self._question.prompt_tokens
-            before = reading.usage.completion
-            async for event in self._question:
+            async for event in reading.usage.counted(self._question):
                 self._choices.add(event.text, None if event.token is None else event.token.share)
-                reading.usage.completion = before + event.completion_tokens
-            reading.usage.cached += event.cached_tokens
         except (InvalidRequest, GenerationFailed) as error:  # the page has been read all the same
             reason = type(error).__name__  # its message may quote the page
             logger.warning("The model could not be asked about %d places: %s", len(form.questions), reason)

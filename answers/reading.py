@@ -65,7 +65,8 @@ class Reading:
         generation = await self._next_generation()
         while generation is not None:
             page, start = len(ends), len(self.transcript.text)
-            async for event in self._tokens(generation):
+            self._submit_ahead()
+            async for event in self.usage.counted(generation):
                 if not event.last:
                     yield self._recorded(event, page, start)
             ends.append(event)
@@ -85,16 +86,6 @@ class Reading:
         yield self._recorded(
             replace(ends[-1], finish_reason=why.finish_reason, stop_reason=why.stop_reason), page, start
         )
-
-    async def _tokens(self, generation: Generation) -> AsyncIterator[TokenEvent]:
-        """Token events of one prompt, counted."""
-        self.usage.prompt += generation.prompt_tokens
-        self._submit_ahead()
-        before = self.usage.completion
-        async for event in generation:
-            self.usage.completion = before + event.completion_tokens
-            yield event
-        self.usage.cached += event.cached_tokens
 
     def _recorded(self, event: TokenEvent, page: int, start: int) -> AnswerEvent:
         """The event, added to the transcript; `start`: characters before its page."""
