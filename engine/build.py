@@ -1,6 +1,7 @@
 """EngineConfig -> a loaded model, with its device, dtype, memory plan, KV cache and runner.
 
-The only file in the engine that names a network: another one that fulfils models/protocol.py comes in here.
+The only file in the engine that names a network: another one that fulfils models/protocol.py comes in here. Its
+neighbours take nothing but attention functions and the slicing of work from models/paddleocr_vl.
 """
 
 import logging
