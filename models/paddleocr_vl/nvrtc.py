@@ -1,0 +1,115 @@
+"""CUDA kernels from source: compiled by NVRTC, which comes with PyTorch's CUDA builds, and launched by the driver.
+
+Both libraries have had the same C interface since CUDA 8. PyTorch's own wrapper is private, compiles one kernel at a
+time, and imports its extension builder.
+"""
+
+import ctypes
+import glob
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class KernelError(RuntimeError):
+    """Kernels cannot be compiled, loaded or launched here; the message is the library's."""
+
+
+class Module:
+    """The kernels of one source, on the current device."""
+
+    def __init__(self, source: str, defines: Mapping[str, str | int]) -> None:
+        """`defines`: macros of the source. Raises KernelError."""
+        capability = "".join(map(str, torch.cuda.get_device_capability()))
+        options = [f"--gpu-architecture=sm_{capability}", *(f"-D{name}={value}" for name, value in defines.items())]
+        image = compiled(source, options)
+        self._driver = ctypes.CDLL("libcuda.so.1")
+        self._module = ctypes.c_void_p()
+        torch.cuda.synchronize()  # makes the device's context this thread's
+        self._check(self._driver.cuModuleLoadData(ctypes.byref(self._module), image))
+        self._functions: dict[str, ctypes.c_void_p] = {}
+
+    def launch(self, name: str, grid: tuple[int, int, int], threads: int, arguments: Sequence[Any]) -> None:
+        """Launch a kernel on the current stream. Arguments: see `as_parameters`. Raises KernelError."""
+        if name not in self._functions:
+            function = ctypes.c_void_p()
+            self._check(self._driver.cuModuleGetFunction(ctypes.byref(function), self._module, name.encode()))
+            self._functions[name] = function
+        values, pointers = as_parameters(arguments)
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        self._check(
+            self._driver.cuLaunchKernel(self._functions[name], *grid, threads, 1, 1, 0, stream, pointers, None)
+        )
+        del values  # kept until here: the driver has copied them
+
+    def _check(self, status: int) -> None:
+        if status:
+            text = ctypes.c_char_p()
+            self._driver.cuGetErrorString(status, ctypes.byref(text))
+            raise KernelError(f"CUDA error: {(text.value or b'unknown').decode()}")
+
+
+def as_parameters(arguments: Sequence[Any]) -> tuple[list[Any], Any]:
+    """A kernel's parameters as C values, and the array of their addresses.
+
+    Tensors become the addresses of their first elements, None a null pointer, integers `int`, floats `float`; other
+    types are given as ctypes' own, such as c_longlong.
+    """
+    values = [_parameter(argument) for argument in arguments]
+    return values, (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+
+
+def _parameter(argument: Any) -> Any:
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    if argument is None:
+        return ctypes.c_void_p()
+    if isinstance(argument, int):
+        return ctypes.c_int(argument)
+    return ctypes.c_float(argument) if isinstance(argument, float) else argument
+
+
+def compiled(source: str, options: Sequence[str]) -> Any:
+    """The machine code of a source. Raises KernelError with the compiler's log."""
+    nvrtc = _library()
+    program = ctypes.c_void_p()
+    if nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None):
+        raise KernelError("NVRTC does not accept the source")
+    try:
+        given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+        status = nvrtc.nvrtcCompileProgram(program, len(options), given)
+        if status:
+            raise KernelError(f"NVRTC cannot compile: {_text(nvrtc, 'nvrtcGetProgramLog', program).value.decode()}")
+        return _text(nvrtc, "nvrtcGetCUBIN", program)
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _text(nvrtc: ctypes.CDLL, getter: str, program: ctypes.c_void_p) -> Any:
+    """What NVRTC returns by a pair of functions, one of which tells its size."""
+    size = ctypes.c_size_t()
+    getattr(nvrtc, f"{getter}Size")(program, ctypes.byref(size))
+    text = ctypes.create_string_buffer(size.value)
+    getattr(nvrtc, getter)(program, text)
+    return text
+
+
+def _library() -> ctypes.CDLL:
+    """NVRTC of the CUDA version that PyTorch is built for: loaded already, or in a package beside PyTorch's.
+
+    It opens a second library by its bare name, which is found only once that has been loaded.
+    """
+    major = (torch.version.cuda or "0").partition(".")[0]
+    packages = Path(torch.__file__).parent.parent / "nvidia"
+    for helper in sorted(glob.glob(str(packages / "*" / "lib" / f"libnvrtc-builtins.so.{major}*"))):
+        ctypes.CDLL(helper)
+    places = [f"libnvrtc.so.{major}", *sorted(glob.glob(str(packages / "*" / "lib" / f"libnvrtc.so.{major}*")))]
+    for place in places:
+        try:
+            return ctypes.CDLL(place)
+        except OSError:
+            continue
+    raise KernelError(f"NVRTC for CUDA {major} is not there: none of {', '.join(places)} can be loaded")

@@ -1,0 +1,28 @@
+"""A launcher of CUDA kernels without a GPU: their source, compiled for the CPU."""
+
+import ctypes
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.paddleocr_vl.nvrtc import KernelError, as_parameters
+
+EMULATOR = Path(__file__).parent / "emulator.cpp"
+
+
+class EmulatedModule:
+    """The kernels of one source, as nvrtc.Module has them."""
+
+    def __init__(self, source: Path, defines: Mapping[str, str | int], folder: Path) -> None:
+        library = folder / "kernels.so"
+        macros = [f"-D{name}={value}" for name, value in (defines | {"KERNELS": f'"{source}"'}).items()]
+        options = ["-std=c++17", "-O1", "-fno-strict-aliasing", "-shared", "-fPIC", "-w"]
+        subprocess.run(["g++", *options, *macros, EMULATOR, "-o", library], check=True)
+        self._emulate = ctypes.CDLL(library).emulate
+
+    def launch(self, name: str, grid: tuple[int, int, int], threads: int, arguments: Sequence[Any]) -> None:
+        values, pointers = as_parameters(arguments)
+        if self._emulate(name.encode(), *grid, threads, pointers):
+            raise KernelError(f"there is no kernel {name}")
+        del values

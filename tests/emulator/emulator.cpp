@@ -1,0 +1,137 @@
+// A GPU for tests: runs the source of CUDA kernels on a CPU, block after block, with a fiber for each thread of a block.
+//
+// Compiled with KERNELS naming the kernels' file, behind the same defines that NVRTC gets. `emulate` has the parameters
+// of cuLaunchKernel.
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __shared__ static  // blocks run one after another
+#define __int_as_float(bits) INFINITY
+#define __expf expf
+#define EMULATED
+
+struct uint3 { unsigned x, y, z; };
+struct uint4 { unsigned x, y, z, w; };
+struct float2 { float x, y; };
+struct float4 { float x, y, z, w; };
+using std::min;
+
+static uint3 threadIdx, blockIdx, gridDim;
+
+static float __uint_as_float(unsigned bits) { float x; std::memcpy(&x, &bits, 4); return x; }
+static unsigned __float_as_uint(float x) { unsigned bits; std::memcpy(&bits, &x, 4); return bits; }
+static float rsqrtf(float x) { return 1 / std::sqrt(x); }
+static float half_to_float(unsigned short bits) { _Float16 x; std::memcpy(&x, &bits, 2); return x; }
+static unsigned short float_to_half(float wide) { _Float16 x = (_Float16)wide; unsigned short bits; std::memcpy(&bits, &x, 2); return bits; }
+
+// --- fibers -----------------------------------------------------------------------------------------------------------
+
+struct Barrier {
+    int members = 0, arrived = 0, generation = 0;
+    void open() { arrived = 0, generation++; }
+};
+
+const int LANES = 32, STACK = 1 << 16;
+static ucontext_t scheduler;
+static std::vector<ucontext_t> fibers;
+static std::vector<bool> done;
+static std::vector<float> exchanged;
+static std::vector<Barrier> warps;
+static Barrier block;
+static int running;
+
+static void wait(Barrier& barrier) {
+    const int generation = barrier.generation;
+    if (++barrier.arrived == barrier.members) barrier.open();
+    while (barrier.generation == generation) swapcontext(&fibers[running], &scheduler);
+}
+
+static void leave(Barrier& barrier) {
+    if (--barrier.members == barrier.arrived && barrier.members) barrier.open();
+}
+
+static void __syncthreads() { wait(block); }
+
+static float __shfl_xor_sync(unsigned, float x, int lanes) {
+    const int own = running;
+    exchanged[own] = x;
+    wait(warps[own / LANES]);
+    const float other = exchanged[own ^ lanes];
+    wait(warps[own / LANES]);
+    return other;
+}
+
+static void* arguments_now;
+static void (*call_now)(void*);
+
+static void fiber() {
+    call_now(arguments_now);
+    leave(warps[running / LANES]), leave(block);
+    done[running] = true;
+    swapcontext(&fibers[running], &scheduler);
+}
+
+static void run_block(int threads, const std::vector<std::unique_ptr<char[]>>& stacks) {
+    fibers.assign(threads, {}), done.assign(threads, false), exchanged.assign(threads, 0);
+    warps.assign(threads / LANES, {LANES}), block = {threads};
+    for (int thread = 0; thread < threads; thread++) {
+        getcontext(&fibers[thread]);
+        fibers[thread].uc_stack.ss_sp = stacks[thread].get(), fibers[thread].uc_stack.ss_size = STACK;
+        fibers[thread].uc_link = nullptr;
+        makecontext(&fibers[thread], fiber, 0);
+    }
+    for (int left = threads; left;) {
+        for (running = 0; running < threads; running++) {
+            if (done[running]) continue;
+            threadIdx = {(unsigned)running, 0, 0};
+            swapcontext(&scheduler, &fibers[running]);
+            left -= done[running];
+        }
+    }
+}
+
+// --- kernels ----------------------------------------------------------------------------------------------------------
+
+#include KERNELS
+
+template <class... Arguments, std::size_t... I>
+static void call_with(void (*kernel)(Arguments...), void** arguments, std::index_sequence<I...>) {
+    kernel(*(Arguments*)arguments[I]...);
+}
+
+template <class... Arguments>
+static void launch(void (*kernel)(Arguments...), uint3 grid, int threads, void** arguments) {
+    struct Call { void (*kernel)(Arguments...); void** arguments; } call{kernel, arguments};
+    arguments_now = &call;
+    call_now = [](void* made) {
+        auto* own = (Call*)made;
+        call_with(own->kernel, own->arguments, std::index_sequence_for<Arguments...>{});
+    };
+    std::vector<std::unique_ptr<char[]>> stacks;
+    for (int thread = 0; thread < threads; thread++) stacks.emplace_back(new char[STACK]);
+    gridDim = grid;
+    for (unsigned z = 0; z < grid.z; z++)
+        for (unsigned y = 0; y < grid.y; y++)
+            for (unsigned x = 0; x < grid.x; x++) blockIdx = {x, y, z}, run_block(threads, stacks);
+}
+
+#define KERNEL(NAME) if (called == #NAME) return launch(NAME, {x, y, z}, threads, arguments), 0;
+#define KERNELS_OF_ROWS(ROWS) KERNEL(normed_linear_##ROWS) KERNEL(normed_gated_##ROWS) KERNEL(linear_add_##ROWS) KERNEL(logits_##ROWS)
+
+extern "C" int emulate(const char* name, unsigned x, unsigned y, unsigned z, int threads, void** arguments) {
+    const std::string called = name;
+    KERNELS_OF_ROWS(1) KERNELS_OF_ROWS(2) KERNELS_OF_ROWS(4) KERNELS_OF_ROWS(8)
+    KERNEL(rotate) KERNEL(gated) KERNEL(normalise) KERNEL(attend) KERNEL(join_parts)
+    return 1;
+}

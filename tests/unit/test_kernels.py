@@ -1,0 +1,136 @@
+"""The CUDA kernels next to the plain paths that stand beside them; their source runs in an emulator on the CPU."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.paddleocr_vl.kernels import KEYS, ROWS, SOURCE, Kernels, defines, keys_of_part
+from models.paddleocr_vl.linear import gated
+from models.paddleocr_vl.rope import cosines_sines, rotate
+from tests.emulator import EmulatedModule
+
+HEADS, KV_HEADS, HEAD_DIM = 8, 2, 32
+TEXT = SimpleNamespace(num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM)
+EPS = 1e-5
+HIDDEN = 328  # more than a warp loads at once, and not a multiple of it
+PAIRS = {  # weights with activations, residual stream
+    "bf16": (torch.bfloat16, torch.bfloat16),
+    "fp16": (torch.float16, torch.float32),
+    "fp32": (torch.float32, torch.float32),
+}
+TOLERANCE = {torch.bfloat16: 0.02, torch.float16: 0.002, torch.float32: 1e-5}
+
+
+@pytest.fixture(scope="module", params=list(PAIRS))
+def dtypes(request: pytest.FixtureRequest) -> tuple[torch.dtype, torch.dtype]:
+    return PAIRS[request.param]
+
+
+@pytest.fixture(scope="module")
+def kernels(dtypes: tuple[torch.dtype, torch.dtype], tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    return Kernels(EmulatedModule(SOURCE, defines(TEXT, *dtypes), tmp_path_factory.mktemp("kernels")))
+
+
+def random(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:
+    return (torch.randn(shape) * scale).to(dtype)
+
+
+def assert_close(ours: Tensor, expected: Tensor) -> None:
+    """Both in fp32, within the rounding of the dtype of ours."""
+    tolerance = TOLERANCE[ours.dtype]
+    torch.testing.assert_close(ours.float(), expected.float(), rtol=tolerance, atol=tolerance)
+
+
+def normed(x: Tensor, weight: Tensor) -> Tensor:
+    return F.rms_norm(x.float(), weight.shape, weight.float(), EPS)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, max(ROWS)])
+def test_a_linear_layer_of_normalised_inputs(
+    kernels: Kernels, dtypes: tuple[torch.dtype, torch.dtype], rows: int
+) -> None:
+    x, norm = random(rows, HIDDEN, dtype=dtypes[1]), random(HIDDEN, dtype=dtypes[0])
+    weight = random(11, HIDDEN, dtype=dtypes[0], scale=HIDDEN**-0.5)
+    assert_close(kernels.normed_linear(x, norm, EPS, weight), normed(x, norm) @ weight.float().T)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4])
+def test_a_gated_layer_of_normalised_inputs(
+    kernels: Kernels, dtypes: tuple[torch.dtype, torch.dtype], rows: int
+) -> None:
+    x, norm = random(rows, HIDDEN, dtype=dtypes[1]), random(HIDDEN, dtype=dtypes[0])
+    weight = random(2 * 9, HIDDEN, dtype=dtypes[0], scale=HIDDEN**-0.5)
+    assert_close(kernels.normed_gated(x, norm, EPS, weight), gated(normed(x, norm) @ weight.float().T))
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_linear_layer_added_to_the_residual_stream(
+    kernels: Kernels, dtypes: tuple[torch.dtype, torch.dtype], rows: int
+) -> None:
+    x, residual = random(rows, HIDDEN, dtype=dtypes[0]), random(rows, 10, dtype=dtypes[1])
+    weight = random(10, HIDDEN, dtype=dtypes[0], scale=HIDDEN**-0.5)
+    assert_close(kernels.linear_add(x, weight, residual), residual.float() + x.float() @ weight.float().T)
+
+
+@pytest.mark.parametrize("vocabulary", [64, 37])
+def test_logits_are_not_rounded(kernels: Kernels, dtypes: tuple[torch.dtype, torch.dtype], vocabulary: int) -> None:
+    x, weight = random(2, HIDDEN, dtype=dtypes[0]), random(vocabulary, HIDDEN, dtype=dtypes[0])
+    ours = kernels.logits(x, weight)
+    torch.testing.assert_close(ours, x.float() @ weight.float().T, rtol=1e-4, atol=1e-4)
+
+
+def test_heads_are_rotated_in_place_and_their_neighbours_left_alone(
+    kernels: Kernels, dtypes: tuple[torch.dtype, torch.dtype]
+) -> None:
+    whole = random(5, 3 * HEADS, 72, dtype=dtypes[0])
+    expected = whole.clone()
+    cos, sin = cosines_sines(random(5, 36))
+    rotate(expected[:, : 2 * HEADS], cos, sin)
+    kernels.rotate(whole[:, : 2 * HEADS], cos, sin)
+    assert_close(whole, expected)
+    assert torch.equal(whole[:, 2 * HEADS :], expected[:, 2 * HEADS :])
+
+
+def test_gating_of_many_rows(kernels: Kernels, dtypes: tuple[torch.dtype, torch.dtype]) -> None:
+    x = random(7, 2 * 24, dtype=dtypes[0])
+    assert_close(kernels.gated(x), gated(x.float()))
+
+
+def test_rms_and_layer_norms(kernels: Kernels, dtypes: tuple[torch.dtype, torch.dtype]) -> None:
+    x = random(3, HIDDEN, dtype=dtypes[1]) + 1
+    weight, bias = random(HIDDEN, dtype=dtypes[0]), random(HIDDEN, dtype=dtypes[0])
+    assert_close(kernels.norm(x, weight, None, EPS), normed(x, weight))
+    expected = F.layer_norm(x.float(), (HIDDEN,), weight.float(), bias.float(), EPS)
+    assert_close(kernels.norm(x, weight, bias, EPS), expected)
+
+
+def test_each_row_attends_to_its_own_keys_and_stores_its_new_one(
+    kernels: Kernels, dtypes: tuple[torch.dtype, torch.dtype]
+) -> None:
+    """NaN beyond a row's position is never read; a row without a sequence writes nothing."""
+    dtype, idle = dtypes[0], 700
+    slots, positions = torch.tensor([3, 0, 2, 1]), torch.tensor([0, 31, 600, idle])
+    cache = random(4, 2, KV_HEADS, idle + 1, HEAD_DIM, dtype=dtype)
+    for slot, position in zip(slots, positions, strict=True):
+        cache[slot, :, :, position:] = float("nan")
+    before = cache.clone()
+    tokens = random(4, HEADS + 2 * KV_HEADS, HEAD_DIM, dtype=dtype)
+    q, kv = tokens[:, :HEADS], tokens[:, HEADS:]
+    out = kernels.attend(q, kv, cache, slots, positions, 640, idle)
+    for row, (slot, position) in enumerate(zip(slots.tolist(), positions.tolist(), strict=True)):
+        if position == idle:
+            assert not out[row].any()
+            assert torch.equal(cache[slot].isnan(), before[slot].isnan())
+            continue
+        assert torch.equal(cache[slot, :, :, position].flatten(0, 1), kv[row])
+        keys, values = (x.float().repeat_interleave(HEADS // KV_HEADS, 0) for x in cache[slot, :, :, : position + 1])
+        expected = F.scaled_dot_product_attention(q[row].float()[:, None], keys, values)[:, 0]
+        assert_close(out[row], expected)
+
+
+def test_blocks_read_fewer_keys_where_there_are_few_rows() -> None:
+    assert keys_of_part(2, 1024) < keys_of_part(64, 1024) <= KEYS
+    assert keys_of_part(128, 8192) == KEYS
