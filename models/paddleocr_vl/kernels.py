@@ -5,9 +5,9 @@ in the module that uses it, which gives the same but for rounding.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from ctypes import c_longlong
+from collections.abc import Mapping
 from pathlib import Path
+from struct import Struct
 from typing import Any, Protocol
 
 import torch
@@ -20,13 +20,30 @@ WARPS = THREADS // 32
 ROWS = (1, 2, 4, 8)  # for which kernels of linear layers exist; for a number between them, the next larger one
 KEYS = 256  # of a cache, that a block of `attend` reads at most
 MIN_KEYS = 32  # and at least
-BLOCKS = 256  # of `attend` that occupy a card, roughly
+BLOCKS = 1024  # of `attend` beyond which each gets more keys; fewer and larger ones were slower (H200)
+
+# The parameters of each kernel, packed as C would: P pointer, q int64, i int, f float.
+PARAMETERS = {
+    name: Struct(parameters)
+    for name, parameters in {
+        "normed_linear": "PiPfPiiP",
+        "normed_gated": "PiPfPiiP",
+        "linear_add": "PiPiiPP",
+        "logits": "PiPiiP",
+        "rotate": "PqqiiPP",
+        "gated": "PqiP",
+        "normalise": "PPPfiP",
+        "attend": "PPqPqqqPPiifPP",
+        "join_parts": "PPPiiiP",
+    }.items()
+}
 
 
 class Launcher(Protocol):
     """What launches compiled kernels: nvrtc.Module on a GPU."""
 
-    def launch(self, name: str, grid: tuple[int, int, int], threads: int, arguments: Sequence[Any]) -> None: ...
+    def launch(self, name: str, grid: tuple[int, int, int], threads: int, parameters: bytes) -> None:
+        """`parameters`: packed by the Struct of PARAMETERS."""
 
 
 def defines(text: Any, dtype: torch.dtype, residual_dtype: torch.dtype) -> Mapping[str, str | int]:
@@ -51,53 +68,55 @@ class Kernels:
 
     def normed_linear(self, x: Tensor, norm: Tensor, eps: float, weight: Tensor) -> Tensor:
         """x (N, hidden), of the residual stream -> (N, out): RMS norm, then a linear layer."""
-        return self._product("normed_linear", x, weight, len(weight), 2, (norm, eps))
+        out = torch.empty(len(x), len(weight), dtype=weight.dtype, device=x.device)
+        self._launch_rows("normed_linear", x, 2, norm, eps, weight, *weight.shape, out)
+        return out
 
     def normed_gated(self, x: Tensor, norm: Tensor, eps: float, weight: Tensor) -> Tensor:
         """x (N, hidden), of the residual stream -> (N, out): RMS norm, then `SwiGLU` of weight (2 * out, hidden)."""
-        return self._product("normed_gated", x, weight, len(weight) // 2, 1, (norm, eps))
+        features = len(weight) // 2
+        out = torch.empty(len(x), features, dtype=weight.dtype, device=x.device)
+        self._launch_rows("normed_gated", x, 1, norm, eps, weight, features, weight.shape[1], out)
+        return out
 
     def linear_add(self, x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
         """x (N, in) and residual (N, out) -> residual plus a linear layer of x."""
         out = torch.empty_like(residual)
-        arguments = (x, len(x), weight, *weight.shape, residual, out)
-        self._launcher.launch(f"linear_add_{_rows(x)}", _grid(len(weight), WARPS), THREADS, arguments)
+        self._launch_rows("linear_add", x, 1, weight, *weight.shape, residual, out)
         return out
 
     def logits(self, x: Tensor, weight: Tensor) -> Tensor:
         """x (N, hidden) -> (N, vocabulary), fp32."""
         out = torch.empty(len(x), len(weight), device=x.device)
-        arguments = (x, len(x), weight, *weight.shape, out)
-        self._launcher.launch(f"logits_{_rows(x)}", _grid(len(weight), 4 * WARPS), THREADS, arguments)
+        self._launch_rows("logits", x, 4, weight, *weight.shape, out)
         return out
 
-    def _product(
-        self, name: str, x: Tensor, weight: Tensor, features: int, of_warp: int, norm: tuple[Tensor, float]
-    ) -> Tensor:
-        out = torch.empty(len(x), features, dtype=weight.dtype, device=x.device)
-        arguments = (x, len(x), *norm, weight, features, weight.shape[1], out)
-        self._launcher.launch(f"{name}_{_rows(x)}", _grid(features, of_warp * WARPS), THREADS, arguments)
-        return out
+    def _launch_rows(self, name: str, x: Tensor, of_warp: int, *parameters: Any) -> None:
+        """A kernel for the rows of x, each of whose warps computes `of_warp` features of the last parameter's."""
+        rows = next(rows for rows in ROWS if rows >= len(x))
+        packed = _packed(name, x, len(x), *parameters)
+        features = parameters[-1].shape[1]
+        self._launcher.launch(f"{name}_{rows}", _grid(features, of_warp * WARPS), THREADS, packed)
 
     # --- any number of rows -------------------------------------------------------------------------------------------
 
     def rotate(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
         """`rope.rotate`: x (N, heads, D) with dense heads, cos and sin (N, 1, D)."""
         tokens, heads, head_dim = x.shape
-        arguments = (x, c_longlong(x.stride(0)), c_longlong(tokens), heads, head_dim, cos, sin)
-        self._launcher.launch("rotate", _grid(tokens * heads * head_dim // 2, THREADS), THREADS, arguments)
+        grid = _grid(tokens * heads * head_dim // 2, THREADS)
+        self._launch("rotate", grid, THREADS, x, x.stride(0), tokens, heads, head_dim, cos, sin)
 
     def gated(self, x: Tensor) -> Tensor:
         """(N, 2 * out) -> (N, out): silu of the first half times the second."""
         size = x.shape[1] // 2
         out = torch.empty(len(x), size, dtype=x.dtype, device=x.device)
-        self._launcher.launch("gated", _grid(out.numel(), THREADS), THREADS, (x, c_longlong(len(x)), size, out))
+        self._launch("gated", _grid(out.numel(), THREADS), THREADS, x, len(x), size, out)
         return out
 
     def norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
         """x (N, hidden), of the residual stream -> (N, hidden): RMS norm, or layer norm where there is a bias."""
         out = torch.empty(x.shape, dtype=weight.dtype, device=x.device)
-        self._launcher.launch("normalise", (len(x), 1, 1), THREADS, (x, weight, bias, eps, x.shape[1], out))
+        self._launch("normalise", (len(x), 1, 1), THREADS, x, weight, bias, eps, x.shape[1], out)
         return out
 
     # --- attention ----------------------------------------------------------------------------------------------------
@@ -118,13 +137,22 @@ class Kernels:
         sums = torch.empty(batch, heads, parts, head_dim, device=q.device)
         scales = torch.empty(batch, heads, parts, 2, device=q.device)
         out = torch.empty(batch, heads, head_dim, dtype=q.dtype, device=q.device)
-        strides = (c_longlong(stride) for stride in cache.stride()[:3])
+        row, (slot, half, head) = q.stride(0), cache.stride()[:3]
+        where = (cache, slot, half, head, slots, positions, idle, keys)
         scale = head_dim**-0.5
-        arguments = (q, kv, c_longlong(q.stride(0)), cache, *strides, slots, positions, idle, keys, scale, sums, scales)
-        self._launcher.launch("attend", (parts, kv_heads, batch), THREADS, arguments)
-        arguments = (sums, scales, positions, idle, keys, parts, out)
-        self._launcher.launch("join_parts", (heads, batch, 1), head_dim, arguments)
+        self._launch("attend", (parts, kv_heads, batch), THREADS, q, kv, row, *where, scale, sums, scales)
+        self._launch("join_parts", (heads, batch, 1), head_dim, sums, scales, positions, idle, keys, parts, out)
         return out
+
+    def _launch(self, name: str, grid: tuple[int, int, int], threads: int, *parameters: Any) -> None:
+        self._launcher.launch(name, grid, threads, _packed(name, *parameters))
+
+
+def _packed(name: str, *parameters: Any) -> bytes:
+    """Tensors become the addresses of their first elements, None a null pointer."""
+    return PARAMETERS[name].pack(
+        *(p.data_ptr() if isinstance(p, Tensor) else 0 if p is None else p for p in parameters)
+    )
 
 
 def keys_of_part(groups: int, length: int) -> int:
@@ -133,10 +161,6 @@ def keys_of_part(groups: int, length: int) -> int:
     while keys < KEYS and groups * math.ceil(length / keys) > BLOCKS:
         keys *= 2
     return keys
-
-
-def _rows(x: Tensor) -> int:
-    return next(rows for rows in ROWS if rows >= len(x))
 
 
 def _grid(elements: int, of_block: int) -> tuple[int, int, int]:

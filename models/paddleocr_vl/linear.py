@@ -33,8 +33,26 @@ def gated(x: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-class PackedLinear(nn.Module):
-    """Replacement for an `nn.Linear` that holds only the packed weight. For inference on CPUs."""
+class FusedLinear(nn.Module):
+    """Replacement for an `nn.Linear` that computes what surrounds it too, in fewer passes or launches."""
+
+    def gelu(self, x: Tensor, approximate: str) -> Tensor:
+        """GELU of the layer, (N, out); `approximate` as PyTorch has it."""
+        return F.gelu(self(x), approximate=approximate)
+
+    def added(self, x: Tensor, residual: Tensor) -> Tensor:
+        """`residual` (N, out) plus the layer; it may be changed in place."""
+        outputs: Tensor = residual + self(x)
+        return outputs
+
+    def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """The layer of the normalised x."""
+        outputs: Tensor = self(norm(x))
+        return outputs
+
+
+class PackedLinear(FusedLinear):
+    """A layer that holds only the packed weight. For inference on CPUs."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
@@ -45,6 +63,12 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor, activation: str = "none", approximate: str = "") -> Tensor:
         """x: (N, in) -> (N, out), followed by an activation, such as "gelu" with its approximation."""
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, activation, [], approximate)
+
+    def gelu(self, x: Tensor, approximate: str) -> Tensor:
+        return self(x, "gelu", approximate)
+
+    def added(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self.with_other(x, residual, "add")
 
     def with_other(self, x: Tensor, other: Tensor, operation: str) -> Tensor:
         """The layer's output, then "add" or "mul" with `other` (N, out)."""
@@ -103,17 +127,26 @@ class Int8SwiGLU(Int8Linear):
 
 
 def linear_gelu(linear: nn.Module, x: Tensor, approximate: str) -> Tensor:
-    """GELU of a linear layer, packed or not."""
-    if isinstance(linear, PackedLinear):
-        return linear(x, "gelu", approximate)
+    """GELU of a linear layer, fused or not."""
+    if isinstance(linear, FusedLinear):
+        return linear.gelu(x, approximate)
     return F.gelu(linear(x), approximate=approximate)
 
 
 def linear_add(linear: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
-    """`residual` plus a linear layer, packed or not."""
-    if isinstance(linear, PackedLinear):
-        return linear.with_other(x, residual, "add")
-    return residual + linear(x)
+    """`residual` plus a linear layer, fused or not; a fused one may change `residual` in place."""
+    if isinstance(linear, FusedLinear):
+        return linear.added(x, residual)
+    outputs: Tensor = residual + linear(x)
+    return outputs
+
+
+def normed_linear(norm: nn.Module, linear: nn.Module, x: Tensor) -> Tensor:
+    """A linear layer of the normalised x, fused or not."""
+    if isinstance(linear, FusedLinear):
+        return linear.normed(norm, x)
+    outputs: Tensor = linear(norm(x))
+    return outputs
 
 
 def pack(model: nn.Module, *, int8: bool = False) -> None:

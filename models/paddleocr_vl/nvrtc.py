@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+
+# cuda.h: CU_LAUNCH_PARAM_BUFFER_POINTER, CU_LAUNCH_PARAM_BUFFER_SIZE, CU_LAUNCH_PARAM_END
+BUFFER, BUFFER_SIZE, END = 1, 2, 0
 
 
 class KernelError(RuntimeError):
@@ -32,44 +34,24 @@ class Module:
         self._check(self._driver.cuModuleLoadData(ctypes.byref(self._module), image))
         self._functions: dict[str, ctypes.c_void_p] = {}
 
-    def launch(self, name: str, grid: tuple[int, int, int], threads: int, arguments: Sequence[Any]) -> None:
-        """Launch a kernel on the current stream. Arguments: see `as_parameters`. Raises KernelError."""
-        if name not in self._functions:
+    def launch(self, name: str, grid: tuple[int, int, int], threads: int, parameters: bytes) -> None:
+        """Launch a kernel on the current stream; `parameters`: packed as C would. Raises KernelError."""
+        function = self._functions.get(name)
+        if function is None:
             function = ctypes.c_void_p()
             self._check(self._driver.cuModuleGetFunction(ctypes.byref(function), self._module, name.encode()))
             self._functions[name] = function
-        values, pointers = as_parameters(arguments)
+        size = ctypes.c_size_t(len(parameters))
+        buffer = ctypes.cast(ctypes.c_char_p(parameters), ctypes.c_void_p)
+        given = (ctypes.c_void_p * 5)(BUFFER, buffer, BUFFER_SIZE, ctypes.addressof(size), END)
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-        self._check(
-            self._driver.cuLaunchKernel(self._functions[name], *grid, threads, 1, 1, 0, stream, pointers, None)
-        )
-        del values  # kept until here: the driver has copied them
+        self._check(self._driver.cuLaunchKernel(function, *grid, threads, 1, 1, 0, stream, None, given))
 
     def _check(self, status: int) -> None:
         if status:
             text = ctypes.c_char_p()
             self._driver.cuGetErrorString(status, ctypes.byref(text))
             raise KernelError(f"CUDA error: {(text.value or b'unknown').decode()}")
-
-
-def as_parameters(arguments: Sequence[Any]) -> tuple[list[Any], Any]:
-    """A kernel's parameters as C values, and the array of their addresses.
-
-    Tensors become the addresses of their first elements, None a null pointer, integers `int`, floats `float`; other
-    types are given as ctypes' own, such as c_longlong.
-    """
-    values = [_parameter(argument) for argument in arguments]
-    return values, (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
-
-
-def _parameter(argument: Any) -> Any:
-    if isinstance(argument, Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    if argument is None:
-        return ctypes.c_void_p()
-    if isinstance(argument, int):
-        return ctypes.c_int(argument)
-    return ctypes.c_float(argument) if isinstance(argument, float) else argument
 
 
 def compiled(source: str, options: Sequence[str]) -> Any:

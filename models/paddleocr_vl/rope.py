@@ -4,12 +4,15 @@ Reference: transformers' `modeling_paddleocr_vl.py` (`PaddleOCRVisionRotaryEmbed
 `get_rope_index`). Both rotate the whole head ("rotate half" layout).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from models.protocol import Grid
+
+Rotate = Callable[[Tensor, Tensor, Tensor], None]
+"""`rotate`, or what does the same."""
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:

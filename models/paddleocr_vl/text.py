@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.paddleocr_vl.linear import SwiGLU, linear_add
+from models.paddleocr_vl.linear import SwiGLU, linear_add, normed_linear
 from models.paddleocr_vl.norm import RMSNorm
-from models.paddleocr_vl.rope import axis_of_frequency, multimodal_rope, rotate
+from models.paddleocr_vl.rope import Rotate, axis_of_frequency, multimodal_rope, rotate
 from models.protocol import Attend, Sliced
 
 
@@ -27,14 +27,15 @@ class TextLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(hidden, config.rms_norm_eps)
         self.gate_up_proj = SwiGLU(hidden, config.intermediate_size)
         self.down_proj = nn.Linear(config.intermediate_size, hidden, bias=False)
+        self.rotate: Rotate = rotate
 
     def forward(self, index: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         """x: (N, hidden), cos and sin: (N, 1, D)."""
-        qkv = self.qkv_proj(self.input_layernorm(x)).unflatten(-1, (-1, self.head_dim))
-        rotate(qkv[:, : self.heads + self.kv_heads], cos, sin)
+        qkv = normed_linear(self.input_layernorm, self.qkv_proj, x).unflatten(-1, (-1, self.head_dim))
+        self.rotate(qkv[:, : self.heads + self.kv_heads], cos, sin)
         attended = attend(index, qkv[:, : self.heads], qkv[:, self.heads :])
         x = linear_add(self.o_proj, attended.flatten(1), x)
-        return linear_add(self.down_proj, self.gate_up_proj(self.post_attention_layernorm(x)), x)
+        return linear_add(self.down_proj, normed_linear(self.post_attention_layernorm, self.gate_up_proj, x), x)
 
 
 class TextDecoder(nn.Module):

@@ -2,11 +2,10 @@
 
 import ctypes
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from models.paddleocr_vl.nvrtc import KernelError, as_parameters
+from models.paddleocr_vl.nvrtc import KernelError
 
 EMULATOR = Path(__file__).parent / "emulator.cpp"
 
@@ -16,13 +15,11 @@ class EmulatedModule:
 
     def __init__(self, source: Path, defines: Mapping[str, str | int], folder: Path) -> None:
         library = folder / "kernels.so"
-        macros = [f"-D{name}={value}" for name, value in (defines | {"KERNELS": f'"{source}"'}).items()]
+        macros = [f"-D{name}={value}" for name, value in {**defines, "KERNELS": f'"{source}"'}.items()]
         options = ["-std=c++17", "-O1", "-fno-strict-aliasing", "-shared", "-fPIC", "-w"]
         subprocess.run(["g++", *options, *macros, EMULATOR, "-o", library], check=True)
-        self._emulate = ctypes.CDLL(library).emulate
+        self._emulate = ctypes.CDLL(str(library)).emulate
 
-    def launch(self, name: str, grid: tuple[int, int, int], threads: int, arguments: Sequence[Any]) -> None:
-        values, pointers = as_parameters(arguments)
-        if self._emulate(name.encode(), *grid, threads, pointers):
+    def launch(self, name: str, grid: tuple[int, int, int], threads: int, parameters: bytes) -> None:
+        if self._emulate(name.encode(), *grid, threads, parameters):
             raise KernelError(f"there is no kernel {name}")
-        del values

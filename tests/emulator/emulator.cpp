@@ -1,7 +1,7 @@
 // A GPU for tests: runs the source of CUDA kernels on a CPU, block after block, with a fiber for each thread of a block.
 //
-// Compiled with KERNELS naming the kernels' file, behind the same defines that NVRTC gets. `emulate` has the parameters
-// of cuLaunchKernel.
+// Compiled with KERNELS naming the kernels' file, behind the same defines that NVRTC gets. `emulate` gets a
+// kernel's parameters packed in one buffer, which is aligned as for all of them.
 
 #include <ucontext.h>
 
@@ -10,7 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #define __device__
@@ -105,19 +105,25 @@ static void run_block(int threads, const std::vector<std::unique_ptr<char[]>>& s
 
 #include KERNELS
 
-template <class... Arguments, std::size_t... I>
-static void call_with(void (*kernel)(Arguments...), void** arguments, std::index_sequence<I...>) {
-    kernel(*(Arguments*)arguments[I]...);
+// The next parameter of a packed buffer, aligned as C would.
+template <class T>
+static T next_of(char*& buffer) {
+    const auto address = (std::size_t)buffer;
+    buffer += (alignof(T) - address % alignof(T)) % alignof(T);
+    T value = *(T*)buffer;
+    buffer += sizeof(T);
+    return value;
 }
 
-template <class... Arguments>
-static void launch(void (*kernel)(Arguments...), uint3 grid, int threads, void** arguments) {
-    struct Call { void (*kernel)(Arguments...); void** arguments; } call{kernel, arguments};
+template <class... Parameters>
+static void launch(void (*kernel)(Parameters...), uint3 grid, int threads, char* packed) {
+    const std::tuple<Parameters...> parameters{next_of<Parameters>(packed)...};  // in this order, for the braces
+    struct Call {
+        void (*kernel)(Parameters...);
+        const std::tuple<Parameters...>& parameters;
+    } call{kernel, parameters};
     arguments_now = &call;
-    call_now = [](void* made) {
-        auto* own = (Call*)made;
-        call_with(own->kernel, own->arguments, std::index_sequence_for<Arguments...>{});
-    };
+    call_now = [](void* made) { std::apply(((Call*)made)->kernel, ((Call*)made)->parameters); };
     std::vector<std::unique_ptr<char[]>> stacks;
     for (int thread = 0; thread < threads; thread++) stacks.emplace_back(new char[STACK]);
     gridDim = grid;
@@ -126,10 +132,10 @@ static void launch(void (*kernel)(Arguments...), uint3 grid, int threads, void**
             for (unsigned x = 0; x < grid.x; x++) blockIdx = {x, y, z}, run_block(threads, stacks);
 }
 
-#define KERNEL(NAME) if (called == #NAME) return launch(NAME, {x, y, z}, threads, arguments), 0;
+#define KERNEL(NAME) if (called == #NAME) return launch(NAME, {x, y, z}, threads, parameters), 0;
 #define KERNELS_OF_ROWS(ROWS) KERNEL(normed_linear_##ROWS) KERNEL(normed_gated_##ROWS) KERNEL(linear_add_##ROWS) KERNEL(logits_##ROWS)
 
-extern "C" int emulate(const char* name, unsigned x, unsigned y, unsigned z, int threads, void** arguments) {
+extern "C" int emulate(const char* name, unsigned x, unsigned y, unsigned z, int threads, char* parameters) {
     const std::string called = name;
     KERNELS_OF_ROWS(1) KERNELS_OF_ROWS(2) KERNELS_OF_ROWS(4) KERNELS_OF_ROWS(8)
     KERNEL(rotate) KERNEL(gated) KERNEL(normalise) KERNEL(attend) KERNEL(join_parts)

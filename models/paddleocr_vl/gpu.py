@@ -1,0 +1,104 @@
+"""Layers for GPUs, by the project's own kernels: fewer launches, and a few rows at the speed of reading the weights."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.paddleocr_vl.kernels import Kernels
+from models.paddleocr_vl.linear import FusedLinear, SwiGLU
+from models.paddleocr_vl.norm import RMSNorm
+
+if TYPE_CHECKING:
+    from models.paddleocr_vl.model import PaddleOCRVL
+
+
+class FewRows:
+    """The most rows for which products by our own kernels are faster than the library's; shared by all layers."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+
+class KernelNorm(nn.Module):
+    """An RMS norm, or a layer norm if it has a bias, of a residual stream that may be wider than its weights."""
+
+    def __init__(self, norm: RMSNorm | nn.LayerNorm, kernels: Kernels) -> None:
+        super().__init__()
+        self.weight, self.bias = norm.weight, getattr(norm, "bias", None)
+        self.eps = norm.eps
+        self._kernels = kernels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, hidden) -> (N, hidden), in the dtype of the weight."""
+        return self._kernels.norm(x, self.weight, self.bias, self.eps)
+
+
+class KernelLinear(FusedLinear):
+    """A linear layer; with few rows and no bias, by kernels that read each weight once."""
+
+    def __init__(self, linear: nn.Linear, kernels: Kernels, few: FewRows) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        self._kernels, self._few = kernels, few
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, in) -> (N, out)"""
+        return F.linear(x, self.weight, self.bias)
+
+    def gelu(self, x: Tensor, approximate: str) -> Tensor:
+        if self.bias is None or approximate != "tanh":
+            return super().gelu(x, approximate)
+        return torch._addmm_activation(self.bias, x, self.weight.T, use_gelu=True)
+
+    def added(self, x: Tensor, residual: Tensor) -> Tensor:
+        if self.bias is None and len(x) <= self._few.most:
+            return self._kernels.linear_add(x, self.weight, residual)
+        if self.bias is None and residual.dtype == x.dtype:
+            return residual.addmm_(x, self.weight.T)
+        return residual.add_(self(x))
+
+    def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
+        if len(x) <= self._few.most and isinstance(norm, KernelNorm):
+            return self._kernels.normed_linear(x, norm.weight, norm.eps, self.weight)
+        return super().normed(norm, x)
+
+
+class KernelSwiGLU(KernelLinear):
+    """`SwiGLU`, with the gating in one launch, or in the same as norm and product."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, hidden) -> (N, intermediate)"""
+        return self._kernels.gated(super().forward(x))
+
+    def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
+        if len(x) <= self._few.most and isinstance(norm, KernelNorm):
+            return self._kernels.normed_gated(x, norm.weight, norm.eps, self.weight)
+        return super().normed(norm, x)
+
+
+class KernelHead(KernelLinear):
+    """The output head, whose logits are fp32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, hidden) -> (N, vocabulary)"""
+        if len(x) <= self._few.most:
+            return self._kernels.logits(x, self.weight)
+        return super().forward(x).float()
+
+
+def use_kernels(model: "PaddleOCRVL", kernels: Kernels, few: FewRows) -> None:
+    """Replace the layers of the decoder and of the vision tower; the weights stay where they are."""
+    for layer in [*model.text.layers, *model.visual.layers]:
+        layer.rotate = kernels.rotate
+    for parent in (model.text, model.visual, *model.text.layers, *model.visual.layers):
+        for name, child in list(parent.named_children()):
+            match child:
+                case RMSNorm() | nn.LayerNorm():
+                    setattr(parent, name, KernelNorm(child, kernels))
+                case SwiGLU():
+                    setattr(parent, name, KernelSwiGLU(child, kernels, few))
+                case nn.Linear():
+                    setattr(parent, name, KernelLinear(child, kernels, few))
+    model.lm_head = KernelHead(model.lm_head, kernels, few)  # type: ignore[assignment]
