@@ -144,7 +144,11 @@ def test_sampling_parameters_act_the_same_alone_and_in_a_batch(
 
 
 @pytest.mark.usefixtures("recordings")
-@pytest.mark.parametrize("params", [{}, {"temperature": 0.7}, {"top_logprobs": 3}, {"logit_bias": {100: 3.0}}], ids=str)
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"temperature": 0.7}, {"temperature": 0.7, "top_k": 5}, {"top_logprobs": 3}, {"logit_bias": {100: 3.0}}],
+    ids=str,
+)
 def test_launching_a_step_reads_no_value_from_the_device(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any]
 ) -> None:
