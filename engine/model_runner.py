@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.allocator import trim
+from engine.cuda_graphs import release_cached
 from engine.decode import Decode, Flight
 from engine.errors import GenerationFailed, UnexpectedFailure
 from engine.image_cache import ImageCache
@@ -90,6 +91,11 @@ class ModelRunner:
         """Empty the image cache and begin new totals. No step is in flight then."""
         self.images.clear()
         self.prefill.totals = Totals()
+
+    @torch.inference_mode()
+    def prepare(self) -> None:
+        """Do what would delay the first answers, once the model has been tried out. No step is in flight then."""
+        self.decode.prepare()
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[tuple[Sequence, Outcome]]:
@@ -243,7 +249,7 @@ class ModelRunner:
             logger.warning("%s together failed: %s", work, error)
         self.images.clear()
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            release_cached()
 
     def _failure(self, sequence: Sequence, error: Exception, shortage: str) -> GenerationFailed:
         assert sequence.slot is not None
