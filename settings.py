@@ -218,6 +218,11 @@ class Settings(BaseModel):
         description="bytes that the server may take of the GPU's memory; unset: what is free. The plan that keeps "
         "to it is in the log (on a CPU: a warning)",
     )
+    cuda_graphs: bool = Field(
+        default=EngineConfig.cuda_graphs,
+        description="on a GPU, decode steps are captured once and replayed; `0` launches each operation, which is "
+        "slower and needs less memory",
+    )
     served_model_names: Names = Field(
         default=(), description="names, besides the checkpoint's own, that are answered and listed; separated by commas"
     )
@@ -306,6 +311,7 @@ class Settings(BaseModel):
             max_waiting_bytes=self.max_waiting_bytes,
             image_cache_bytes=self.picture_cache_bytes,
             gpu_memory_limit=self.gpu_memory_limit,
+            cuda_graphs=self.cuda_graphs,
             worker=worker - 1,
             workers=self.workers,
         )

@@ -17,6 +17,7 @@ class EngineConfig:
     max_waiting: int = 256  # requests that wait for a slot before further ones are rejected
     max_waiting_bytes: int = 2**30  # memory for the images of waiting requests
     image_cache_bytes: int = 256 * 2**20  # image features cached for further requests; 0: none
+    cuda_graphs: bool = True  # on a GPU, decode by captured graphs where they work
     gpu_memory_limit: int | None = None  # bytes of GPU memory that this process may use; None: all that is free
     worker: int = 0  # index of this process among those that share the machine, and of its GPU
     workers: int = 1

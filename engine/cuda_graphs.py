@@ -1,10 +1,13 @@
 """Capture and replay of decode steps on a GPU: the hundreds of launches of a step become one.
 
+The common steps are captured before the engine is ready, all others when they first occur.
+
 A graph works at the addresses that it was captured with. So its inputs and outputs are tensors that last, and all
 graphs share one memory pool for what is temporary. The outputs of a replay have been read, or are read by work already
 launched after it, before the next replay. Triton is not involved; compute capability 6.0 is enough.
 """
 
+import contextlib
 import logging
 import math
 import time
@@ -49,7 +52,8 @@ class Graph:
 class Graphs:
     """Captured graphs by key; the least recently used ones are dropped beyond a limit on their memory."""
 
-    def __init__(self, capture: Capture, device: torch.device, max_bytes: int = GRAPHS_BYTES) -> None:
+    def __init__(self, capture: Capture | None, device: torch.device, max_bytes: int = GRAPHS_BYTES) -> None:
+        """`capture`: None captures nothing, and every step is launched operation by operation."""
         self._capture = capture
         self._device = device
         self._max_bytes = max_bytes
@@ -70,8 +74,19 @@ class Graphs:
         graph.captured.replay()
         return graph.captured.outputs
 
+    def prepare(self, key: Hashable, work: Callable[[Tensor], Any], idle: Tensor) -> bool:
+        """Capture the work of a later `run`; False where there is no room, unless another graph were dropped."""
+        if key in self._graphs:
+            return True
+        if self._bytes + MIN_BYTES > self._max_bytes:
+            return False
+        graph = self._captured(work, idle)
+        if graph is not None:
+            self._graphs[key] = graph
+        return graph is not None
+
     def _captured(self, work: Callable[[Tensor], Any], idle: Tensor) -> Graph | None:
-        if time.monotonic() < self._not_before:
+        if self._capture is None or time.monotonic() < self._not_before:
             return None
         static = to_device(idle, self._device)
         try:
@@ -80,8 +95,14 @@ class Graphs:
             if is_shortage(error):
                 logger.warning("There is no room for another CUDA graph: %s", error)
                 self._not_before = time.monotonic() + SECONDS_WITHOUT
-            else:  # a driver or a kernel without support for capture; everything else works
-                logger.warning("Decoding goes on without CUDA graphs, which do not work here: %s", error)
+            else:
+                # A driver or a kernel without support for capture; everything else works. The process lives on, as
+                # its capture has been ended (`GpuCapture._end_failed`). A worker that takes over is told nothing: it
+                # would try the model out first, and fail here before it is ready, at the cost of one step.
+                logger.warning(
+                    "Decoding goes on without CUDA graphs, which do not work here (CUDA_GRAPHS=0 does not try): %s",
+                    error,
+                )
                 self._not_before = math.inf
             return None
         while self._graphs and self._bytes + graph.captured.bytes > self._max_bytes:
@@ -102,27 +123,69 @@ class GpuCapture:
         self._stream = torch.cuda.Stream(device)
 
     def __call__(self, work: Callable[[], Any]) -> Captured:
+        self._warm_up(work)
+        try:
+            return self._record(work)
+        except RuntimeError as error:
+            if not is_shortage(error):
+                raise
+        # A capture takes no memory that other work has left in the allocator's cache, and cannot empty it.
+        torch.cuda.synchronize(self._device)
+        release_cached()
+        return self._record(work)
+
+    def _warm_up(self, work: Callable[[], Any]) -> None:
+        """Let libraries load their kernels and allocate what they need, which no capture may do."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         try:
             with torch.cuda.stream(self._stream):
-                work()  # libraries load their kernels and allocate what they need, which no capture may do
+                work()
         finally:
             current.wait_stream(self._stream)
-        torch.cuda.synchronize(self._device)
-        torch.cuda.empty_cache()  # as capturing does, which would hide how much memory the graph needs
+
+    def _record(self, work: Callable[[], Any]) -> Captured:
+        """Capture without `torch.cuda.graph`, which would wait for the device and empty the allocator's cache."""
         free = torch.cuda.mem_get_info(self._device)[0]
         graph = torch.cuda.CUDAGraph()
         try:
-            # Other threads may call the driver meanwhile.
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                outputs = work()
-        finally:
-            torch.cuda.set_stream(current)  # a failed capture does not restore it
+            with torch.cuda.stream(self._stream):
+                # Other threads may call the driver meanwhile.
+                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                try:
+                    outputs = work()
+                finally:
+                    graph.capture_end()
+        except RuntimeError:
+            self._end_failed()
+            raise
         used = free - torch.cuda.mem_get_info(self._device)[0]
         return Captured(graph.replay, outputs, max(MIN_BYTES, used))
 
+    def _end_failed(self) -> None:
+        """End a capture in PyTorch's allocator too, which `capture_end` leaves out where the driver reports a failure.
 
-def graphs_for(device: torch.device) -> Graphs | None:
+        Else the allocator would refuse to return cached memory, and no longer free any before it reports a shortage.
+        """
+        with contextlib.suppress(RuntimeError):  # it has been ended: the work failed, and not its capture
+            torch._C._cuda_endAllocateToPool(self._device.index or 0, self._pool)
+        self._pool = torch.cuda.graph_pool_handle()  # one without a graph that lives cannot be captured into again
+
+
+def release_cached() -> None:
+    """Return the memory that PyTorch's allocator caches to the driver, for other processes and for graphs.
+
+    PyTorch refuses where it takes a capture for unfinished. That must not end the thread that makes room after some
+    other failure.
+    """
+    try:
+        torch.cuda.empty_cache()
+    except RuntimeError as error:
+        logger.warning("Cached GPU memory cannot be released: %s", error)
+
+
+def graphs_for(device: torch.device, enabled: bool) -> Graphs | None:
     """None where the device works in step with the host."""
-    return Graphs(GpuCapture(device), device) if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    return Graphs(GpuCapture(device) if enabled else None, device)

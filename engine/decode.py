@@ -120,10 +120,28 @@ class Decode:
         Slots without a sequence in the batch are rows too, which write to the scratch position.
         """
         assert self.graphs is not None
-        idle = torch.tensor([[0, 0, self.cache.scratch]] * block.count)
-        inputs = idle.clone()
+        inputs = [[0, 0, self.cache.scratch]] * block.count
         for row in rows:
-            inputs[row.slot - block.first] = torch.tensor([row.token, row.position, row.cache_position])
+            inputs[row.slot - block.first] = [row.token, row.position, row.cache_position]
+        outcome: tuple[Tensor, Best] | None = self.graphs.run(
+            block, self._work_of(block), torch.tensor(inputs), self._idle(block)
+        )
+        return outcome
+
+    def prepare(self) -> None:
+        """Capture the graphs of common steps, as far as there is room: captured later, they would delay answers."""
+        if self.graphs is None:
+            return
+        for block in common_blocks(len(self._newest), self.cache.scratch):
+            if not self.graphs.prepare(block, self._work_of(block), self._idle(block)):
+                return
+
+    def _idle(self, block: "Block") -> Tensor:
+        """The table of a block without sequences, whose rows all write to the scratch position."""
+        return torch.tensor([[0, 0, self.cache.scratch]] * block.count)
+
+    def _work_of(self, block: "Block") -> abc.Callable[[Tensor], tuple[Tensor, Best]]:
+        """The work of a block's graph: a table of tokens, positions and cache positions -> what `_replayed` returns."""
 
         def work(table: Tensor) -> tuple[Tensor, Best]:
             given, positions, cache_positions = table.unbind(1)
@@ -139,8 +157,7 @@ class Decode:
             logits = self._logits_buffer[: block.count].copy_(self._logits(tokens, positions, attend))
             return logits, best(logits)
 
-        outcome: tuple[Tensor, Best] | None = self.graphs.run(block, work, inputs, idle)
-        return outcome
+        return work
 
     def _logits(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         return self.model.logits(self.model.decode(self.model.embed(tokens), positions.expand(3, -1), attend))
@@ -184,6 +201,16 @@ def block_of(used: abc.Sequence[int], lengths: abc.Sequence[int], slots: int, lo
     count = min(count, slots - first)
     length = bucket(max(lengths), longest)
     return Block(first, count, length) if count * length <= 2 * sum(lengths) + WASTED_TOKENS else None
+
+
+def common_blocks(slots: int, longest: int) -> list[Block]:
+    """The blocks of usual batches, for graphs that are captured ahead; the smallest first.
+
+    Running sequences have the lowest slots. Prompts of an image with their answers rarely exceed 1536 tokens.
+    """
+    counts = [2**power for power in range((slots - 1).bit_length())] + [slots]
+    lengths = sorted({bucket(length, longest) for length in (512, 768, 1024, 1536)})
+    return [Block(0, count, length) for length in lengths for count in counts]
 
 
 def bucket(length: int, longest: int) -> int:

@@ -53,9 +53,17 @@ class Stopwatch:
         self._marks: list[Any] = []  # start and end of each lap
 
     def __enter__(self) -> None:
-        self._mark()
+        self.start()
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin a lap."""
+        self._mark()
+
+    def stop(self) -> None:
+        """End it."""
         self._mark()
 
     def _mark(self) -> None:
@@ -64,6 +72,11 @@ class Stopwatch:
             self._marks[-1].record()
         else:
             self._marks.append(time.monotonic())
+
+    @property
+    def finished(self) -> bool:
+        """The device has done all laps: `seconds` does not wait."""
+        return not self._cuda or bool(self._marks[-1].query())
 
     def seconds(self) -> float:
         """Sum of all laps; waits until a GPU has finished them."""

@@ -165,6 +165,7 @@ class Loop:
         self.built = built = build(self._config)
         self._admission.slots = built.runner.slots
         self._new_core(built).try_out()
+        built.runner.prepare()
         core = self._new_core(built)
         self._watchdog.watch()
         logger.info(

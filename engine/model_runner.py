@@ -7,18 +7,21 @@ is found.
 import logging
 import time
 from collections import abc
+from functools import partial
 
 import psutil
 import torch
 from torch import Tensor
 
 from engine.allocator import trim
+from engine.cuda_graphs import release_cached
 from engine.decode import Decode, Flight
 from engine.errors import GenerationFailed, UnexpectedFailure
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
+from engine.launches import Stopwatch
 from engine.memory import MemoryPlan, is_shortage
-from engine.pace import Pace
+from engine.pace import LaunchedSlices, Pace, Slices, TimedSlices
 from engine.prefill import Prefill
 from engine.request import Sequence, Token
 from engine.sampler import depends_on_its_tokens, pick
@@ -61,7 +64,8 @@ class ModelRunner:
         self._pace = Pace()
         self._group: list[Sequence] = []  # sequences whose prompts `_work` prefills
         self._work: Sliced[Tensor] | None = None
-        self._longest_slice = 0.0  # seconds of the longest slice of `_work` so far
+        launched = self.device.type == "cuda"
+        self._slices: Slices = LaunchedSlices(partial(Stopwatch, self.device)) if launched else TimedSlices()
         self._trimmed_at = time.monotonic()
 
     @property
@@ -92,6 +96,11 @@ class ModelRunner:
         self.prefill.totals = Totals()
 
     @torch.inference_mode()
+    def prepare(self) -> None:
+        """Do what would delay the first answers, once the model has been tried out. No step is in flight then."""
+        self.decode.prepare()
+
+    @torch.inference_mode()
     def run(self, step: Step) -> list[tuple[Sequence, Outcome]]:
         """As much prefill as time allows, then one decode step; the next token, or the failure, of sequences with one.
 
@@ -118,12 +127,14 @@ class ModelRunner:
             self._begin_prefill(step.prefill)
         try:
             seconds = self._pace.prefill_seconds(running=bool(step.decode))
-            logits = self._continue_prefill(seconds, alone=not step.decode)
+            logits = self._continue_prefill(seconds)
             if logits is None:
                 return []
             rows = [row for row, sequence in enumerate(self._group) if sequence.slot is not None]
             members = [self._group[row] for row in rows]
-            return self._checked(list(zip(members, pick(logits[rows], members).on_host(), strict=True)))
+            tokens = pick(logits[rows], members).on_host()
+            self.prefill.add_times()
+            return self._checked(list(zip(members, tokens, strict=True)))
         except Exception as error:
             self._work = None
             return self._prefill_apart(step.prefill, error)
@@ -138,27 +149,18 @@ class ModelRunner:
                 self.cache.clear(sequence.slot, slice(sequence.reused, None))
         self._group = list(sequences)
         self._work = self.prefill.run_sliced(sequences)
-        self._longest_slice = 0.0
+        self._slices.begin(sum(len(sequence.prompt.input_ids) - sequence.reused for sequence in sequences))
 
-    def _continue_prefill(self, seconds: float, *, alone: bool) -> Tensor | None:
+    def _continue_prefill(self, seconds: float) -> Tensor | None:
         """Prefill for that long; logits of the group's last tokens, (B, vocabulary), once it is done."""
         assert self._work is not None
-        if not alone and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # else work launched before would count as prefill
-        started = now = time.monotonic()
         try:
-            while True:
-                next(self._work)
-                if not alone and self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)  # else only the launches are timed
-                before, now = now, time.monotonic()
-                self._longest_slice = max(self._longest_slice, now - before)
-                if now + self._longest_slice - started > seconds:  # the next slice may take as long
-                    return None
-        except StopIteration as end:
+            logits = self._slices.advance(self._work, seconds)
+        finally:
+            self.prefill.pause()
+        if logits is not None:
             self._work = None
-            logits: Tensor = end.value
-            return logits
+        return logits
 
     def _prefill_apart(self, sequences: abc.Sequence[Sequence], error: Exception) -> list[tuple[Sequence, Outcome]]:
         """Retry one by one after a group failed, of memory or by an error; a prompt that fails alone is at fault."""
@@ -243,7 +245,7 @@ class ModelRunner:
             logger.warning("%s together failed: %s", work, error)
         self.images.clear()
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            release_cached()
 
     def _failure(self, sequence: Sequence, error: Exception, shortage: str) -> GenerationFailed:
         assert sequence.slot is not None

@@ -46,6 +46,8 @@ class Prefill:
         self.model, self.cache, self.images = model, cache, images
         self.max_patches, self.rows = max_patches, rows
         self.totals = Totals()
+        self._lap: Stopwatch | None = None  # the vision tower's, since other work came between
+        self._laps: list[Stopwatch] = []  # those whose time is not in the totals yet
 
     def run_sliced(self, sequences: abc.Sequence[Sequence]) -> Sliced[Tensor]:
         """Write the rest of some prompts to their slots; logits of their last tokens, (B, vocabulary), fp32."""
@@ -81,7 +83,9 @@ class Prefill:
 
         positions = torch.cat([p.positions[:, start:] for p, start in zip(prompts, starts, strict=True)], dim=1)
         hidden_states = yield from self.model.decode_sliced(torch.cat(inputs), to_device(positions, device), attend)
-        return self.model.logits(hidden_states[[end - 1 for end in ends]])
+        # A list as an index would be copied to the device in a way that waits for all that was launched.
+        last = to_device(torch.tensor(ends) - 1, device)
+        return self.model.logits(hidden_states.index_select(0, last))
 
     def _features(self, wanted: abc.Sequence[PromptImage]) -> Sliced[dict[bytes, Tensor]]:
         """Features of images by key, (image tokens, hidden): from the cache, or computed, each image once."""
@@ -103,18 +107,32 @@ class Prefill:
         return known
 
     def _timed(self, work: Sliced[Result]) -> Sliced[Result]:
-        """The same work; the time that the device spends on it, not the time between slices, is added to the totals."""
-        watch = Stopwatch(self.cache.entries.device)
+        """The same work; the time that the device spends on it, not that of pauses, is added to the totals."""
         try:
             while True:
-                with watch:
-                    next(work)
+                if self._lap is None:
+                    self._lap = Stopwatch(self.cache.entries.device)
+                    self._lap.start()
+                next(work)
                 yield
         except StopIteration as end:
             result: Result = end.value
             return result
         finally:  # also where the work is abandoned
-            self.totals.vision_seconds += watch.seconds()
+            self.pause()
+
+    def pause(self) -> None:
+        """Other work comes next, which is not the vision tower's."""
+        if self._lap is not None:
+            self._lap.stop()
+            self._laps.append(self._lap)
+            self._lap = None
+        self.add_times()
+
+    def add_times(self) -> None:
+        """Add to the totals what the device has finished, without waiting for the rest."""
+        while self._laps and self._laps[0].finished:
+            self.totals.vision_seconds += self._laps.pop(0).seconds()
 
 
 def remaining_images(prompt: ModelInput, done: int) -> tuple[list[PromptImage], int]:

@@ -1,4 +1,8 @@
-"""Logits -> tokens and their log probabilities, without waiting for the device before they are asked for."""
+"""Logits -> tokens and their log probabilities, without waiting for the device before they are asked for.
+
+Penalties alone do wait, in `unique` and `bincount`, whose results have sizes that depend on values. They need the
+tokens before on the host as well, so no step is launched ahead of them (`depends_on_its_tokens`).
+"""
 
 from collections import abc
 from typing import NamedTuple
@@ -136,14 +140,26 @@ def penalise(logits: Tensor, sequence: Sequence) -> Tensor:
 def draw(logits: Tensor, sequence: Sequence) -> Tensor:
     """One token by temperature, then min-p, top-k and top-p, as vLLM orders them; logits: (vocabulary,)."""
     params = sequence.params
-    ordered, indices = (logits / params.temperature).sort(descending=True, stable=True)
+    ordered, indices = descending(logits / params.temperature, params.top_k)
     probabilities = ordered.softmax(dim=-1)
     probabilities = probabilities.masked_fill(probabilities < params.min_p * probabilities[0], 0.0)
-    if params.top_k:
-        probabilities = probabilities[: params.top_k]
     probabilities = probabilities / probabilities.sum()
     before = probabilities.cumsum(dim=-1) - probabilities
     probabilities = probabilities.masked_fill(before >= params.top_p, 0.0)
     cumulative = probabilities.cumsum(dim=-1)
-    chosen = torch.searchsorted(cumulative, sequence.random.random() * cumulative[-1], right=True)
-    return indices[chosen.clamp(max=len(probabilities) - 1)]
+    chosen = torch.searchsorted(cumulative, sequence.random.random() * cumulative[-1:], right=True)
+    # As an index in brackets it would be read on the host, which would wait for all that was launched.
+    return indices.gather(0, chosen.clamp(max=len(probabilities) - 1))[0]
+
+
+def descending(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` highest logits (0: all) and their tokens; of equal ones, the lower token first."""
+    if not 0 < count < len(logits):
+        return logits.sort(descending=True, stable=True)
+    # topk, which spares most of the sort, leaves the order of equal ones open. So it gets numbers that are all
+    # different: in the upper half the bits of the logit, so arranged that they compare as it does; below, the token.
+    bits = (logits + 0.0).view(torch.int32).long()  # + 0.0: of two zeros, the negative one has other bits
+    rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    tokens = torch.arange(len(logits), device=logits.device)
+    kept = ((rising << 32) - tokens).topk(count).indices
+    return logits.gather(0, kept), kept

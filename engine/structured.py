@@ -1,19 +1,26 @@
 """JSON schema, regular expression, choice or grammar -> masks of the tokens that are allowed next, by llguidance.
 
-Masks are computed on a separate thread while the model computes the logits that they apply to.
+Masks are computed on a separate thread while the model computes the logits that they apply to. The engine loads
+without llguidance, for measurements on a bare machine; requests with a structure are then refused.
 """
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import llguidance.hf
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer, grammar_from
-from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from engine.errors import GenerationFailed, InvalidRequest
 from engine.request import Structure
+
+try:
+    import llguidance.hf
+    from llguidance import LLMatcher, LLTokenizer, grammar_from
+    from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+except ModuleNotFoundError:
+    INSTALLED = False
+else:
+    INSTALLED = True
 
 MAX_REASON = 500  # characters; the definition may be part of it
 
@@ -23,11 +30,14 @@ class Structures:
 
     def __init__(self, tokenizer: Any, vocabulary: int, end_tokens: frozenset[int]) -> None:
         """`vocabulary`: size of the model's logits, which may exceed the tokenizer's."""
-        self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, vocabulary, eos_token=sorted(end_tokens))
+        if INSTALLED:
+            self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, vocabulary, eos_token=sorted(end_tokens))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="grammar")
 
     def compile(self, structure: Structure) -> "LLGuidanceGrammar":
         """A grammar at the beginning of `structure`. Raises InvalidRequest with the compiler's reason."""
+        if not INSTALLED:
+            raise InvalidRequest(f"{structure.param} needs llguidance, which is not installed here", structure.param)
         try:
             grammar = _as_llguidance(structure)
             fault = LLMatcher.validate_grammar(grammar, self._tokenizer)
@@ -62,7 +72,7 @@ def _as_llguidance(structure: Structure) -> str:
 class LLGuidanceGrammar:
     """`request.Grammar` by llguidance: the progress of one answer through its structure."""
 
-    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, pool: ThreadPoolExecutor, *, param: str) -> None:
+    def __init__(self, matcher: "LLMatcher", tokenizer: "LLTokenizer", pool: ThreadPoolExecutor, *, param: str) -> None:
         """`param`: the field of the request that holds the structure."""
         self._param = param
         self._matcher = matcher

@@ -1,11 +1,15 @@
 """Fixtures: a small random checkpoint and engines that run it."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine.engine import Engine
+from engine.launches import Stopwatch
+from engine.pace import LaunchedSlices
 from tests.checkpoints import write_checkpoint
 from tests.engines import running_engine
 from tests.recording import Recordings
@@ -26,12 +30,19 @@ def engine(checkpoint: Path) -> Iterator[Engine]:
 def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines that start in the test decode in step with the device, as on a CPU, or overlapped, as on a GPU."""
     if request.param == "overlapped":
-        monkeypatch.setattr("engine.build.graphs_for", lambda _device: Recordings())
+        overlap(monkeypatch, Recordings())
 
 
 @pytest.fixture
 def recordings(monkeypatch: pytest.MonkeyPatch) -> Recordings:
     """Engines that start in the test overlap launches and reads, by recorded graphs."""
     made = Recordings()
-    monkeypatch.setattr("engine.build.graphs_for", lambda _device: made)
+    overlap(monkeypatch, made)
     return made
+
+
+def overlap(monkeypatch: pytest.MonkeyPatch, graphs: Recordings) -> None:
+    """Let engines decode and prefill as on a GPU, where the host does not wait for what it launches."""
+    watch = partial(Stopwatch, torch.device("cpu"))
+    monkeypatch.setattr("engine.build.graphs_for", lambda *_: graphs)
+    monkeypatch.setattr("engine.model_runner.TimedSlices", lambda: LaunchedSlices(watch))

@@ -15,7 +15,11 @@ from torch.utils._pytree import tree_flatten
 from engine.cuda_graphs import Captured, Graphs
 
 # Reading a value on the host, a size that depends on values, or a tensor made from the host's values.
-IMPOSSIBLE = ("_local_scalar_dense", "nonzero", "_unique2", "masked_select", "repeat_interleave", "lift_fresh")
+IMPOSSIBLE = (
+    *("_local_scalar_dense", "item", "is_nonzero", "equal"),
+    *("nonzero", "_unique2", "_unique", "unique_dim", "masked_select", "bincount", "repeat_interleave"),
+    "lift_fresh",
+)
 
 
 class Recorder(TorchDispatchMode):
@@ -27,7 +31,9 @@ class Recorder(TorchDispatchMode):
         self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket.__name__ in self._refused:
+        name = func.overloadpacket.__name__
+        by_values = name in ("index", "index_put_") and any(one.dtype == torch.bool for one in tensors(args[1]))
+        if name in self._refused or by_values:
             raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
         output = func(*args, **(kwargs or {}))
         self.calls.append((func, args, kwargs or {}, output))
@@ -52,6 +58,10 @@ class Recordings(Graphs):
         super().__init__(self._record, torch.device("cpu"), max_bytes)
         self.graph_bytes = graph_bytes
         self.captured = self.replayed = 0
+
+    def limit(self, max_bytes: int) -> None:
+        """Set the memory for all graphs; without any, none is captured ahead."""
+        self._max_bytes = max_bytes
 
     def _record(self, work: Callable[[], Any]) -> Captured:
         work()

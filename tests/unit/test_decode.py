@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.decode import Block, Decode, Flight, block_of, bucket, together
+from engine.decode import Block, Decode, Flight, block_of, bucket, common_blocks, together
 from engine.engine import Engine
 from engine.errors import GenerationFailed
 from engine.launches import Fetched
@@ -60,6 +60,14 @@ def test_lengths_are_few_and_waste_at_most_half() -> None:
     sizes = {bucket(length, 8192) for length in range(1, 8193)}
     assert len(sizes) == 9
     assert all(length <= bucket(length, 8192) <= max(512, 1.5 * length) for length in range(1, 8193))
+
+
+def test_common_blocks_are_those_of_batches_in_the_lowest_slots() -> None:
+    blocks = common_blocks(slots=6, longest=1000)
+    assert blocks == [Block(0, count, length) for length in (512, 768, 1000) for count in (1, 2, 4, 6)]
+    used = [block_of(range(count), [length] * count, 6, 1000) for count in range(1, 7) for length in (100, 700, 900)]
+    assert set(used) == set(blocks)
+    assert common_blocks(slots=1, longest=300) == [Block(0, 1, 300)]
 
 
 # --- the order of launches and reads --------------------------------------------------------------------------------
@@ -144,7 +152,11 @@ def test_sampling_parameters_act_the_same_alone_and_in_a_batch(
 
 
 @pytest.mark.usefixtures("recordings")
-@pytest.mark.parametrize("params", [{}, {"temperature": 0.7}, {"top_logprobs": 3}, {"logit_bias": {100: 3.0}}], ids=str)
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"temperature": 0.7}, {"temperature": 0.7, "top_k": 5}, {"top_logprobs": 3}, {"logit_bias": {100: 3.0}}],
+    ids=str,
+)
 def test_launching_a_step_reads_no_value_from_the_device(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any]
 ) -> None:

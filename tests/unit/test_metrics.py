@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -190,8 +191,29 @@ def test_time_between_the_slices_of_the_vision_tower_is_not_its_own(
     timed = prefill._timed(work())
     before = prefill.totals.vision_seconds
     for _ in timed:
+        prefill.pause()
         next(now)  # the clients' turn
     assert prefill.totals.vision_seconds - before == 3
+
+
+def test_time_that_a_gpu_is_still_busy_with_the_vision_tower_is_added_later(
+    one_slot: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: the host waited for the end of each image to learn its time."""
+    assert one_slot.runner is not None
+    prefill = one_slot.runner.prefill
+    watch = SimpleNamespace(start=lambda: None, stop=lambda: None, seconds=lambda: 2.0, finished=False)
+    monkeypatch.setattr("engine.prefill.Stopwatch", lambda _device: watch)
+
+    def work() -> Sliced[None]:
+        yield
+
+    before = prefill.totals.vision_seconds
+    list(prefill._timed(work()))
+    assert prefill.totals.vision_seconds == before
+    watch.finished = True
+    prefill.add_times()
+    assert prefill.totals.vision_seconds == before + 2.0
 
 
 class Event:

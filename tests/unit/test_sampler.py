@@ -10,7 +10,8 @@ import torch
 
 from engine.request import SamplingParams
 from engine.request import Sequence as Row
-from engine.sampler import pick
+from engine.sampler import descending, pick
+from tests.recording import Recorder
 from tests.sequences import bare_sequence
 
 LOGITS = torch.tensor([[0.0, 3.0, 2.0, 1.0]])
@@ -54,6 +55,36 @@ def test_a_higher_temperature_flattens_them() -> None:
 
 def test_top_k_keeps_the_best_k() -> None:
     assert set(drawn(500, temperature=2, top_k=2, seed=1)) == {1, 2}
+
+
+def test_of_equally_likely_tokens_top_k_keeps_the_first() -> None:
+    logits = torch.tensor([[-0.0, 0.0, 2.0, 0.0, 2.0, -1.0]])
+    for count, kept in ((1, {2}), (2, {2, 4}), (3, {0, 2, 4}), (4, {0, 1, 2, 4}), (6, {0, 1, 2, 3, 4, 5})):
+        one = sequence(temperature=5.0, top_k=count, seed=1)
+        assert {chosen(logits, [one])[0] for _ in range(200)} == kept
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 7.0])
+def test_the_highest_logits_come_in_the_order_of_a_stable_sort(temperature: float) -> None:
+    """Bug: all of a vocabulary was sorted for the few tokens that top_k leaves."""
+    generator = torch.Generator().manual_seed(1)
+    for logits in (torch.randn(5000, generator=generator), torch.randn(5000, generator=generator).round()):
+        values, tokens = (logits / temperature).sort(descending=True, stable=True)
+        highest, kept = descending(logits / temperature, 64)
+        assert kept.tolist() == tokens[:64].tolist()
+        assert highest.tolist() == values[:64].tolist()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"temperature": 0.7}, {"temperature": 0.7, "top_k": 2}, {"temperature": 0.7, "top_p": 0.5, "min_p": 0.1}],
+    ids=str,
+)
+def test_picking_waits_for_no_value_from_the_device(params: dict[str, Any]) -> None:
+    """Bug: a drawn token was looked up by an index in brackets, which the host reads: it waited for the whole step."""
+    with Recorder(allowed="lift_fresh"):
+        picked = pick(LOGITS.clone(), [sequence(**params)])
+    assert picked.on_host()[0] is not None
 
 
 def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
