@@ -12,17 +12,15 @@ import torch
 from torch import Tensor
 
 from engine.cuda_graphs import Graphs
+from engine.decode_attention import DecodeAttention
 from engine.kv_cache import KVCache
 from engine.launches import Stopwatch, to_device
 from engine.request import Sequence, Token
 from engine.sampler import Best, Picked, best, pick
-from models.paddleocr_vl.attention import decode_attention
 from models.protocol import Attend, Network
 
 UNKNOWN = -1  # in place of a token that the host has not read yet
-JOINT_TOKENS = {"cpu": 200, "cuda": 4000}  # overhead of a call of attention, in tokens of the cache that it could read
 MIN_LENGTH = 512  # cache positions that a graph reads at least
-WASTED_TOKENS = 8192  # cache positions a graph may read in vain: a fifth of the time that reading the weights takes
 
 
 class BatchRow(NamedTuple):
@@ -54,9 +52,9 @@ class Flight:
 class Decode:
     """The decode stage: launches a step by a CUDA graph where one fits the batch, else operation by operation."""
 
-    def __init__(self, model: Network, cache: KVCache, graphs: Graphs | None) -> None:
-        """`graphs`: None where the device works in step with the host."""
-        self.model, self.cache, self.graphs = model, cache, graphs
+    def __init__(self, model: Network, cache: KVCache, attention: DecodeAttention, graphs: Graphs | None) -> None:
+        """`attention` over `cache`; `graphs`: None where the device works in step with the host."""
+        self.model, self.cache, self.attention, self.graphs = model, cache, attention, graphs
         self.device = cache.entries.device
         slots = cache.entries.shape[1]
         self._newest = torch.zeros(slots, dtype=torch.int64, device=self.device)  # token of each slot
@@ -89,29 +87,15 @@ class Decode:
         if self.graphs is None:
             return None
         slots, lengths = [row.slot for row in rows], [row.cache_position + 1 for row in rows]
-        return block_of(slots, lengths, len(self._newest), self.cache.scratch)
+        return block_of(slots, lengths, len(self._newest), self.cache.scratch, self.attention.wasted_tokens)
 
     def _logits_of(self, rows: abc.Sequence[BatchRow]) -> Tensor:
-        """(B, vocabulary) fp32, with a call of attention for each group of neighbouring slots of similar length."""
+        """(B, vocabulary) fp32."""
         slots, lengths = [row.slot for row in rows], [row.cache_position + 1 for row in rows]
         tokens, positions, cache_positions, slot_index = to_device(torch.tensor(rows), self.device).unbind(1)
         if self.graphs:
             tokens = torch.where(tokens == UNKNOWN, self._newest[slot_index], tokens)
-        groups = together(slots, lengths, JOINT_TOKENS[self.device.type])
-        masks = [
-            None if min(lengths[own]) == max(lengths[own]) else self._mask(cache_positions[own], max(lengths[own]))
-            for own in groups
-        ]
-
-        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
-            self.cache.append(layer, slot_index, cache_positions, kv)
-            outputs = []
-            for own, mask in zip(groups, masks, strict=True):
-                stored = slice(slots[own.start], slots[own.start] + own.stop - own.start)
-                keys, values = self.cache.view(layer, stored, max(lengths[own]))
-                outputs.append(decode_attention(q[own], keys, values, mask))
-            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
+        attend = self.attention.of_rows(slots, lengths, slot_index, cache_positions)
         return self._logits(tokens, positions, attend)
 
     def _replayed(self, rows: abc.Sequence[BatchRow], block: "Block") -> tuple[Tensor, Best] | None:
@@ -146,14 +130,7 @@ class Decode:
         def work(table: Tensor) -> tuple[Tensor, Best]:
             given, positions, cache_positions = table.unbind(1)
             tokens = torch.where(given == UNKNOWN, self._newest[block.slots], given)
-            mask = self._mask(cache_positions, block.length)
-            slot_index = torch.arange(block.first, block.first + block.count, device=self.device)
-
-            def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
-                self.cache.append(layer, slot_index, cache_positions, kv)
-                keys, values = self.cache.view(layer, block.slots, block.length)
-                return decode_attention(q, keys, values, mask)
-
+            attend = self.attention.of_block(block.slots, block.length, cache_positions)
             logits = self._logits_buffer[: block.count].copy_(self._logits(tokens, positions, attend))
             return logits, best(logits)
 
@@ -161,12 +138,6 @@ class Decode:
 
     def _logits(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         return self.model.logits(self.model.decode(self.model.embed(tokens), positions.expand(3, -1), attend))
-
-    def _mask(self, cache_positions: Tensor, length: int) -> Tensor:
-        """(B, 1, 1, length), added to scores: rows attend to their slots up to and including `cache_positions` (B,)."""
-        beyond = torch.arange(length, device=self.device) > cache_positions[:, None]
-        mask = torch.zeros(beyond.shape, dtype=self.cache.dtype, device=self.device)
-        return mask.masked_fill_(beyond, float("-inf"))[:, None, None]
 
 
 def row_of(sequence: Sequence, *, ahead: bool) -> BatchRow:
@@ -189,10 +160,12 @@ class Block:
         return slice(self.first, self.first + self.count)
 
 
-def block_of(used: abc.Sequence[int], lengths: abc.Sequence[int], slots: int, longest: int) -> Block | None:
+def block_of(
+    used: abc.Sequence[int], lengths: abc.Sequence[int], slots: int, longest: int, wasted_tokens: float
+) -> Block | None:
     """The block for a batch in the slots `used`, of `slots`: a power of two of slots, and one of few lengths.
 
-    Its first slot is a multiple of its count. None where too much would be read in vain.
+    Its first slot is a multiple of its count. None where far more than `wasted_tokens` would be read in vain.
     """
     count = 1
     while min(used) // count != max(used) // count:
@@ -200,7 +173,7 @@ def block_of(used: abc.Sequence[int], lengths: abc.Sequence[int], slots: int, lo
     first = min(used) // count * count
     count = min(count, slots - first)
     length = bucket(max(lengths), longest)
-    return Block(first, count, length) if count * length <= 2 * sum(lengths) + WASTED_TOKENS else None
+    return Block(first, count, length) if count * length <= 2 * sum(lengths) + wasted_tokens else None
 
 
 def common_blocks(slots: int, longest: int) -> list[Block]:
@@ -219,23 +192,3 @@ def bucket(length: int, longest: int) -> int:
     while size < length:
         size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
     return min(size, longest)
-
-
-def together(slots: abc.Sequence[int], lengths: abc.Sequence[int], joint_tokens: int) -> list[slice]:
-    """Groups of rows that share a call of attention: neighbouring slots, as long as that wastes little.
-
-    Every slot in a call is read up to the longest length. `joint_tokens` is the overhead of another call, in tokens
-    read.
-    """
-    groups: list[slice] = []
-    longest = 0
-    for row, (slot, length) in enumerate(zip(slots, lengths, strict=True)):
-        group = groups[-1] if groups else slice(0, 0)
-        count = group.stop - group.start
-        wasted = count * (max(longest, length) - longest) + max(longest, length) - length
-        if count and slot == slots[row - 1] + 1 and wasted <= joint_tokens:
-            groups[-1], longest = slice(group.start, row + 1), max(longest, length)
-        else:
-            groups.append(slice(row, row + 1))
-            longest = length
-    return groups

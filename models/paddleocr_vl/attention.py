@@ -1,10 +1,12 @@
 """All attention of the model, in three shapes; none holds a full score matrix or copies the cache.
 
 Rules for old GPUs: never `enable_gqa` (the memory-efficient kernel rejects it and PyTorch falls back to the math path,
-which holds every score); no FlashAttention; without a fused kernel, queries are processed in chunks.
+which holds every score); no FlashAttention where another way is not at hand; without a fused kernel, queries are
+processed in chunks. Which of several ways is used is measured at start (engine/fastest.py).
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from models.paddleocr_vl.slices import parts
 from models.protocol import Sliced
 
 SCORES_PER_CHUNK = 1 << 24  # scores without a fused kernel, or elements of a mask, held at once: 64 MiB in fp32
+SPLITS = 8  # of a row's keys; 4 to 16 were alike at 1024 keys (H200)
 HEADS_PER_PRODUCT = 2  # fastest for 256 queries at 1024 and 5184 keys: their scores stay in the CPU's cache
 
 FullAttention = Callable[[Tensor, Tensor, Tensor, int | None], Sliced[Tensor]]
@@ -47,6 +50,29 @@ def full_fused(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[T
     outputs = []
     for part in parts(q.shape[2], queries):
         outputs.append(fused_attention(q[:, :, part], k, v, causal=False))
+        yield
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+
+
+def full_flash(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
+    """`FullAttention` by FlashAttention, from compute capability 8.0 up. The plain operation: no choice on each call."""
+    return _full_by(torch.ops.aten._scaled_dot_product_flash_attention, q, k, v, queries)
+
+
+def full_cudnn(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
+    """`FullAttention` by cuDNN, from compute capability 8.0 up; it plans for each shape that is new to it."""
+    return _full_by(torch.ops.aten._scaled_dot_product_cudnn_attention, q, k, v, queries, None, False)
+
+
+def full_efficient(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
+    """`FullAttention` by the memory-efficient kernel."""
+    return _full_by(torch.ops.aten._scaled_dot_product_efficient_attention, q, k, v, queries, None, False)
+
+
+def _full_by(operation: Any, q: Tensor, k: Tensor, v: Tensor, queries: int | None, *more: object) -> Sliced[Tensor]:
+    outputs = []
+    for part in parts(q.shape[2], queries):
+        outputs.append(operation(q[:, :, part], k, v, *more)[0])
         yield
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
 
@@ -90,6 +116,57 @@ def decode_attention(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Non
     if mask is not None:
         mask = mask.expand(-1, *folded.shape[1:3], -1)
     return fused_attention(folded, keys, values, causal=False, mask=mask).flatten(1, 2)
+
+
+def decode_by_products(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """`decode_attention` by matrix products."""
+    folded = q.unflatten(1, (keys.shape[1], -1))
+    scores = ((folded * q.shape[-1] ** -0.5) @ keys.transpose(2, 3)).float()
+    if mask is not None:
+        scores += mask
+    return (scores.softmax(-1).to(q.dtype) @ values).flatten(1, 2)
+
+
+def decode_split(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """`decode_attention` with each row's keys split among SPLITS blocks, as in FlashDecoding (Dao et al. 2023).
+
+    By the memory-efficient kernel, which returns the log of the sum of exponentials of each part.
+    """
+    length = keys.shape[2]
+    if mask is None or length % (SPLITS * 8):  # the kernel's alignment of masks
+        return decode_attention(q, keys, values, mask)
+    outputs = []
+    split_mask = mask[:, 0, 0].unflatten(1, (SPLITS, 1, -1)).expand(-1, -1, q.shape[1] // keys.shape[1], -1)
+    for own, own_keys, own_values in zip(
+        q.unflatten(1, (keys.shape[1], -1)).unbind(1), keys.unbind(1), values.unbind(1), strict=True
+    ):
+        query = own[:, None].expand(-1, SPLITS, -1, -1)
+        split = (x.unflatten(1, (SPLITS, -1)) for x in (own_keys, own_values))
+        attended, logsumexp, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+            query, *split, split_mask, True
+        )
+        weights = logsumexp[..., : own.shape[1]].softmax(1)[..., None]
+        # A part without a key has a weight of 0, and an output that is not a number.
+        outputs.append(torch.where(weights > 0, attended * weights, 0).sum(1).to(q.dtype))
+    return torch.stack(outputs, 1).flatten(1, 2)
+
+
+def decode_flash(q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor | None) -> Tensor:
+    """`decode_attention` by FlashAttention, from compute capability 8.0 up.
+
+    `lengths` (3, B + 1) int32: the first row of q of each sequence, its first token in memory from that of the first
+    one on, and how many tokens it has (B of them).
+    """
+    if lengths is None:
+        return decode_attention(q, keys, values, None)
+    rows, kv_heads, length, head_dim = keys.shape
+    shape = (keys.stride(0) // head_dim * (rows - 1) + length, kv_heads, head_dim)
+    stored = (x.as_strided(shape, (head_dim, x.stride(1), 1)) for x in (keys, values))
+    first, start, used = lengths.unbind()
+    attended: Tensor = torch.ops.aten._flash_attention_forward(
+        q, *stored, first, start, 1, length, 0.0, False, False, seqused_k=used[:-1]
+    )[0]
+    return attended
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None = None) -> Tensor:

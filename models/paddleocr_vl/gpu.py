@@ -1,6 +1,7 @@
 """Layers for GPUs, by the project's own kernels: fewer launches, and a few rows at the speed of reading the weights."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -88,17 +89,32 @@ class KernelHead(KernelLinear):
         return super().forward(x).float()
 
 
-def use_kernels(model: "PaddleOCRVL", kernels: Kernels, few: FewRows) -> None:
-    """Replace the layers of the decoder and of the vision tower; the weights stay where they are."""
+def use_kernels(model: "PaddleOCRVL", kernels: Kernels, few: FewRows) -> Callable[[], None]:
+    """Replace the layers of the decoder and of the vision tower; the weights stay where they are.
+
+    Returns what puts the replaced layers back.
+    """
+    replaced: list[tuple[nn.Module, str, Any]] = []
+
+    def replace(parent: nn.Module, name: str, new: Any) -> None:
+        replaced.append((parent, name, getattr(parent, name)))
+        setattr(parent, name, new)
+
     for layer in [*model.text.layers, *model.visual.layers]:
-        layer.rotate = kernels.rotate
+        replace(layer, "rotate", kernels.rotate)
     for parent in (model.text, model.visual, *model.text.layers, *model.visual.layers):
         for name, child in list(parent.named_children()):
             match child:
                 case RMSNorm() | nn.LayerNorm():
-                    setattr(parent, name, KernelNorm(child, kernels))
+                    replace(parent, name, KernelNorm(child, kernels))
                 case SwiGLU():
-                    setattr(parent, name, KernelSwiGLU(child, kernels, few))
+                    replace(parent, name, KernelSwiGLU(child, kernels, few))
                 case nn.Linear():
-                    setattr(parent, name, KernelLinear(child, kernels, few))
-    model.lm_head = KernelHead(model.lm_head, kernels, few)  # type: ignore[assignment]
+                    replace(parent, name, KernelLinear(child, kernels, few))
+    replace(model, "lm_head", KernelHead(model.lm_head, kernels, few))
+
+    def restore() -> None:
+        for parent, name, old in replaced:
+            setattr(parent, name, old)
+
+    return restore

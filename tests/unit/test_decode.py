@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.decode import Block, Decode, Flight, block_of, bucket, common_blocks, together
+from engine.decode import Block, Decode, Flight, block_of, bucket, common_blocks
+from engine.decode_attention import WASTED_TOKENS, together
 from engine.engine import Engine
 from engine.errors import GenerationFailed
 from engine.launches import Fetched
@@ -53,7 +54,7 @@ def test_neighbouring_slots_attend_in_one_call_where_that_wastes_little(
 def test_a_graph_covers_a_block_of_slots_that_other_batches_share(
     slots: list[int], lengths: list[int], block: Block | None
 ) -> None:
-    assert block_of(slots, lengths, slots=10, longest=4000) == block
+    assert block_of(slots, lengths, 10, 4000, WASTED_TOKENS) == block
 
 
 def test_lengths_are_few_and_waste_at_most_half() -> None:
@@ -65,7 +66,7 @@ def test_lengths_are_few_and_waste_at_most_half() -> None:
 def test_common_blocks_are_those_of_batches_in_the_lowest_slots() -> None:
     blocks = common_blocks(slots=6, longest=1000)
     assert blocks == [Block(0, count, length) for length in (512, 768, 1000) for count in (1, 2, 4, 6)]
-    used = [block_of(range(count), [length] * count, 6, 1000) for count in range(1, 7) for length in (100, 700, 900)]
+    used = [block_of(range(count), [length] * count, 6, 1000, WASTED_TOKENS) for count in range(1, 7) for length in (100, 700, 900)]
     assert set(used) == set(blocks)
     assert common_blocks(slots=1, longest=300) == [Block(0, 1, 300)]
 

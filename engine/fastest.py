@@ -1,0 +1,209 @@
+"""The fastest of several ways to the same result, by measuring them on the device at start; never by its name.
+
+A way that cannot run there is left out: it is tried once, outside any capture.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from engine.cuda_graphs import Capture
+from engine.decode_attention import (
+    DecodeAttention,
+    KernelAttention,
+    StoredAttention,
+    flash_lengths,
+    mask_beyond,
+)
+from engine.kv_cache import KVCache
+from engine.launches import Stopwatch
+from models.paddleocr_vl.attention import (
+    FullAttention,
+    decode_attention,
+    decode_by_products,
+    decode_flash,
+    decode_split,
+    full_by_products,
+    full_cudnn,
+    full_efficient,
+    full_flash,
+    full_fused,
+)
+from models.paddleocr_vl.gpu import FewRows, use_kernels
+from models.paddleocr_vl.kernels import ROWS, SOURCE, Kernels, defines
+from models.paddleocr_vl.model import PaddleOCRVL
+from models.paddleocr_vl.nvrtc import KernelError, Module
+from models.paddleocr_vl.slices import run
+
+logger = logging.getLogger(__name__)
+
+FLASH_CAPABILITY = (8, 0)  # of FlashAttention and cuDNN's attention, in two-byte dtypes
+IMAGE_PATCHES = (1024, 1036, 1050)  # each shape is new to a kernel that plans for shapes, as those of images mostly are
+DECODED = ((1, 1024), (8, 1024), (32, 1024))  # rows, and tokens of each: usual batches of a decode step
+REPETITIONS = 3
+
+Way = TypeVar("Way")
+
+
+def fastest(what: str, seconds: Mapping[str, float], ways: Mapping[str, Way]) -> Way:
+    """The way of least seconds; the log tells all of them."""
+    logger.info("%s: %s", what, ", ".join(f"{name} {took * 1e3:.2f} ms" for name, took in seconds.items()))
+    return ways[min(seconds, key=seconds.__getitem__)]
+
+
+class Timer:
+    """Times work on a GPU as decode steps run there: by a graph, unless graphs do not work or are turned off."""
+
+    def __init__(self, device: torch.device, capture: Capture | None) -> None:
+        self.device = device
+        self._capture = capture
+
+    def seconds(self, work: Callable[[], Any]) -> float:
+        """The best of a few runs; inf where it cannot run."""
+        try:
+            work()  # loads kernels; and what cannot run must not fail in a capture
+            torch.cuda.synchronize(self.device)
+        except RuntimeError as error:
+            logger.debug("It cannot run here: %s", error)
+            return float("inf")
+        replay = self._graph_of(work)
+        took = []
+        for _ in range(REPETITIONS):
+            watch = Stopwatch(self.device)
+            with watch:
+                replay()
+            took.append(watch.seconds())
+        return min(took)
+
+    def _graph_of(self, work: Callable[[], Any]) -> Callable[[], Any]:
+        if self._capture is not None:
+            try:
+                return self._capture(work).replay
+            except RuntimeError as error:
+                logger.warning("Decode steps are timed without CUDA graphs: %s", error)
+                self._capture = None
+        return work
+
+
+def flash_exists(device: torch.device, dtype: torch.dtype) -> bool:
+    return torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY and dtype.itemsize == 2
+
+
+# --- the vision tower ---------------------------------------------------------------------------------------------
+
+
+def vision_attention(device: torch.device, dtype: torch.dtype, config: Any) -> FullAttention:
+    """The vision tower's attention; `config` is the vision config."""
+    ways: list[FullAttention] = [full_fused]
+    if device.type == "cuda":
+        ways = [full_efficient, *([full_flash, full_cudnn] if flash_exists(device, dtype) else [])]
+    elif dtype == torch.bfloat16:
+        ways += [full_by_products]
+    if len(ways) == 1:
+        return ways[0]
+    lengths, layers = (IMAGE_PATCHES, config.num_hidden_layers) if device.type == "cuda" else (IMAGE_PATCHES[:1] * 3, 1)
+    seconds = {way.__name__: _image_seconds(way, device, dtype, config, lengths, layers) for way in ways}
+    return fastest(f"Attention over {lengths[0]} patches", seconds, {way.__name__: way for way in ways})
+
+
+def _image_seconds(
+    way: FullAttention, device: torch.device, dtype: torch.dtype, config: Any, lengths: Sequence[int], layers: int
+) -> float:
+    """The best time of attention in all layers of one image, with what a shape costs that is new; inf: cannot run."""
+    head_dim = config.hidden_size // config.num_attention_heads
+    took = []
+    for length in (256, *lengths):  # the first one loads the kernel
+        q, k, v = torch.randn(3, 1, config.num_attention_heads, length, head_dim, device=device).to(dtype)
+        try:
+            start = time.perf_counter()
+            for _ in range(layers):
+                run(way(q, k, v, 256 if device.type == "cpu" else None))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            took.append(time.perf_counter() - start)
+        except RuntimeError as error:
+            logger.debug("%s cannot run here: %s", way.__name__, error)
+            return float("inf")
+    return min(took[1:])
+
+
+# --- the decoder --------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def fuse_layers(model: PaddleOCRVL, timer: Timer) -> Kernels | None:
+    """Let a model on a GPU compute by our own kernels where they are faster than PyTorch's; None: nowhere."""
+    text = model.config.text_config
+    dtype = model.text.embed_tokens.weight.dtype
+    try:
+        kernels = Kernels(Module(SOURCE.read_text(encoding="utf-8"), defines(text, dtype, model.residual_dtype)))
+    except (KernelError, OSError) as error:
+        logger.warning("PyTorch's kernels are used alone, which is slower: %s", error)
+        return None
+    plain = {rows: _decoder_seconds(model, rows, timer) for rows in ROWS}
+    few = FewRows(0)
+    restore = use_kernels(model, kernels, few)
+    many = {rows: _decoder_seconds(model, rows, timer) for rows in ROWS}
+    few.most = max(ROWS)
+    own = {rows: _decoder_seconds(model, rows, timer) for rows in ROWS}
+    few.most = max((rows for rows in ROWS if own[rows] < many[rows]), default=0)
+    told = ", ".join(
+        f"{rows} rows {plain[rows] * 1e3:.2f}, {many[rows] * 1e3:.2f} or {own[rows] * 1e3:.2f}" for rows in ROWS
+    )
+    logger.info("A decode step but for attention, ms by PyTorch, with our kernels, or with our products: %s", told)
+    if sum(min(many[rows], own[rows]) for rows in ROWS) >= sum(plain.values()):
+        restore()
+        return None
+    return kernels
+
+
+def _decoder_seconds(model: PaddleOCRVL, rows: int, timer: Timer) -> float:
+    """Seconds of a decode step without attention."""
+    tokens = torch.zeros(rows, dtype=torch.int64, device=timer.device)
+    positions = tokens.expand(3, -1)
+
+    def work() -> Tensor:
+        return model.logits(model.decode(model.embed(tokens), positions, lambda _layer, q, _kv: q.contiguous()))
+
+    return timer.seconds(work)
+
+
+@torch.inference_mode()
+def decode_attention_over(cache: KVCache, heads: int, kernels: Kernels | None, timer: Timer | None) -> DecodeAttention:
+    """The decoder's attention of new tokens, with `heads` query heads; `timer`: None on a CPU."""
+    mask = mask_beyond(cache.dtype)
+    ways: dict[str, DecodeAttention] = {"fused": StoredAttention(cache, decode_attention, mask)}
+    if timer is None:
+        return ways["fused"]
+    ways["products"] = StoredAttention(cache, decode_by_products, mask)
+    ways["split"] = StoredAttention(cache, decode_split, mask)
+    if flash_exists(timer.device, cache.dtype):
+        ways["flash"] = StoredAttention(cache, decode_flash, flash_lengths(cache))
+    if kernels is not None:
+        ways["own kernel"] = KernelAttention(cache, kernels)
+    seconds = {name: sum(_attend_seconds(way, cache, heads, *size, timer) for size in DECODED) for name, way in ways.items()}
+    return fastest("Attention of decode steps", seconds, ways)
+
+
+def _attend_seconds(
+    way: DecodeAttention, cache: KVCache, heads: int, rows: int, length: int, timer: Timer
+) -> float:
+    """Seconds of attention in all layers of a decode step; the cache is empty afterwards."""
+    layers, slots, _, kv_heads, _, head_dim = cache.entries.shape
+    rows, length = min(rows, slots), min(length, cache.scratch)
+    tokens = torch.randn(rows, heads + 2 * kv_heads, head_dim, device=timer.device).to(cache.dtype)
+    positions = torch.full((rows,), length - 1, device=timer.device)
+
+    def work() -> None:
+        attend = way.of_block(slice(rows), length, positions)
+        for layer in range(layers):
+            attend(layer, tokens[:, :heads], tokens[:, heads:])
+
+    seconds = timer.seconds(work)
+    for slot in range(rows):
+        cache.clear(slot, slice(length - 1, length))
+    return seconds
