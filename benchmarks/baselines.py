@@ -92,8 +92,8 @@ def vision_rates(folder: Path, device: str, dtype: str, rounds: int) -> dict[str
     import torch
     from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
 
-    from engine.build import SLICE_ROWS
     from engine.device import choose_attention
+    from engine.memory import SLICE_ROWS
     from models.paddleocr_vl.linear import pack
     from models.paddleocr_vl.slices import run as run_sliced
     from models.paddleocr_vl.weights import load_model

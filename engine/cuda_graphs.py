@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from engine.launches import fill, to_device
-from engine.memory import MIB, is_shortage
+from engine.memory import GRAPHS_BYTES, MIB, is_shortage
 
 logger = logging.getLogger(__name__)
 
-GRAPHS_BYTES = 192 * MIB  # for all graphs with their pool
 MIN_BYTES = 2 * MIB  # counted for a graph at least: the driver allocates its part late
 SECONDS_WITHOUT = 30.0  # before the next capture, after there was no room for a graph
 
@@ -123,6 +122,6 @@ class GpuCapture:
         return Captured(graph.replay, outputs, max(MIN_BYTES, used))
 
 
-def graphs_for(device: torch.device) -> Graphs | None:
+def graphs_for(device: torch.device, max_bytes: int) -> Graphs | None:
     """None where the device works in step with the host."""
-    return Graphs(GpuCapture(device), device) if device.type == "cuda" else None
+    return Graphs(GpuCapture(device), device, max_bytes) if device.type == "cuda" else None

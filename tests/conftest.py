@@ -26,12 +26,12 @@ def engine(checkpoint: Path) -> Iterator[Engine]:
 def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines that start in the test decode in step with the device, as on a CPU, or overlapped, as on a GPU."""
     if request.param == "overlapped":
-        monkeypatch.setattr("engine.build.graphs_for", lambda _device: Recordings())
+        monkeypatch.setattr("engine.build.graphs_for", lambda _device, _bytes: Recordings())
 
 
 @pytest.fixture
 def recordings(monkeypatch: pytest.MonkeyPatch) -> Recordings:
     """Engines that start in the test overlap launches and reads, by recorded graphs."""
     made = Recordings()
-    monkeypatch.setattr("engine.build.graphs_for", lambda _device: made)
+    monkeypatch.setattr("engine.build.graphs_for", lambda _device, _bytes: made)
     return made

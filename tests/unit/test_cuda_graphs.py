@@ -31,7 +31,7 @@ def test_decoding_works_without_graphs_where_they_cannot_be_captured(
     def refused(_work: Any) -> Captured:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr("engine.build.graphs_for", lambda device: Graphs(refused, device))
+    monkeypatch.setattr("engine.build.graphs_for", lambda device, _bytes: Graphs(refused, device))
     (expected,) = answers(engine, SamplingParams(max_tokens=6))
     with running_engine(checkpoint) as other:
         (events,) = answers(other, SamplingParams(max_tokens=6))
