@@ -16,7 +16,7 @@ from torch import nn
 
 from engine import device, threads
 from engine.config import EngineConfig
-from engine.device import choose_attention, choose_dtype
+from engine.device import choose_attention
 from engine.engine import Engine
 from models.paddleocr_vl.attention import FullAttention, full_by_products, full_fused
 from models.paddleocr_vl.linear import Int8Linear, Int8SwiGLU, PackedLinear, PackedSwiGLU, SwiGLU, int8_works, pack
@@ -136,70 +136,6 @@ def test_the_setting_for_eight_bits_is_refused_where_they_do_not_work(
         assert works or "WEIGHTS=int8 needs a CPU with VNNI; this is cpu" in str(engine.error)
     finally:
         engine.shutdown(grace=5)
-
-
-# The dtype
-
-
-@pytest.fixture
-def seconds(monkeypatch: pytest.MonkeyPatch) -> dict[torch.dtype, float]:
-    """How long products take, by dtype."""
-    taken: dict[torch.dtype, float] = {}
-    monkeypatch.setattr(device, "_matmul_seconds", lambda dtype, *_: taken[dtype])
-    return taken
-
-
-@pytest.mark.parametrize(
-    ("wide", "narrow", "chosen"),
-    [
-        (2.0, 1.0, torch.bfloat16),  # a CPU with bf16
-        (1.0, 4.0, torch.float32),  # one that emulates it
-        (1.1, 1.0, torch.float32),  # not worth the rounding
-        (1.0, float("inf"), torch.float32),
-    ],
-)
-def test_a_cpu_computes_in_bf16_if_that_is_clearly_faster(
-    seconds: dict[torch.dtype, float], wide: float, narrow: float, chosen: torch.dtype
-) -> None:
-    seconds |= {torch.float32: wide, torch.bfloat16: narrow}
-    assert choose_dtype("auto", CPU, TEXT) == chosen
-
-
-@pytest.mark.parametrize(
-    ("capability", "half", "chosen"),
-    [
-        ((6, 0), 0.5, torch.float16),
-        ((6, 1), 60.0, torch.float32),  # its fp16 is far slower
-        ((7, 5), float("inf"), torch.float32),
-        ((8, 0), 60.0, torch.bfloat16),  # without a measurement
-    ],
-)
-def test_a_gpu_computes_in_bf16_if_it_has_it_and_else_in_fp16_if_that_is_clearly_faster(
-    seconds: dict[torch.dtype, float],
-    monkeypatch: pytest.MonkeyPatch,
-    capability: tuple[int, int],
-    half: float,
-    chosen: torch.dtype,
-) -> None:
-    seconds |= {torch.float32: 1.0, torch.float16: half}
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
-    assert choose_dtype("auto", GPU, TEXT) == chosen
-
-
-@pytest.mark.usefixtures("seconds")
-def test_a_requested_dtype_is_not_measured() -> None:
-    assert choose_dtype("float16", CPU, TEXT) == torch.float16
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_products_are_measured_in_either_dtype(dtype: torch.dtype) -> None:
-    assert 0 < device._matmul_seconds(dtype, CPU, TEXT) < float("inf")
-
-
-def test_products_that_are_not_finite_are_never_the_faster_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "randn", lambda *shape, device: torch.full(shape, 6e4, device=device))
-    assert device._matmul_seconds(torch.float16, CPU, TEXT) == float("inf")
-    assert device._matmul_seconds(torch.float32, CPU, TEXT) < float("inf")
 
 
 # The vision tower's attention
