@@ -19,7 +19,7 @@ DEFAULT_BUILD_CAPABILITY = (7, 5)  # Turing: the oldest of PyTorch's builds for 
 BF16_CAPABILITY = (8, 0)  # Ampere: bf16 arithmetic in hardware
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CLEARLY_FASTER = 1.2  # a narrower dtype must be this much faster to be worth its rounding
-FEW_SLOTS = 4  # where fp32 leaves fewer, fp16's memory is worth its rounding
+FEW_SLOTS = 4  # fp16 is worth its rounding if fp32 leaves fewer
 
 # A typical request of the 0.9B model, in products of a decoder layer's widest weight with so many rows. One image of
 # 512 tokens, that is 2048 patches, is the compute of 600 products of 256 rows. 150 tokens of answer read the decoder

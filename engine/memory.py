@@ -4,7 +4,6 @@ Where memory is short, prefill shrinks first, which costs little time on a small
 the number of slots shrinks last.
 """
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,24 +16,24 @@ from engine.config import DEFAULT_LENGTH, EngineConfig
 from engine.device import DeviceError
 from engine.kv_cache import slot_bytes
 
-logger = logging.getLogger(__name__)
-
 MIB = 2**20
 MAX_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
-ENOUGH_SLOTS = 8  # where SLOTS is unset, prefill and length shrink until so many fit
-LENGTHS = (DEFAULT_LENGTH, 6144, 4096, 3072, 2048)  # of a slot, where MAX_MODEL_LEN is unset
-ANSWER_TOKENS = 768  # of a slot beside the largest image at least: a block of text is 100 to 700
+ENOUGH_SLOTS = 8  # prefill and length shrink until so many fit, unless SLOTS is set
+LENGTHS = (DEFAULT_LENGTH, 6144, 4096, 3072, 2048)  # slots' tokens, unless MAX_MODEL_LEN is set
+ANSWER_TOKENS = 768  # room in a slot beside the largest image: a block of text is 100 to 700
 GROUP_TOKENS = {"cpu": 256, "cuda": 4096}  # at most; few on a CPU, where batching gains nothing
 SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # patches of a slice of the vision tower, at most
-HALVINGS = 5  # of prefill on a GPU: down to 256 tokens together and slices of 512 patches
+IMAGE_TOKENS = 4096  # image of 3.2 MP, more than any release's settings allow
+MIN_ROWS = 512
+HALVINGS = 5  # sizes of prefill that are tried for each length of a slot
 CHUNK_TOKENS = 1024  # a long prompt's chunk at least: smaller ones read their predecessors too often
 GRAPHS_BYTES = 192 * MIB  # for all CUDA graphs with their pool
-LEAST_GRAPHS_BYTES = 64 * MIB  # for those of one batch size or two
+MIN_GRAPHS_BYTES = 64 * MIB  # for the batch sizes of few slots
 
 # What is left free. The plan is made when CUDA's context and the weights are on the GPU. Later come kernels that are
 # loaded at their first use, about 100 MiB, and changes of a desktop's windows.
 SPARE_BYTES = 192 * MIB
-SPARE_SHARE = 0.1  # of a CPU's free memory, for other processes
+SPARE_SHARE = 0.1  # share of a CPU's free memory, for other processes
 FRAGMENTATION = 1.1  # what the allocator reserves for prefill, over what it hands out
 
 
@@ -58,7 +57,7 @@ class MemoryPlan:
     prefill: int  # for the largest prompt, image, or group of them
     images: int  # cached features
     graphs: int  # captured decode steps, on a GPU
-    workspaces: int  # of the matrix libraries, on a GPU
+    workspaces: int  # the matrix libraries', on a GPU
     slots: int  # how many
     slot: int  # bytes of each, with its logits
     sizes: Sizes
@@ -98,9 +97,9 @@ def plan(
     room = free - SPARE_BYTES if device.type == "cuda" else int(free * (1 - SPARE_SHARE))
     if limit is not None:
         room = min(room, limit - weights)
-    best: MemoryPlan | None = None
+    best: tuple[int, MemoryPlan] | None = None  # the most slots that fit; the smallest sizes where none do
     for sizes in choices(engine, network, device.type, image_tokens):
-        needed = MemoryPlan(
+        found = MemoryPlan(
             weights=weights,
             prefill=int(FRAGMENTATION * prefill_bytes(network, dtype, sizes)),
             images=engine.image_cache_bytes,
@@ -110,20 +109,20 @@ def plan(
             slot=slot_bytes(network.text_config, sizes.length, dtype) + logits_bytes(network),
             sizes=sizes,
         )
-        fitting = (room + weights - needed.besides_slots) // needed.slot
+        fitting = (room + weights - found.besides_slots) // found.slot
         if engine.slots is None:
-            fitting = min(fitting, MAX_SLOTS[device.type])
-            needed = replace(needed, slots=max(1, fitting))
-        if fitting >= (engine.slots or min(ENOUGH_SLOTS, MAX_SLOTS[device.type])):
-            return needed
-        if best is None or needed.slots >= best.slots:
-            best = needed
+            found = replace(found, slots=max(1, min(fitting, MAX_SLOTS[device.type])))
+        if fitting >= (engine.slots or ENOUGH_SLOTS):
+            return found
+        if best is None or best[0] < 1 or fitting > best[0]:
+            best = fitting, found
     assert best is not None
-    if best.total - weights <= room:
-        return best
+    fitting, found = best
+    if fitting >= found.slots:
+        return found
     settings = "SLOTS, MAX_MODEL_LEN or PICTURE_CACHE_BYTES" if engine.slots else "MAX_MODEL_LEN or PICTURE_CACHE_BYTES"
     raise DeviceError(
-        f"The model does not fit: {best}; {max(0, room) / MIB:.0f} MiB can be used besides the weights. "
+        f"The model does not fit: {found}; {max(0, room) / MIB:.0f} MiB can be used besides the weights. "
         f"Lower {settings}{'' if limit is None else ' or raise GPU_MEMORY_LIMIT'}."
     )
 
@@ -134,15 +133,15 @@ def choices(engine: EngineConfig, network: Any, device: str, image_tokens: int) 
     least = min(max(LENGTHS[-1], image_tokens + ANSWER_TOKENS), longest)
     usual = [length for length in LENGTHS if least < length <= longest] + [least]
     for length in usual if engine.max_model_len is None else [engine.max_model_len]:
-        for halvings in range(HALVINGS if device == "cuda" else 1):
-            group = GROUP_TOKENS[device] >> halvings
+        for halvings in range(HALVINGS):
+            group = max(GROUP_TOKENS[device] >> halvings, GROUP_TOKENS["cpu"])
             yield Sizes(
                 length=length,
                 group=group,
-                chunk=max(group, CHUNK_TOKENS) if halvings else length,
-                image=max(image_tokens, group),
-                rows=SLICE_ROWS[device] >> halvings,
-                graphs=max(GRAPHS_BYTES >> halvings, LEAST_GRAPHS_BYTES) if device == "cuda" else 0,
+                chunk=max(group, CHUNK_TOKENS if halvings else length),
+                image=max(IMAGE_TOKENS >> halvings, image_tokens),
+                rows=max(SLICE_ROWS[device] >> halvings, MIN_ROWS),
+                graphs=max(GRAPHS_BYTES >> halvings, MIN_GRAPHS_BYTES) if device == "cuda" else 0,
             )
 
 
@@ -199,7 +198,7 @@ def vision_bytes(config: Any, dtype: torch.dtype, patches: int, rows: int) -> in
     rows = min(rows, patches)
     pixels = config.num_channels * config.patch_size**2 * 4
     angles = 2 * (hidden // config.num_attention_heads) * 4  # cosines and sines
-    qkv = 3 * hidden * narrow * (2 if sliced else 1)  # of all slices, apart and joined
+    qkv = 3 * hidden * narrow * (2 if sliced else 1)  # all slices', apart and joined
     attended = hidden * narrow
     kept = patches * (pixels + angles + hidden * wide + qkv + attended)
     # The residual stream after attention, its norm, and the wide tensor before and after GELU; with slices also that

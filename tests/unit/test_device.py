@@ -5,8 +5,8 @@ import torch
 
 from engine.device import DeviceError, choose_device, choose_dtype, runs_on
 
-PASCAL = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]  # of a cu126 build
-TURING = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]  # of a cu130 build
+PASCAL = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]  # a cu126 build's
+TURING = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]  # a cu130 build's
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ def test_a_gpu_without_kernels_is_refused_with_the_build_that_has_them(
     [
         ("sm_60", (6, 1), True),
         ("sm_86", (8, 9), True),
-        ("sm_86", (8, 0), False),  # of a lower minor version
-        ("sm_80", (9, 0), False),  # of another major version
+        ("sm_86", (8, 0), False),  # a lower minor version
+        ("sm_80", (9, 0), False),  # another major version
         ("compute_80", (9, 0), True),
         ("compute_90", (8, 0), False),
         ("sm_90a", (9, 0), True),
