@@ -48,6 +48,12 @@ class Sizes:
     rows: int  # patches of a slice of the vision tower
     graphs: int  # bytes for CUDA graphs
 
+    def __str__(self) -> str:
+        return (
+            f"slots of {self.length} tokens; prefill of {self.group} tokens together, {self.chunk} of one prompt, "
+            f"images of {self.image}, slices of {self.rows} patches"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:

@@ -147,3 +147,8 @@ def test_the_plan_adds_up() -> None:
         weights=5 * MIB, prefill=3 * MIB, images=2 * MIB, graphs=0, workspaces=0, slots=4, slot=2 * MIB, sizes=sizes
     )
     assert str(found) == "weights 5 + prefill 3 + image cache 2 + 4 slots x 2 = 18 MiB"
+
+
+def test_the_sizes_are_told() -> None:
+    text = str(planned(6144, FP32).sizes)
+    assert text.startswith("slots of 4096 tokens; prefill of 1024 tokens together, 1024 of one prompt, images of 1280")
