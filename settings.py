@@ -171,15 +171,19 @@ class Settings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="`float32`, `bfloat16` or `float16`; `auto`: bf16 from capability 8.0, elsewhere what a "
-        "measurement at start finds faster",
+        "measurement at start finds faster, or fp16 where fp32 leaves room for fewer than 4 requests",
     )
     weights: Literal["native", "int8"] = Field(
         default="native",
         description="`int8`: the decoder in 8 bits, on CPUs with VNNI "
         "([its loss](../models/tiny/README.md#measured-error))",
     )
-    max_model_len: int = Field(
-        default=EngineConfig.max_model_len, ge=64, le=131072, description="tokens of prompt and answer together"
+    max_model_len: int | None = Field(
+        default=None,
+        ge=64,
+        le=131072,
+        description="tokens of prompt and answer together; unset: 8192, or fewer where memory is short, as the log and "
+        "`/v1/models` say ([more](performance.md#bounds))",
     )
     slots: int | None = Field(
         default=None,
@@ -215,8 +219,8 @@ class Settings(BaseModel):
     gpu_memory_limit: int | None = Field(
         default=None,
         ge=1,
-        description="bytes that the server may take of the GPU's memory; unset: what is free. The plan that keeps "
-        "to it is in the log (on a CPU: a warning)",
+        description="bytes that the server may take of the GPU's memory, besides 0.3 to 0.6 GB of CUDA's own; unset: "
+        "what is free. The plan that keeps to it is in the log (on a CPU: a warning)",
     )
     cuda_graphs: bool = Field(
         default=EngineConfig.cuda_graphs,

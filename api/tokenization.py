@@ -36,7 +36,7 @@ async def tokenize(body: TokenizeRequest, request: Request) -> TokenizeResponse:
         raise translated(error) from error
     return TokenizeResponse(
         count=len(tokens),
-        max_model_len=engine.config.max_model_len,
+        max_model_len=engine.max_model_len,
         tokens=tokens,
         token_strs=strings,
     )

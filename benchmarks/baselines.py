@@ -92,8 +92,8 @@ def vision_rates(folder: Path, device: str, dtype: str, rounds: int) -> dict[str
     import torch
     from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
 
-    from engine.build import SLICE_ROWS
-    from engine.device import choose_attention
+    from engine.fastest import vision_attention
+    from engine.memory import SLICE_ROWS
     from models.paddleocr_vl.linear import pack
     from models.paddleocr_vl.slices import run as run_sliced
     from models.paddleocr_vl.weights import load_model
@@ -101,7 +101,7 @@ def vision_rates(folder: Path, device: str, dtype: str, rounds: int) -> dict[str
     where, kind = torch.device(device), getattr(torch, dtype)
     ours = load_model(folder, PaddleOCRVLConfig.from_pretrained(folder), where, kind)
     pack(ours)
-    ours.visual.full_attention = choose_attention(where, kind, ours.config.vision_config)
+    ours.visual.full_attention = vision_attention(where, kind, ours.config.vision_config)
     theirs: Any = PaddleOCRVLForConditionalGeneration.from_pretrained(folder, dtype=kind)
     theirs.to(where)
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.config import EngineConfig
-from engine.cuda_graphs import GRAPHS_BYTES, graphs_for
+from engine.config import DEFAULT_LENGTH, EngineConfig
+from engine.cuda_graphs import GpuCapture, graphs_for
 from engine.decode import Decode
-from engine.device import DeviceError, choose_attention, choose_device, choose_dtype
+from engine.device import DeviceError, choose_device, choose_dtype
+from engine.fastest import Timer, decode_attention_over, fuse_layers, vision_attention
 from engine.image_cache import ImageCache
-from engine.kv_cache import KVCache, slot_bytes
-from engine.memory import MemoryPlan, plan, prefill_bytes, weight_bytes
+from engine.kv_cache import KVCache
+from engine.memory import MemoryPlan, free_bytes, plan, weight_bytes, workspace_bytes
 from engine.model_runner import ModelRunner
 from engine.prefill import Prefill
 from engine.preparation import Preparation
@@ -30,9 +31,6 @@ from models.paddleocr_vl.weights import load_model
 from models.protocol import InputProcessor
 
 logger = logging.getLogger(__name__)
-
-PREFILL_TOKENS = {"cpu": 256, "cuda": 4096}  # tokens prefilled together; few on a CPU, where batching gains nothing
-SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # tokens of a slice of the vision tower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +46,17 @@ def build(config: EngineConfig) -> Built:
     """Load the checkpoint. Raises CheckpointError, DeviceError, ValueError."""
     processor = Processor(config.model)
     text = processor.config.text_config
-    if config.max_model_len > text.max_position_embeddings:
+    if config.max_model_len is not None and config.max_model_len > text.max_position_embeddings:
         raise ValueError(
             f"MAX_MODEL_LEN is {config.max_model_len}; this checkpoint's positions end at "
             f"{text.max_position_embeddings}"
         )
     runner = build_runner(config, processor)
     structures = Structures(processor.tokenizer, text.vocab_size, processor.eos_token_ids)
-    preparation = Preparation(processor, structures, config.max_model_len, trial_text=OCR)
+    sizes = runner.plan.sizes
+    preparation = Preparation(
+        processor, structures, sizes.length, max_image_pixels=sizes.image * pixels_per_token(processor), trial_text=OCR
+    )
     return Built(processor=processor, preparation=preparation, runner=runner)
 
 
@@ -65,35 +66,45 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(compute_threads(config.workers))
     _limit_gpu_memory(config.gpu_memory_limit, device)
-    dtype = choose_dtype(config.dtype, device, processor.config.text_config)
+    dtype = choose_dtype(
+        config.dtype, device, processor.config.text_config, lambda dtype: _slots_in(dtype, config, processor, device)
+    )
     model = load_model(config.model, processor.config, device, dtype)
     _pack(model, config.weights, device)
-    model.visual.full_attention = choose_attention(device, dtype, processor.config.vision_config)
-    memory = _plan_memory(config, processor, model, device, dtype)
-    logger.info("Memory: %s", memory)
+    model.visual.full_attention = vision_attention(device, dtype, processor.config.vision_config)
+    capture = GpuCapture(device) if device.type == "cuda" and config.cuda_graphs else None
+    timer = Timer(device, capture) if device.type == "cuda" else None
+    kernels = fuse_layers(model, timer) if timer else None
+    memory = _plan_memory(config, processor, device, dtype, weight_bytes(model), free_bytes(device))
+    sizes = memory.sizes
+    logger.info("Memory: %s; %s", memory, sizes)
+    if config.max_model_len is None and sizes.length < DEFAULT_LENGTH:
+        logger.warning("A request may have %d tokens, not %d, for which memory is short", sizes.length, DEFAULT_LENGTH)
     cache = KVCache(
         processor.config.text_config,
         slots=memory.slots,
-        length=config.max_model_len,
+        length=sizes.length,
         device=device,
         dtype=dtype,
     )
+    attention = decode_attention_over(cache, processor.config.text_config.num_attention_heads, kernels, timer)
     images = ImageCache(config.image_cache_bytes)
     prefill = Prefill(
         model=model,
         cache=cache,
         images=images,
-        max_patches=PREFILL_TOKENS[device.type] * processor.merge**2,
-        rows=SLICE_ROWS[device.type],
+        max_patches=sizes.image * processor.merge**2,
+        rows=sizes.rows,
+        chunk=sizes.chunk,
     )
     return ModelRunner(
         model=model,
         cache=cache,
         images=images,
         prefill=prefill,
-        decode=Decode(model, cache, graphs_for(device, config.cuda_graphs)),
+        decode=Decode(model, cache, attention, graphs_for(device, capture, sizes.graphs)),
         plan=memory,
-        max_prefill_tokens=PREFILL_TOKENS[device.type],
+        max_prefill_tokens=sizes.group,
         dtype=dtype,
     )
 
@@ -122,16 +133,30 @@ def _pack(model: PaddleOCRVL, weights: str, device: torch.device) -> None:
 
 
 def _plan_memory(
-    config: EngineConfig, processor: Processor, model: PaddleOCRVL, device: torch.device, dtype: torch.dtype
+    config: EngineConfig, processor: Processor, device: torch.device, dtype: torch.dtype, weights: int, free: int
 ) -> MemoryPlan:
-    longest = max(PREFILL_TOKENS[device.type], config.max_model_len)
+    """The plan beside `weights` bytes of weights, in `free` bytes. Raises DeviceError."""
     return plan(
+        config,
+        processor.config,
         device,
-        weights=weight_bytes(model),
-        prefill=prefill_bytes(processor.config, longest, SLICE_ROWS[device.type], dtype),
-        images=config.image_cache_bytes,
-        graphs=GRAPHS_BYTES if device.type == "cuda" and config.cuda_graphs else 0,
-        slot=slot_bytes(processor.config.text_config, config.max_model_len, dtype),
-        slots=config.slots,
-        limit=config.gpu_memory_limit if device.type == "cuda" else None,
+        dtype,
+        image_tokens=-(-processor.bounds.max_pixels // pixels_per_token(processor)),
+        weights=weights,
+        workspaces=workspace_bytes(device),
+        free=free,
     )
+
+
+def _slots_in(dtype: torch.dtype, config: EngineConfig, processor: Processor, device: torch.device) -> int:
+    """Slots beside weights of this dtype, which are not loaded yet; 0 where the model does not fit."""
+    with torch.device("meta"):
+        weights = dtype.itemsize * sum(p.numel() for p in PaddleOCRVL(processor.config).parameters())
+    try:
+        return _plan_memory(config, processor, device, dtype, weights, free_bytes(device) - weights).slots
+    except DeviceError:
+        return 0
+
+
+def pixels_per_token(processor: Processor) -> int:
+    return (processor.image_settings.patch * processor.merge) ** 2

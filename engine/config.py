@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+DEFAULT_LENGTH = 8192  # tokens of a slot, where memory is enough
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
@@ -12,7 +14,7 @@ class EngineConfig:
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     dtype: str = "auto"  # auto | float32 | bfloat16 | float16
     weights: str = "native"  # native | int8: the decoder's linear layers in 8 bits, on CPUs
-    max_model_len: int = 8192  # tokens of prompt and answer together
+    max_model_len: int | None = None  # tokens of prompt and answer together; None: 8192, or fewer by the memory plan
     slots: int | None = None  # requests that run at once; None: as many as memory and device make sensible
     max_waiting: int = 256  # requests that wait for a slot before further ones are rejected
     max_waiting_bytes: int = 2**30  # memory for the images of waiting requests

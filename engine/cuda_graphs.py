@@ -20,11 +20,10 @@ import torch
 from torch import Tensor
 
 from engine.launches import fill, to_device
-from engine.memory import MIB, is_shortage
+from engine.memory import GRAPHS_BYTES, MIB, is_shortage
 
 logger = logging.getLogger(__name__)
 
-GRAPHS_BYTES = 192 * MIB  # for all graphs with their pool
 MIN_BYTES = 2 * MIB  # counted for a graph at least: the driver allocates its part late
 SECONDS_WITHOUT = 30.0  # before the next capture, after there was no room for a graph
 
@@ -169,7 +168,11 @@ class GpuCapture:
         """
         with contextlib.suppress(RuntimeError):  # it has been ended: the work failed, and not its capture
             torch._C._cuda_endAllocateToPool(self._device.index or 0, self._pool)
-        self._pool = torch.cuda.graph_pool_handle()  # one without a graph that lives cannot be captured into again
+        self.renew_pool()
+
+    def renew_pool(self) -> None:
+        """Take another pool, where no graph of the last one lives: PyTorch does not capture into such a pool again."""
+        self._pool = torch.cuda.graph_pool_handle()
 
 
 def release_cached() -> None:
@@ -184,8 +187,6 @@ def release_cached() -> None:
         logger.warning("Cached GPU memory cannot be released: %s", error)
 
 
-def graphs_for(device: torch.device, enabled: bool) -> Graphs | None:
+def graphs_for(device: torch.device, capture: GpuCapture | None, max_bytes: int) -> Graphs | None:
     """None where the device works in step with the host."""
-    if device.type != "cuda":
-        return None
-    return Graphs(GpuCapture(device) if enabled else None, device)
+    return Graphs(capture, device, max_bytes) if device.type == "cuda" else None

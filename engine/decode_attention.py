@@ -96,11 +96,17 @@ class KernelAttention:
         )
 
     def of_rows(
-        self, slots: abc.Sequence[int], lengths: abc.Sequence[int], slot_index: Tensor, cache_positions: Tensor
+        self,
+        slots: abc.Sequence[int],  # noqa: ARG002 - it reads where they are on the device
+        lengths: abc.Sequence[int],
+        slot_index: Tensor,
+        cache_positions: Tensor,
     ) -> Attend:
         return self._attend(slot_index, max(lengths), cache_positions)
 
     def _attend(self, slot_index: Tensor, length: int, cache_positions: Tensor) -> Attend:
+        slot_index, cache_positions = slot_index.contiguous(), cache_positions.contiguous()  # columns of a table
+
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
             entries = self._cache.entries[layer]
             return self._kernels.attend(q, kv, entries, slot_index, cache_positions, length, self._cache.scratch)

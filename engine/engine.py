@@ -116,6 +116,11 @@ class Engine:
         """0 until the model is loaded."""
         return self.core.scheduler.slots.count if self.core else 0
 
+    @property
+    def max_model_len(self) -> int | None:
+        """Tokens of prompt and answer together; None until the model is loaded, if it is not set."""
+        return self.runner.plan.sizes.length if self.runner else self.config.max_model_len
+
     def memory_used_mb(self) -> float:
         """MiB; 0 until the model is loaded."""
         return self.runner.memory_used_mb() if self.runner else 0.0

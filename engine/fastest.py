@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from engine.cuda_graphs import Capture
+from engine.cuda_graphs import GpuCapture
 from engine.decode_attention import (
     DecodeAttention,
     KernelAttention,
@@ -58,7 +58,7 @@ def fastest(what: str, seconds: Mapping[str, float], ways: Mapping[str, Way]) ->
 class Timer:
     """Times work on a GPU as decode steps run there: by a graph, unless graphs do not work or are turned off."""
 
-    def __init__(self, device: torch.device, capture: Capture | None) -> None:
+    def __init__(self, device: torch.device, capture: GpuCapture | None) -> None:
         self.device = device
         self._capture = capture
 
@@ -77,6 +77,8 @@ class Timer:
             with watch:
                 replay()
             took.append(watch.seconds())
+        if self._capture is not None:
+            self._capture.renew_pool()
         return min(took)
 
     def _graph_of(self, work: Callable[[], Any]) -> Callable[[], Any]:
@@ -185,13 +187,13 @@ def decode_attention_over(cache: KVCache, heads: int, kernels: Kernels | None, t
         ways["flash"] = StoredAttention(cache, decode_flash, flash_lengths(cache))
     if kernels is not None:
         ways["own kernel"] = KernelAttention(cache, kernels)
-    seconds = {name: sum(_attend_seconds(way, cache, heads, *size, timer) for size in DECODED) for name, way in ways.items()}
+    seconds = {
+        name: sum(_attend_seconds(way, cache, heads, *size, timer) for size in DECODED) for name, way in ways.items()
+    }
     return fastest("Attention of decode steps", seconds, ways)
 
 
-def _attend_seconds(
-    way: DecodeAttention, cache: KVCache, heads: int, rows: int, length: int, timer: Timer
-) -> float:
+def _attend_seconds(way: DecodeAttention, cache: KVCache, heads: int, rows: int, length: int, timer: Timer) -> float:
     """Seconds of attention in all layers of a decode step; the cache is empty afterwards."""
     layers, slots, _, kv_heads, _, head_dim = cache.entries.shape
     rows, length = min(rows, slots), min(length, cache.scratch)
@@ -199,7 +201,7 @@ def _attend_seconds(
     positions = torch.full((rows,), length - 1, device=timer.device)
 
     def work() -> None:
-        attend = way.of_block(slice(rows), length, positions)
+        attend = way.of_block(slice(0, rows), length, positions)
         for layer in range(layers):
             attend(layer, tokens[:, :heads], tokens[:, heads:])
 

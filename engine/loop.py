@@ -175,7 +175,7 @@ class Loop:
             built.runner.device,
             built.runner.dtype_name,
             built.runner.slots,
-            self._config.max_model_len,
+            built.runner.plan.sizes.length,
         )
         if self.state == "loading":
             self.state = "ready"

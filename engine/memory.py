@@ -1,76 +1,171 @@
-"""The memory plan: maximum bytes of weights, prefill, image cache, graphs and slots, and how many slots fit."""
+"""The memory plan: how large prefill and slots may be, and how many slots fit beside the weights and caches.
 
-from dataclasses import dataclass
+Where memory is short, prefill shrinks first, which costs little time on a small device, and then the length of a slot;
+the number of slots shrinks last.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
 import torch
 from torch import nn
 
+from engine.config import DEFAULT_LENGTH, EngineConfig
 from engine.device import DeviceError
+from engine.kv_cache import slot_bytes
 
-MAX_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
-LEFT_FREE = 0.1  # share of memory for the allocator's fragmentation, and on a CPU for other processes
 MIB = 2**20
+MAX_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
+ENOUGH_SLOTS = 8  # prefill and length shrink until so many fit, unless SLOTS is set
+LENGTHS = (DEFAULT_LENGTH, 6144, 4096, 3072, 2048)  # slots' tokens, unless MAX_MODEL_LEN is set
+ANSWER_TOKENS = 768  # room in a slot beside the largest image: a block of text is 100 to 700
+GROUP_TOKENS = {"cpu": 256, "cuda": 4096}  # at most; few on a CPU, where batching gains nothing
+SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # patches of a slice of the vision tower, at most
+IMAGE_TOKENS = 4096  # image of 3.2 MP, more than any release's settings allow
+MIN_ROWS = 512
+HALVINGS = 5  # sizes of prefill that are tried for each length of a slot
+CHUNK_TOKENS = 1024  # a long prompt's chunk at least: smaller ones read their predecessors too often
+GRAPHS_BYTES = 192 * MIB  # for all CUDA graphs with their pool
+MIN_GRAPHS_BYTES = 64 * MIB  # for the batch sizes of few slots
+
+# What is left free. The plan is made when CUDA's context and the weights are on the GPU. Later come kernels that are
+# loaded at their first use, about 100 MiB, and changes of a desktop's windows.
+SPARE_BYTES = 192 * MIB
+SPARE_SHARE = 0.1  # share of a CPU's free memory, for other processes
+FRAGMENTATION = 1.1  # what the allocator reserves for prefill, over what it hands out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What is allowed at once; smaller sizes take less memory and more time."""
+
+    length: int  # tokens of a slot
+    group: int  # tokens of prompts that are prefilled together
+    chunk: int  # tokens of a longer prompt that are in the decoder at once
+    image: int  # tokens of the largest image, or of several that are encoded together
+    rows: int  # patches of a slice of the vision tower
+    graphs: int  # bytes for CUDA graphs
+
+    def __str__(self) -> str:
+        return (
+            f"slots of {self.length} tokens; prefill of {self.group} tokens together, {self.chunk} of one prompt, "
+            f"images of {self.image}, slices of {self.rows} patches"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-    """What a model will occupy at most, in bytes. The libraries' own memory comes on top and cannot be planned."""
+    """What a model will occupy at most, in bytes. CUDA's context and its kernels come on top."""
 
     weights: int
-    prefill: int  # at most, for the largest prompt or group of prompts
+    prefill: int  # for the largest prompt, image, or group of them
     images: int  # cached features
     graphs: int  # captured decode steps, on a GPU
+    workspaces: int  # the matrix libraries', on a GPU
     slots: int  # how many
-    slot: int  # bytes of each
+    slot: int  # bytes of each, with its logits
+    sizes: Sizes
 
     @property
     def total(self) -> int:
-        return self.weights + self.prefill + self.images + self.graphs + self.slots * self.slot
+        return self.besides_slots + self.slots * self.slot
+
+    @property
+    def besides_slots(self) -> int:
+        return self.weights + self.prefill + self.images + self.graphs + self.workspaces
 
     def __str__(self) -> str:
         parts = {"weights": self.weights, "prefill": self.prefill, "image cache": self.images}
-        parts |= {"graphs": self.graphs} if self.graphs else {}
+        parts |= {"graphs": self.graphs, "workspaces": self.workspaces} if self.graphs else {}
         sizes = [f"{name} {size / MIB:.0f}" for name, size in parts.items()]
         return f"{' + '.join(sizes)} + {self.slots} slots x {self.slot / MIB:.0f} = {self.total / MIB:.0f} MiB"
 
 
 def plan(
+    engine: EngineConfig,
+    network: Any,
     device: torch.device,
+    dtype: torch.dtype,
     *,
+    image_tokens: int,
     weights: int,
-    prefill: int,
-    images: int,
-    graphs: int,
-    slot: int,
-    slots: int | None,
-    limit: int | None,
+    workspaces: int,
+    free: int,
 ) -> MemoryPlan:
-    """A plan with as many slots as fit (or `slots`), in free memory or `limit` bytes; the weights are loaded already.
+    """The largest sizes with which enough slots fit, in `free` bytes or in GPU_MEMORY_LIMIT, and as many as then fit.
 
-    Raises DeviceError where `slots`, or even a single one, do not fit.
+    The weights are loaded already. `network` is the checkpoint's config, `image_tokens` the largest image by its own
+    settings. Raises DeviceError where SLOTS, or even a single one, do not fit.
     """
-    free = free_bytes(device)
+    limit = engine.gpu_memory_limit if device.type == "cuda" else None
+    room = free - SPARE_BYTES if device.type == "cuda" else int(free * (1 - SPARE_SHARE))
     if limit is not None:
-        free = min(free, limit - weights)
-    room = int(free * (1 - LEFT_FREE)) - prefill - images - graphs
-    fitting = min(MAX_SLOTS[device.type], max(0, room) // slot)
-    wanted = slots or max(1, fitting)
-    planned = MemoryPlan(weights=weights, prefill=prefill, images=images, graphs=graphs, slots=wanted, slot=slot)
-    if wanted * slot > room:
-        settings = "SLOTS, MAX_MODEL_LEN or PICTURE_CACHE_BYTES" if slots else "MAX_MODEL_LEN or PICTURE_CACHE_BYTES"
-        bound = "" if limit is None else " or raise GPU_MEMORY_LIMIT"
-        raise DeviceError(
-            f"The model does not fit: {planned}; {free / MIB:.0f} MiB are left besides the weights, of which "
-            f"{LEFT_FREE:.0%} stay free. Lower {settings}{bound}."
+        room = min(room, limit - weights)
+    best: tuple[int, MemoryPlan] | None = None  # the most slots that fit; the smallest sizes where none do
+    for sizes in choices(engine, network, device.type, image_tokens):
+        found = MemoryPlan(
+            weights=weights,
+            prefill=int(FRAGMENTATION * prefill_bytes(network, dtype, sizes)),
+            images=engine.image_cache_bytes,
+            graphs=sizes.graphs,
+            workspaces=workspaces,
+            slots=engine.slots or 1,
+            slot=slot_bytes(network.text_config, sizes.length, dtype) + logits_bytes(network),
+            sizes=sizes,
         )
-    return planned
+        fitting = (room + weights - found.besides_slots) // found.slot
+        if engine.slots is None:
+            found = replace(found, slots=max(1, min(fitting, MAX_SLOTS[device.type])))
+        if fitting >= (engine.slots or ENOUGH_SLOTS):
+            return found
+        if best is None or best[0] < 1 or fitting > best[0]:
+            best = fitting, found
+    assert best is not None
+    fitting, found = best
+    if fitting >= found.slots:
+        return found
+    settings = "SLOTS, MAX_MODEL_LEN or PICTURE_CACHE_BYTES" if engine.slots else "MAX_MODEL_LEN or PICTURE_CACHE_BYTES"
+    raise DeviceError(
+        f"The model does not fit: {found}; {max(0, room) / MIB:.0f} MiB can be used besides the weights. "
+        f"Lower {settings}{'' if limit is None else ' or raise GPU_MEMORY_LIMIT'}."
+    )
+
+
+def choices(engine: EngineConfig, network: Any, device: str, image_tokens: int) -> Iterator[Sizes]:
+    """Sizes from the most to the least memory; lengths are those of `LENGTHS` unless MAX_MODEL_LEN is set."""
+    longest = network.text_config.max_position_embeddings
+    least = min(max(LENGTHS[-1], image_tokens + ANSWER_TOKENS), longest)
+    usual = [length for length in LENGTHS if least < length <= longest] + [least]
+    for length in usual if engine.max_model_len is None else [engine.max_model_len]:
+        graphs = GRAPHS_BYTES if device == "cuda" and engine.cuda_graphs else 0
+        for halvings in range(HALVINGS):
+            group = max(GROUP_TOKENS[device] >> halvings, GROUP_TOKENS["cpu"])
+            yield Sizes(
+                length=length,
+                group=group,
+                chunk=max(group, CHUNK_TOKENS if halvings else length),
+                image=max(IMAGE_TOKENS >> halvings, image_tokens),
+                rows=max(SLICE_ROWS[device] >> halvings, MIN_ROWS),
+                graphs=graphs and max(graphs >> halvings, MIN_GRAPHS_BYTES),
+            )
 
 
 def free_bytes(device: torch.device) -> int:
-    free: int = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return free
+    """Memory that this process can still get; PyTorch's cached blocks are part of it."""
+    if device.type != "cuda":
+        return int(psutil.virtual_memory().available)
+    torch.cuda.empty_cache()
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
+def workspace_bytes(device: torch.device) -> int:
+    """Memory that cuBLAS gets from PyTorch for each of two streams: the current one, and that of captures."""
+    if device.type != "cuda":
+        return 0
+    hopper = torch.cuda.get_device_capability(device) >= (9, 0)
+    return 2 * (32 if hopper else 9) * MIB
 
 
 def is_shortage(error: Exception) -> bool:
@@ -84,23 +179,62 @@ def weight_bytes(module: nn.Module) -> int:
     return sum(parameter.numel() * parameter.dtype.itemsize for parameter in module.parameters())
 
 
-def prefill_bytes(config: Any, tokens: int, rows: int, dtype: torch.dtype) -> int:
-    """Maximum bytes of a prefill of `tokens`, all of them images', in slices of `rows` patches.
+# --- what is alive at once, in bytes; each term names the tensors of a function ---------------------------------------
 
-    Counts the tensors that are alive at once in `VisionLayer` and `TextLayer`; the residual stream of fp16 is fp32.
-    """
-    vision, text = config.vision_config, config.text_config
-    narrow = dtype.itemsize
-    wide = 4 if dtype == torch.float16 else narrow
-    patches = tokens * vision.spatial_merge_size**2
-    rows = min(patches, rows)
-    pixels = patches * vision.num_channels * vision.patch_size**2 * (4 + narrow)
-    # The residual stream before and after a layer; q, k, v by slices and whole; attended, with copies by head.
-    layer = patches * vision.hidden_size * (3 * wide + 12 * narrow)
-    inside = rows * (2 * vision.intermediate_size * narrow + 4 * vision.hidden_size * 4)
-    heads = (text.num_attention_heads + 2 * text.num_key_value_heads) * text.head_dim
-    prompt = tokens * (
-        text.hidden_size * (3 * wide + 8) + heads * (3 * narrow + 8) + 4 * text.intermediate_size * narrow
-    )
-    logits = 2 * MAX_SLOTS["cuda"] * text.vocab_size * 4
-    return int(max(pixels + layer + inside, prompt + tokens * text.hidden_size * narrow) + logits)
+
+def logits_bytes(network: Any) -> int:
+    """Logits of one row in fp32: the decode stage's buffer, a step's own, and two temporaries of logsumexp."""
+    return int(4 * network.text_config.vocab_size * 4)
+
+
+def prefill_bytes(network: Any, dtype: torch.dtype, sizes: Sizes) -> int:
+    """Maximum bytes of a prefill: the features of a prompt, all of whose tokens may be images', and a stage's work."""
+    tokens = max(sizes.length, sizes.group)
+    features = tokens * network.text_config.hidden_size * dtype.itemsize
+    patches = min(sizes.image, tokens) * network.vision_config.spatial_merge_size**2
+    vision = vision_bytes(network.vision_config, dtype, patches, sizes.rows)
+    embedding = embedding_bytes(network.text_config, dtype, tokens)
+    return features + max(vision, embedding, decoder_bytes(network.text_config, dtype, tokens, sizes.chunk))
+
+
+def vision_bytes(config: Any, dtype: torch.dtype, patches: int, rows: int) -> int:
+    """`VisionLayer` at its widest: in the feed-forward network of its last slice, or where slices are joined."""
+    narrow, wide = dtype.itemsize, residual_bytes(dtype)
+    hidden, inner = config.hidden_size, config.intermediate_size
+    sliced = patches > rows
+    rows = min(rows, patches)
+    pixels = config.num_channels * config.patch_size**2 * 4
+    angles = 2 * (hidden // config.num_attention_heads) * 4  # cosines and sines
+    qkv = 3 * hidden * narrow * (2 if sliced else 1)  # all slices', apart and joined
+    attended = hidden * narrow
+    kept = patches * (pixels + angles + hidden * wide + qkv + attended)
+    # The residual stream after attention, its norm, and the wide tensor before and after GELU; with slices also that
+    # of the slice before.
+    slice_bytes = rows * (hidden * (wide + narrow) + (3 if sliced else 2) * inner * narrow)
+    if not sliced:
+        return int(kept + slice_bytes)
+    outputs = patches * hidden * wide
+    joined = outputs + rows * (hidden * wide + inner * narrow)
+    return int(kept + outputs + max(slice_bytes, joined))
+
+
+def embedding_bytes(config: Any, dtype: torch.dtype, tokens: int) -> int:
+    """`PaddleOCRVL.embed`: embeddings, joined features, both together; the scatter's mask and its int64 sums."""
+    return int(tokens * config.hidden_size * (3 * dtype.itemsize + residual_bytes(dtype) + 1 + 8))
+
+
+def decoder_bytes(config: Any, dtype: torch.dtype, tokens: int, chunk: int) -> int:
+    """`TextLayer` at its widest, in the feed-forward network."""
+    narrow, wide = dtype.itemsize, residual_bytes(dtype)
+    hidden, heads, kv_heads = config.hidden_size, config.num_attention_heads, config.num_key_value_heads
+    angles = 2 * config.head_dim * 4
+    stream = 2 * hidden * wide  # before and after attention
+    attention = (2 * heads + 2 * kv_heads) * config.head_dim * narrow  # q, k, v and what was attended
+    feed_forward = (hidden + 4 * config.intermediate_size) * narrow  # norm; gate and up, silu, product
+    prompt = tokens * hidden * wide
+    return int(prompt + min(tokens, chunk) * (angles + stream + attention + feed_forward))
+
+
+def residual_bytes(dtype: torch.dtype) -> int:
+    """Bytes of an element of the residual stream, which is fp32 beside fp16 weights."""
+    return 4 if dtype == torch.float16 else dtype.itemsize

@@ -14,7 +14,8 @@ from engine.launches import Stopwatch, to_device
 from engine.request import Sequence
 from engine.stats import Totals
 from models.paddleocr_vl.attention import prefill_attention
-from models.protocol import Grid, ModelInput, Network, Result, Sliced
+from models.paddleocr_vl.slices import parts
+from models.protocol import Attend, Grid, ModelInput, Network, Result, Sliced
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,15 @@ class PromptImage:
 class Prefill:
     """The prefill stage: computes what slots lack of new prompts, and the logits of their first tokens."""
 
-    def __init__(self, *, model: Network, cache: KVCache, images: ImageCache, max_patches: int, rows: int) -> None:
-        """The vision tower runs on at most `max_patches` at once (or one image), in slices of at most `rows`."""
+    def __init__(
+        self, *, model: Network, cache: KVCache, images: ImageCache, max_patches: int, rows: int, chunk: int
+    ) -> None:
+        """The vision tower runs on at most `max_patches` at once (or one image), in slices of at most `rows`.
+
+        The decoder runs on at most `chunk` tokens of a prompt at once, and on a group of prompts as a whole.
+        """
         self.model, self.cache, self.images = model, cache, images
-        self.max_patches, self.rows = max_patches, rows
+        self.max_patches, self.rows, self.chunk = max_patches, rows, chunk
         self.totals = Totals()
         self._lap: Stopwatch | None = None  # the vision tower's, since other work came between
         self._laps: list[Stopwatch] = []  # those whose time is not in the totals yet
@@ -53,7 +59,7 @@ class Prefill:
         """Write the rest of some prompts to their slots; logits of their last tokens, (B, vocabulary), fp32."""
         prompts = [sequence.prompt for sequence in sequences]
         starts = [sequence.reused for sequence in sequences]
-        slots = [sequence.slot for sequence in sequences]
+        slots = [sequence.slot for sequence in sequences]  # as they are now: one that is aborted meanwhile has none
         device = self.cache.entries.device
         done = [p.input_ids[:start].count(self.model.image_token_id) for p, start in zip(prompts, starts, strict=True)]
         remaining = [remaining_images(prompt, image_tokens) for prompt, image_tokens in zip(prompts, done, strict=True)]
@@ -70,8 +76,21 @@ class Prefill:
             own = [features[image.key] for image in images]
             own[:1] = [first[-left:] for first in own[:1]]
             inputs.append(self.model.embed(to_device(torch.tensor(prompt.input_ids[start:]), device), own))
-        ends = list(accumulate(map(len, inputs)))
-        spans = [slice(end - len(x), end) for x, end in zip(inputs, ends, strict=True)]
+        positions = torch.cat([p.positions[:, start:] for p, start in zip(prompts, starts, strict=True)], dim=1)
+        lengths = list(map(len, inputs))
+        x, positions = torch.cat(inputs), to_device(positions, device)
+        inputs.clear()  # a long prompt's take memory that the decoder may need
+        for part in parts(len(x), self.chunk if len(lengths) == 1 else None):
+            lengths = [part.stop - part.start] if len(lengths) == 1 else lengths
+            attend = self._attend(slots, [start + part.start for start in starts], lengths)
+            hidden_states = yield from self.model.decode_sliced(x[part], positions[:, part], attend)
+        # A list as an index would be copied to the device in a way that waits for all that was launched.
+        last = to_device(torch.tensor(list(accumulate(lengths))) - 1, device)
+        return self.model.logits(hidden_states.index_select(0, last))
+
+    def _attend(self, slots: abc.Sequence[int | None], starts: abc.Sequence[int], lengths: abc.Sequence[int]) -> Attend:
+        """Attention of the next `lengths` tokens of some prompts, whose first `starts` are in their slots already."""
+        spans = [slice(end - length, end) for end, length in zip(accumulate(lengths), lengths, strict=True)]
 
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
             outputs = []
@@ -81,11 +100,7 @@ class Prefill:
                 outputs.append(prefill_attention(q[span], keys, values))
             return torch.cat(outputs)
 
-        positions = torch.cat([p.positions[:, start:] for p, start in zip(prompts, starts, strict=True)], dim=1)
-        hidden_states = yield from self.model.decode_sliced(torch.cat(inputs), to_device(positions, device), attend)
-        # A list as an index would be copied to the device in a way that waits for all that was launched.
-        last = to_device(torch.tensor(ends) - 1, device)
-        return self.model.logits(hidden_states.index_select(0, last))
+        return attend
 
     def _features(self, wanted: abc.Sequence[PromptImage]) -> Sliced[dict[bytes, Tensor]]:
         """Features of images by key, (image tokens, hidden): from the cache, or computed, each image once."""

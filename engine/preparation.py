@@ -22,12 +22,22 @@ class Preparation:
     """The maker of sequences: turns requests into model input, for one checkpoint and one context length."""
 
     def __init__(
-        self, processor: InputProcessor, structures: "Structures", max_model_len: int, *, trial_text: str
+        self,
+        processor: InputProcessor,
+        structures: "Structures",
+        max_model_len: int,
+        *,
+        max_image_pixels: int,
+        trial_text: str,
     ) -> None:
-        """`trial_text`: a prompt that the model knows, for `trial`."""
+        """`max_image_pixels`: of the largest image that memory holds; larger ones are scaled down to it.
+
+        `trial_text`: a prompt that the model knows, for `trial`.
+        """
         self._processor = processor
         self._structures = structures
         self._max_model_len = max_model_len
+        self._max_image_pixels = max_image_pixels
         self._trial_text = trial_text
 
     def close(self) -> None:
@@ -37,6 +47,11 @@ class Preparation:
     def bounds(self) -> PixelBounds:
         """The checkpoint's own bounds on image sizes."""
         return self._processor.bounds
+
+    def _held(self, images: abc.Sequence[Image.Image], bounds: abc.Sequence[PixelBounds] | None) -> list[PixelBounds]:
+        """The bounds of each image, lowered to what memory holds."""
+        asked = bounds or [self.bounds] * len(images)
+        return [PixelBounds(*(min(pixels, self._max_image_pixels) for pixels in own)) for own in asked]
 
     @property
     def defaults(self) -> SamplingParams:
@@ -56,7 +71,7 @@ class Preparation:
     def pixel_bytes(self, images: abc.Sequence[Image.Image], bounds: abc.Sequence[PixelBounds] | None) -> int:
         """Bytes of the model input of images; 0 where it cannot be made, for which `prompt` gives the reason."""
         try:
-            return self._processor.pixel_bytes(images, bounds)
+            return self._processor.pixel_bytes(images, self._held(images, bounds))
         except InputError:
             return 0
 
@@ -69,7 +84,7 @@ class Preparation:
         """The model input; it leaves room for an answer. Raises InvalidRequest."""
         self._check_length(messages)
         try:
-            prompt = self._processor.prepare(messages, images, bounds)
+            prompt = self._processor.prepare(messages, images, self._held(images, bounds))
         except InputError as error:
             raise InvalidRequest(str(error), "messages") from error
         length, limit = len(prompt.input_ids), self._max_model_len

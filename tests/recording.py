@@ -5,7 +5,7 @@ must be the same tensors, and work that a GPU could not capture is refused.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ IMPOSSIBLE = (
 class Recorder(TorchDispatchMode):
     """Records the operations that run inside it, and refuses those that a GPU could not capture."""
 
+    current: "ClassVar[Recorder | None]" = None
+    """The one that records; work that PyTorch does not see adds its calls by itself."""
+
     def __init__(self, allowed: str = "") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._refused = set(IMPOSSIBLE) - {allowed}
@@ -38,6 +41,15 @@ class Recorder(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         self.calls.append((func, args, kwargs or {}, output))
         return output
+
+    def __enter__(self) -> "Recorder":
+        Recorder.current = self
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        Recorder.current = None
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     @torch.inference_mode()
     def replay(self) -> None:

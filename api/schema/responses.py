@@ -140,7 +140,7 @@ class ModelCard(BaseModel):
     created: int  # Unix seconds: when this server started
     owned_by: str = "paddleocr"
     root: str  # the checkpoint that answers under this name
-    max_model_len: int  # tokens of prompt and answer together, as vLLM gives it
+    max_model_len: int | None  # tokens of prompt and answer together, as vLLM gives it; None until it is known
 
 
 class ModelList(BaseModel):
@@ -150,7 +150,7 @@ class ModelList(BaseModel):
 
 class TokenizeResponse(BaseModel):
     count: int
-    max_model_len: int
+    max_model_len: int | None
     tokens: list[int]
     token_strs: list[str] | None = None
 

@@ -20,6 +20,11 @@ SCORES_PER_CHUNK = 1 << 24  # scores without a fused kernel, or elements of a ma
 SPLITS = 8  # of a row's keys; 4 to 16 were alike at 1024 keys (H200)
 HEADS_PER_PRODUCT = 2  # fastest for 256 queries at 1024 and 5184 keys: their scores stay in the CPU's cache
 
+# The operations themselves: choosing one by `sdpa_kernel` would add 20 us to each call.
+EFFICIENT = torch.ops.aten._scaled_dot_product_efficient_attention
+FLASH = torch.ops.aten._scaled_dot_product_flash_attention
+CUDNN = torch.ops.aten._scaled_dot_product_cudnn_attention
+
 FullAttention = Callable[[Tensor, Tensor, Tensor, int | None], Sliced[Tensor]]
 """q, k, v (B, H, L, D) and the maximum queries per slice -> (B, H, L, D), without a mask."""
 
@@ -55,18 +60,18 @@ def full_fused(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[T
 
 
 def full_flash(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
-    """`FullAttention` by FlashAttention, from compute capability 8.0 up. The plain operation: no choice on each call."""
-    return _full_by(torch.ops.aten._scaled_dot_product_flash_attention, q, k, v, queries)
+    """`FullAttention` by FlashAttention, from compute capability 8.0 up."""
+    return _full_by(FLASH, q, k, v, queries)
 
 
 def full_cudnn(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
     """`FullAttention` by cuDNN, from compute capability 8.0 up; it plans for each shape that is new to it."""
-    return _full_by(torch.ops.aten._scaled_dot_product_cudnn_attention, q, k, v, queries, None, False)
+    return _full_by(CUDNN, q, k, v, queries, None, False)
 
 
 def full_efficient(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
     """`FullAttention` by the memory-efficient kernel."""
-    return _full_by(torch.ops.aten._scaled_dot_product_efficient_attention, q, k, v, queries, None, False)
+    return _full_by(EFFICIENT, q, k, v, queries, None, False)
 
 
 def _full_by(operation: Any, q: Tensor, k: Tensor, v: Tensor, queries: int | None, *more: object) -> Sliced[Tensor]:
@@ -142,9 +147,7 @@ def decode_split(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -
     ):
         query = own[:, None].expand(-1, SPLITS, -1, -1)
         split = (x.unflatten(1, (SPLITS, -1)) for x in (own_keys, own_values))
-        attended, logsumexp, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
-            query, *split, split_mask, True
-        )
+        attended, logsumexp, *_ = EFFICIENT(query, *split, split_mask, True)
         weights = logsumexp[..., : own.shape[1]].softmax(1)[..., None]
         # A part without a key has a weight of 0, and an output that is not a number.
         outputs.append(torch.where(weights > 0, attended * weights, 0).sum(1).to(q.dtype))
@@ -178,6 +181,9 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tens
     if q.device.type == "cpu":
         return _sdpa(q, k, v, causal, mask)
     if q.device.type == "cuda":
+        if mask is None and (not causal or q.shape[2] == k.shape[2]):
+            attended: Tensor = EFFICIENT(q, k, v, None, False, 0.0, causal)[0]
+            return attended
         with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
             return _sdpa(q, k, v, causal, mask)
     return chunked_attention(q, k, v, causal=causal, mask=mask)

@@ -93,6 +93,7 @@ class Kernels:
 
     def _launch_rows(self, name: str, x: Tensor, of_warp: int, *parameters: Any) -> None:
         """A kernel for the rows of x, each of whose warps computes `of_warp` features of the last parameter's."""
+        assert x.is_contiguous()
         rows = next(rows for rows in ROWS if rows >= len(x))
         packed = _packed(name, x, len(x), *parameters)
         features = parameters[-1].shape[1]
@@ -127,8 +128,8 @@ class Kernels:
         """Store new keys and values in the cache of one layer, then attend to each row's slot up to its position.
 
         q (B, heads, D) and kv (B, 2 * kv_heads, D): views of one tensor. cache (slots, 2, kv_heads, capacity, D).
-        slots and positions (B,) int64; a row at position `idle` has no sequence, and an output of 0; all others are
-        below `length`.
+        slots and positions (B,) int64, contiguous; a row at position `idle` has no sequence, and an output of 0; all
+        others are below `length`.
         """
         batch, heads, head_dim = q.shape
         kv_heads = cache.shape[2]

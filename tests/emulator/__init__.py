@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from models.paddleocr_vl.nvrtc import KernelError
+from tests.recording import Recorder
 
 EMULATOR = Path(__file__).parent / "emulator.cpp"
 
@@ -23,3 +24,5 @@ class EmulatedModule:
     def launch(self, name: str, grid: tuple[int, int, int], threads: int, parameters: bytes) -> None:
         if self._emulate(name.encode(), *grid, threads, parameters):
             raise KernelError(f"there is no kernel {name}")
+        if Recorder.current is not None:
+            Recorder.current.calls.append((self.launch, (name, grid, threads, parameters), {}, None))

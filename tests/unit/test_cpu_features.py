@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from engine import device, threads
+from engine import fastest, threads
 from engine.config import EngineConfig
-from engine.device import choose_attention, choose_dtype
 from engine.engine import Engine
+from engine.fastest import vision_attention
 from models.paddleocr_vl.attention import FullAttention, full_by_products, full_fused
 from models.paddleocr_vl.linear import Int8Linear, Int8SwiGLU, PackedLinear, PackedSwiGLU, SwiGLU, int8_works, pack
 from models.paddleocr_vl.norm import MirroredNorm, RMSNorm
@@ -138,70 +138,6 @@ def test_the_setting_for_eight_bits_is_refused_where_they_do_not_work(
         engine.shutdown(grace=5)
 
 
-# The dtype
-
-
-@pytest.fixture
-def seconds(monkeypatch: pytest.MonkeyPatch) -> dict[torch.dtype, float]:
-    """How long products take, by dtype."""
-    taken: dict[torch.dtype, float] = {}
-    monkeypatch.setattr(device, "_matmul_seconds", lambda dtype, *_: taken[dtype])
-    return taken
-
-
-@pytest.mark.parametrize(
-    ("wide", "narrow", "chosen"),
-    [
-        (2.0, 1.0, torch.bfloat16),  # a CPU with bf16
-        (1.0, 4.0, torch.float32),  # one that emulates it
-        (1.1, 1.0, torch.float32),  # not worth the rounding
-        (1.0, float("inf"), torch.float32),
-    ],
-)
-def test_a_cpu_computes_in_bf16_if_that_is_clearly_faster(
-    seconds: dict[torch.dtype, float], wide: float, narrow: float, chosen: torch.dtype
-) -> None:
-    seconds |= {torch.float32: wide, torch.bfloat16: narrow}
-    assert choose_dtype("auto", CPU, TEXT) == chosen
-
-
-@pytest.mark.parametrize(
-    ("capability", "half", "chosen"),
-    [
-        ((6, 0), 0.5, torch.float16),
-        ((6, 1), 60.0, torch.float32),  # its fp16 is far slower
-        ((7, 5), float("inf"), torch.float32),
-        ((8, 0), 60.0, torch.bfloat16),  # without a measurement
-    ],
-)
-def test_a_gpu_computes_in_bf16_if_it_has_it_and_else_in_fp16_if_that_is_clearly_faster(
-    seconds: dict[torch.dtype, float],
-    monkeypatch: pytest.MonkeyPatch,
-    capability: tuple[int, int],
-    half: float,
-    chosen: torch.dtype,
-) -> None:
-    seconds |= {torch.float32: 1.0, torch.float16: half}
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
-    assert choose_dtype("auto", GPU, TEXT) == chosen
-
-
-@pytest.mark.usefixtures("seconds")
-def test_a_requested_dtype_is_not_measured() -> None:
-    assert choose_dtype("float16", CPU, TEXT) == torch.float16
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_products_are_measured_in_either_dtype(dtype: torch.dtype) -> None:
-    assert 0 < device._matmul_seconds(dtype, CPU, TEXT) < float("inf")
-
-
-def test_products_that_are_not_finite_are_never_the_faster_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "randn", lambda *shape, device: torch.full(shape, 6e4, device=device))
-    assert device._matmul_seconds(torch.float16, CPU, TEXT) == float("inf")
-    assert device._matmul_seconds(torch.float32, CPU, TEXT) < float("inf")
-
-
 # The vision tower's attention
 
 
@@ -228,15 +164,14 @@ def test_a_cpu_in_bf16_attends_by_what_is_faster(
     monkeypatch: pytest.MonkeyPatch, fused: float, by_products: float, chosen: str
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(device, "time", clock)
-    monkeypatch.setattr(device, "full_fused", clock.slowed(full_fused, fused))
-    monkeypatch.setattr(device, "full_by_products", clock.slowed(full_by_products, by_products))
-    assert choose_attention(CPU, torch.bfloat16, VISION).__name__ == chosen
+    monkeypatch.setattr(fastest, "time", clock)
+    monkeypatch.setattr(fastest, "full_fused", clock.slowed(full_fused, fused))
+    monkeypatch.setattr(fastest, "full_by_products", clock.slowed(full_by_products, by_products))
+    assert vision_attention(CPU, torch.bfloat16, VISION).__name__ == chosen
 
 
-@pytest.mark.parametrize(("where", "dtype"), [(CPU, torch.float32), (GPU, torch.bfloat16), (GPU, torch.float16)])
-def test_there_is_no_choice_of_attention_elsewhere(where: torch.device, dtype: torch.dtype) -> None:
-    assert choose_attention(where, dtype, VISION) is full_fused
+def test_a_cpu_in_fp32_has_no_choice_of_attention() -> None:
+    assert vision_attention(CPU, torch.float32, VISION) is full_fused
 
 
 # Threads

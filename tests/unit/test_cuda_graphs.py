@@ -35,7 +35,7 @@ def test_decoding_works_without_graphs_where_they_cannot_be_captured(
     def refused(_work: Any) -> Captured:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr("engine.build.graphs_for", lambda device, _: Graphs(refused, device))
+    monkeypatch.setattr("engine.build.graphs_for", lambda device, *_: Graphs(refused, device))
     (expected,) = answers(engine, SamplingParams(max_tokens=6))
     with running_engine(checkpoint) as other:
         (events,) = answers(other, SamplingParams(max_tokens=6))
@@ -133,11 +133,11 @@ def test_a_shortage_while_capturing_ahead_means_fewer_graphs(
 
 def test_graphs_that_are_off_are_never_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.cuda_graphs.GpuCapture", None)
-    graphs = graphs_for(torch.device("cuda", 0), enabled=False)
+    graphs = graphs_for(torch.device("cuda", 0), None, 100)
     assert graphs is not None
     assert not graphs.prepare(1, lambda place: place * 2, torch.tensor([0]))
     assert graphs.run(1, lambda place: place * 2, torch.tensor([1]), torch.tensor([0])) is None
-    assert graphs_for(torch.device("cpu"), enabled=True) is None
+    assert graphs_for(torch.device("cpu"), None, 100) is None
 
 
 # --- PyTorch's allocator ---------------------------------------------------------------------------------------------

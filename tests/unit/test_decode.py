@@ -66,7 +66,8 @@ def test_lengths_are_few_and_waste_at_most_half() -> None:
 def test_common_blocks_are_those_of_batches_in_the_lowest_slots() -> None:
     blocks = common_blocks(slots=6, longest=1000)
     assert blocks == [Block(0, count, length) for length in (512, 768, 1000) for count in (1, 2, 4, 6)]
-    used = [block_of(range(count), [length] * count, 6, 1000, WASTED_TOKENS) for count in range(1, 7) for length in (100, 700, 900)]
+    batches = [(range(count), [length] * count) for count in range(1, 7) for length in (100, 700, 900)]
+    used = [block_of(slots, lengths, 6, 1000, WASTED_TOKENS) for slots, lengths in batches]
     assert set(used) == set(blocks)
     assert common_blocks(slots=1, longest=300) == [Block(0, 1, 300)]
 

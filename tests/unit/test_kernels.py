@@ -1,16 +1,27 @@
 """The CUDA kernels next to the plain paths that stand beside them; their source runs in an emulator on the CPU."""
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import PaddleOCRVLConfig
 
+from engine.decode_attention import KernelAttention
+from engine.engine import Engine
+from engine.kv_cache import KVCache
+from engine.request import SamplingParams
+from models.paddleocr_vl.gpu import FewRows, use_kernels
 from models.paddleocr_vl.kernels import KEYS, ROWS, SOURCE, Kernels, defines, keys_of_part
 from models.paddleocr_vl.linear import gated
+from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.rope import cosines_sines, rotate
+from models.paddleocr_vl.weights import load_model
 from tests.emulator import EmulatedModule
+from tests.engines import answers, ids_of, running_engine
 
 HEADS, KV_HEADS, HEAD_DIM = 8, 2, 32
 TEXT = SimpleNamespace(num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM)
@@ -134,3 +145,47 @@ def test_each_row_attends_to_its_own_keys_and_stores_its_new_one(
 def test_blocks_read_fewer_keys_where_there_are_few_rows() -> None:
     assert keys_of_part(2, 1024) < keys_of_part(64, 1024) <= KEYS
     assert keys_of_part(128, 8192) == KEYS
+
+
+# --- a whole engine -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_kernels(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """Kernels for the decoder of the tests' checkpoint, in fp32."""
+    text = PaddleOCRVLConfig.from_pretrained(checkpoint).text_config
+    macros = defines(text, torch.float32, torch.float32)
+    return Kernels(EmulatedModule(SOURCE, macros, tmp_path_factory.mktemp("kernels")))
+
+
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize("few", [0, max(ROWS)])
+def test_an_engine_answers_the_same_by_our_kernels(
+    checkpoint: Path, engine: Engine, small_kernels: Kernels, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """In graphs, several rows at once, one of which ends early and leaves a row without a sequence."""
+    asked = [SamplingParams(max_tokens=tokens, ignore_eos=True) for tokens in (3, 12, 12)]
+    expected = answers(engine, *asked)
+
+    def with_kernels(cache: KVCache, *_: object) -> KernelAttention:
+        return KernelAttention(cache, small_kernels)
+
+    monkeypatch.setattr("engine.build.decode_attention_over", with_kernels)
+
+    def loaded(*arguments: Any) -> PaddleOCRVL:
+        model = load_model(*arguments)
+        use_kernels(model, small_kernels, FewRows(few))
+        return model
+
+    monkeypatch.setattr("engine.build.load_model", loaded)
+    with running_engine(checkpoint) as other:
+        assert [ids_of(events) for events in answers(other, *asked)] == [ids_of(events) for events in expected]
+
+
+def test_layers_that_were_replaced_can_be_put_back(checkpoint: Path, small_kernels: Kernels) -> None:
+    model = load_model(checkpoint, PaddleOCRVLConfig.from_pretrained(checkpoint), torch.device("cpu"), torch.float32)
+    before = dict(model.named_modules())
+    restore = use_kernels(model, small_kernels, FewRows(1))
+    assert dict(model.named_modules()) != before
+    restore()
+    assert dict(model.named_modules()) == before

@@ -1,48 +1,154 @@
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from engine.config import EngineConfig
 from engine.device import DeviceError
-from engine.memory import MIB, MemoryPlan, plan
+from engine.memory import LENGTHS, MIB, MemoryPlan, Sizes, free_bytes, plan, weight_bytes
+from models.paddleocr_vl.model import PaddleOCRVL
+from tests.real_size import PARAMETERS, real_config
 
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _thousand_bytes_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.memory.psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
-
-
-def planned(**sizes: Any) -> MemoryPlan:
-    return plan(
-        CPU,
-        **({"weights": 500, "prefill": 0, "images": 0, "graphs": 0, "slot": 300, "slots": None, "limit": None} | sizes),
-    )
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+FP32, FP16, BF16 = torch.float32, torch.float16, torch.bfloat16
+OUTSIDE = 450 * MIB  # assumed for CUDA's context and a display, on each card
+REAL = real_config()
+IMAGE = 1280  # tokens of the largest image by the settings of releases 1.5 and 1.6
+BLOCK = 1500  # tokens that a block of text may need
 
 
-def test_slots_fill_the_memory_that_prefill_and_images_leave() -> None:
-    assert planned().slots == 3
-    assert planned(prefill=200, images=150).slots == 1
+def planned(memory: int, dtype: torch.dtype, *, device: torch.device = GPU, image: int = IMAGE, **wanted: Any) -> Any:
+    """The plan for the real model on a card with so many MiB."""
+    weights = PARAMETERS * dtype.itemsize
+    free = memory * MIB - OUTSIDE - weights
+    config = EngineConfig(model=Path(), **wanted)
+    workspaces = 18 * MIB if device == GPU else 0
+    return plan(config, REAL, device, dtype, image_tokens=image, weights=weights, workspaces=workspaces, free=free)
 
 
-def test_a_limit_counts_the_weights_too() -> None:
-    assert planned(limit=900).slots == 1
-    with pytest.raises(DeviceError, match="raise GPU_MEMORY_LIMIT"):
-        planned(limit=700)
+CARDS = {
+    # MiB, dtype, slots at least, tokens of a slot at least
+    "GTX 1050 Ti": (4096, FP16, 8, 8192),
+    "GTX 1060 3 GB": (3072, FP16, 1, 2048),
+    "GTX 1060 6 GB": (6144, FP32, 3, 4096),
+    "GTX 1070": (8192, FP32, 8, 8192),
+    "GTX 1080 Ti": (11264, FP32, 16, 8192),
+    "Tesla P100": (16384, FP32, 32, 8192),
+    "GTX 1650": (4096, FP16, 8, 8192),
+    "RTX 2060": (6144, FP16, 16, 8192),
+    "RTX 2080": (8192, FP16, 28, 8192),
+    "RTX 3060": (12288, BF16, 48, 8192),
+    "Tesla T4": (15360, FP16, 64, 8192),
+    "RTX 4090": (24564, BF16, 64, 8192),
+    "H100": (81559, BF16, 64, 8192),
+}
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_each_card_has_slots_for_blocks_of_text(card: str) -> None:
+    """Bug: 6 GB in fp32 and 4 GB in fp16 were refused, and 8 GB in fp32 had two slots."""
+    memory, dtype, slots, length = CARDS[card]
+    found = planned(memory, dtype)
+    assert found.slots >= slots
+    assert found.sizes.length >= max(length, BLOCK)
+    assert found.total + OUTSIDE < memory * MIB
+
+
+@pytest.mark.parametrize(
+    ("memory", "dtype", "slots"), [(8192, FP32, 6), (6144, FP32, 3), (4096, FP16, 1)], ids=["8 GB", "6 GB", "4 GB"]
+)
+def test_small_cards_hold_the_largest_image_of_the_first_release(memory: int, dtype: torch.dtype, slots: int) -> None:
+    found = planned(memory, dtype, image=3600)
+    assert found.slots >= slots
+    assert found.sizes.image >= 3600
+    assert found.sizes.length > 3600
+
+
+@pytest.mark.parametrize(("memory", "dtype"), [(2048, FP16), (3072, FP32), (4096, FP32)])
+def test_a_card_that_holds_little_more_than_the_weights_is_refused(memory: int, dtype: torch.dtype) -> None:
+    with pytest.raises(DeviceError, match="The model does not fit"):
+        planned(memory, dtype)
+
+
+def test_prefill_shrinks_before_the_length_of_a_slot_and_that_before_their_number() -> None:
+    large, medium, small, least = (planned(memory, FP32) for memory in (11264, 8192, 6144, 5000))
+    assert large.sizes.length == medium.sizes.length > small.sizes.length > least.sizes.length
+    assert large.prefill > medium.prefill
+    assert min(large.slots, medium.slots, small.slots) >= 8 > least.slots
+
+
+@pytest.mark.parametrize("length", [2048, 8192])
+def test_a_length_that_is_set_is_kept(length: int) -> None:
+    assert planned(6144, FP32, max_model_len=length).sizes.length == length
+
+
+def test_slots_that_are_set_are_kept() -> None:
+    found = planned(6144, FP32, slots=16)
+    assert found.slots == 16
+    assert found.sizes.length == LENGTHS[-1]
+
+
+def test_slots_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(DeviceError, match="Lower SLOTS, MAX_MODEL_LEN or PICTURE_CACHE_BYTES"):
+        planned(6144, FP32, slots=64)
 
 
 def test_where_no_slot_fits_the_error_names_the_settings_that_use_memory() -> None:
     with pytest.raises(DeviceError, match="Lower MAX_MODEL_LEN or PICTURE_CACHE_BYTES"):
-        planned(images=900)
+        planned(6144, FP32, image_cache_bytes=4 * 2**30)
 
 
-def test_more_slots_than_fit_are_refused() -> None:
-    with pytest.raises(DeviceError, match="Lower SLOTS"):
-        planned(slots=4)
+def test_three_gigabytes_hold_eight_slots_of_4096_tokens() -> None:
+    found = planned(81559, BF16, slots=8, max_model_len=4096, gpu_memory_limit=3_000_000_000)
+    assert found.total <= 3_000_000_000
+    assert (found.slots, found.sizes.length, found.sizes.image) == (8, 4096, IMAGE)
+
+
+def test_a_limit_counts_the_weights_too() -> None:
+    with pytest.raises(DeviceError, match="raise GPU_MEMORY_LIMIT"):
+        planned(81559, BF16, gpu_memory_limit=2_000_000_000)
+
+
+def test_a_limit_has_no_effect_on_a_cpu() -> None:
+    assert planned(16384, FP32, device=CPU, gpu_memory_limit=1).slots == 8
+
+
+def test_the_context_ends_with_the_checkpoints_positions() -> None:
+    config = real_config()
+    config.text_config.max_position_embeddings = 4000
+    found = plan(
+        EngineConfig(model=Path()),
+        config,
+        CPU,
+        FP32,
+        image_tokens=IMAGE,
+        weights=0,
+        workspaces=0,
+        free=64 * 2**30,
+    )
+    assert found.sizes.length <= 4000
+
+
+def test_free_memory_on_a_cpu_is_what_other_processes_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.memory.psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
+    assert free_bytes(CPU) == 1000
+
+
+def test_the_real_model_has_the_weights_that_these_plans_count() -> None:
+    with torch.device("meta"):
+        assert weight_bytes(PaddleOCRVL(REAL).bfloat16()) == 2 * PARAMETERS
 
 
 def test_the_plan_adds_up() -> None:
-    text = str(MemoryPlan(weights=5 * MIB, prefill=3 * MIB, images=2 * MIB, graphs=0, slots=4, slot=2 * MIB))
-    assert text == "weights 5 + prefill 3 + image cache 2 + 4 slots x 2 = 18 MiB"
+    sizes = Sizes(length=1, group=1, chunk=1, image=1, rows=1, graphs=0)
+    found = MemoryPlan(
+        weights=5 * MIB, prefill=3 * MIB, images=2 * MIB, graphs=0, workspaces=0, slots=4, slot=2 * MIB, sizes=sizes
+    )
+    assert str(found) == "weights 5 + prefill 3 + image cache 2 + 4 slots x 2 = 18 MiB"
+
+
+def test_the_sizes_are_told() -> None:
+    text = str(planned(6144, FP32).sizes)
+    assert text.startswith("slots of 4096 tokens; prefill of 1024 tokens together, 1024 of one prompt, images of 1280")

@@ -9,7 +9,7 @@ from settings import Settings, SettingsError, load_settings
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     settings = load_settings({})
-    assert (settings.device, settings.dtype, settings.max_model_len) == ("auto", "auto", 8192)
+    assert (settings.device, settings.dtype, settings.max_model_len) == ("auto", "auto", None)
 
 
 def test_a_variable_sets_its_field() -> None:
