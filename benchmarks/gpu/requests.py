@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engine.decode import Decode
 from engine.model_runner import ModelRunner
 from engine.request import SamplingParams, Token
 from engine.request import Sequence as Request
@@ -90,7 +89,7 @@ def network(runner: ModelRunner) -> PaddleOCRVL:
 
 def without_graphs(runner: ModelRunner) -> ModelRunner:
     """The same runner, which launches the operations of a step one by one from now on."""
-    runner.decode = Decode(runner.model, runner.cache, None)
+    runner.decode.graphs = None
     return runner
 
 
