@@ -53,8 +53,9 @@ def random_checkpoint(folder: Path, size: str) -> Path:
     (folder / "config.json").write_text(json.dumps(config | wanted, indent=2))
     settings = json.loads((TINY / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").write_text(json.dumps(settings | PIXELS, indent=2))
-    model = random_model(PaddleOCRVLConfig.from_pretrained(folder))
-    model.lm_head.weight[~plain_text(folder, len(model.lm_head.weight))] = 0
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # a GPU draws them in a second
+    model = random_model(PaddleOCRVLConfig.from_pretrained(folder), device)
+    model.lm_head.weight[~plain_text(folder, len(model.lm_head.weight)).to(device)] = 0
     unfinished = folder / "unfinished"
     save_model(model, unfinished, torch.bfloat16)
     unfinished.rename(folder / "model.safetensors")
@@ -62,12 +63,12 @@ def random_checkpoint(folder: Path, size: str) -> Path:
 
 
 @torch.no_grad()
-def random_model(config: Any) -> PaddleOCRVL:
+def random_model(config: Any, device: torch.device) -> PaddleOCRVL:
     """Matrices of normal values as large as trained ones, norm scales of 1, biases of 0."""
     torch.manual_seed(0)
     with torch.device("meta"):
         model = PaddleOCRVL(config).bfloat16()
-    model.to_empty(device="cpu").requires_grad_(False)
+    model.to_empty(device=device).requires_grad_(False)
     for name, parameter in tqdm(list(model.named_parameters()), desc="random weights", unit="tensor"):
         if parameter.ndim > 1:
             parameter.normal_(std=1 / math.sqrt(parameter.shape[1]))
