@@ -106,6 +106,35 @@ def describe(
     return _described(folder, _weights(folder), tag, source or str(folder.resolve()), revision)
 
 
+def image_settings(folder: Path) -> dict[str, Any]:
+    """The settings of a checkpoint's image processor, as JSON. Raises IncompleteCheckpointError.
+
+    transformers 5 writes them into processor_config.json; releases have them in preprocessor_config.json, which counts
+    where both files hold them.
+    """
+    file = folder / "preprocessor_config.json"
+    if file.is_file():
+        return _json_object(file)
+    settings = _json_object(folder / "processor_config.json").get("image_processor")
+    if not isinstance(settings, dict):
+        raise IncompleteCheckpointError(
+            f"{folder} lacks {file.name}, and its processor_config.json has no image_processor. Copy {file.name} from "
+            "the model that this checkpoint was made from."
+        )
+    return settings
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises IncompleteCheckpointError."""
+    try:
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise IncompleteCheckpointError(f"{file} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise IncompleteCheckpointError(f"{file} holds no JSON object")
+    return value
+
+
 def _check_config(folder: Path) -> None:
     """Raises NotACheckpointError unless config.json names our architecture."""
     try:
@@ -168,6 +197,7 @@ def _described(folder: Path, weights: list[Path], tag: str | None, source: str, 
     missing = [" or ".join(names) for names in NEEDED if not any((folder / name).is_file() for name in names)]
     if missing:
         raise IncompleteCheckpointError(f"{folder} lacks {', '.join(missing)}")
+    image_settings(folder)
     files = (*(folder / name for name in SIDE_FILES if (folder / name).is_file()), *weights)
     digests = {file.name: sha256(file) for file in files}
     tensors = [tensor for file in weights for tensor in _tensors(file).values()]

@@ -3,16 +3,15 @@
 Equal to transformers' `PaddleOCRVLImageProcessorPil` to the last bit, whose import loads PyTorch's compiler and sympy.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from models.checkpoint import image_settings
 from models.protocol import Grid, InputError, PixelBounds
 
 MAX_ASPECT = 200  # longer side over shorter
@@ -21,7 +20,7 @@ FIXED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "temporal_
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """The settings in preprocessor_config.json."""
+    """How a checkpoint's images are scaled, normalised and cut."""
 
     bounds: PixelBounds
     patch: int = 14  # pixels per side
@@ -34,11 +33,10 @@ class ImageSettings:
     @classmethod
     def read(cls, folder: Path) -> "ImageSettings":
         """The settings of a checkpoint folder. Raises ValueError for settings that this module does not support."""
-        file = folder / "preprocessor_config.json"
-        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        settings = image_settings(folder)
         for name, value in FIXED.items():
             if settings.get(name, value) != value:
-                raise ValueError(f"{file}: {name} is {settings[name]}; only {value} is supported")
+                raise ValueError(f"{folder}: {name} is {settings[name]}; only {value} is supported")
         size = settings.get("size") or {}
         min_pixels = settings.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or 384**2
         max_pixels = settings.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or 1536**2

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,9 @@ from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, PaddleOCRVLConfig
 
 from models.paddleocr_vl.images import ImageSettings
+from models.paddleocr_vl.prompts import OCR
 from models.paddleocr_vl.rope import prompt_positions
+from models.paddleocr_vl.weights import CheckpointError
 from models.protocol import Grid, InputError, PixelBounds
 
 # At every load it warns about `mrope_section`, although its own PaddleOCR-VL reads it from there.
@@ -51,8 +54,9 @@ class Processor:
     """The tokenizer, chat template and image settings of a checkpoint; makes the model input of a prompt."""
 
     def __init__(self, folder: Path) -> None:
+        """Read `folder`. Raises CheckpointError for a chat template that loses images, ValueError for bad settings."""
         self.config: Any = PaddleOCRVLConfig.from_pretrained(folder)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self.tokenizer = self._tokenizer(folder)
         self.image_settings = ImageSettings.read(folder)
         self.bounds = self.image_settings.bounds
         self.merge = self.image_settings.merge
@@ -63,6 +67,7 @@ class Processor:
         self._control_tokens = [t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special]
         self.pad_token_id: int = self.tokenizer.pad_token_id
         self.longest_token = max(map(len, self.tokenizer.get_vocab()))  # characters
+        self._check_template(folder)
 
     def prepare(
         self, messages: Sequence[Message], images: Sequence[Image.Image], bounds: Sequence[PixelBounds] | None = None
@@ -117,6 +122,33 @@ class Processor:
     def grid(self, width: int, height: int, bounds: PixelBounds | None = None) -> Grid:
         """Patches (rows, columns) of an image of `width` x `height` pixels. Raises InputError."""
         return self.image_settings.grid(width, height, bounds or self.bounds)
+
+    def _tokenizer(self, folder: Path) -> Any:
+        """The tokenizer with the checkpoint's chat template."""
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        if tokenizer.chat_template is None:  # processors of older transformers wrote it where no tokenizer looks
+            legacy = json.loads((folder / "chat_template.json").read_bytes())
+            tokenizer.chat_template = legacy["chat_template"]
+        return tokenizer
+
+    def _check_template(self, folder: Path) -> None:
+        """Raises CheckpointError unless the template puts an image between the tokens for its start and its end."""
+        message: Message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": OCR}]}
+        try:
+            ids = self.prompt_ids([message], [(self.merge, self.merge)])
+        except InputError as error:
+            raise CheckpointError(f"The chat template in {folder} has no place for an image: {error}") from error
+        place = ids.index(self.image_token_id)
+        start, end = self.config.vision_start_token_id, self.config.vision_end_token_id
+        found = ids[max(place - 1, 0) : place + 2]
+        if found != [start, self.image_token_id, end]:
+            whole, made = map(self.tokenizer.decode, ([start, self.image_token_id, end], found))
+            raise CheckpointError(
+                f"The chat template in {folder} writes an image as {made!r}, not as {whole!r}: the model would not see "
+                "where it starts and ends. Use chat_template.jinja from the newest revision of the model's release. If "
+                "the template has an image_token of its own, it is also enough to remove image_token from "
+                "tokenizer_config.json, which replaces it. Then import the checkpoint again."
+            )
 
     def _generation_config(self, folder: Path) -> Any:
         """The checkpoint's sampling settings, or transformers' defaults if it has none."""

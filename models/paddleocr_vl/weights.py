@@ -30,7 +30,7 @@ UNUSED = ("visual.embeddings.packing_position_embedding", "visual.head.", "visua
 
 
 class CheckpointError(ValueError):
-    """The files do not hold the model that their config describes; the message names the tensors."""
+    """The files do not hold the model that their config describes; the message names what is wrong."""
 
 
 def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dtype) -> PaddleOCRVL:

@@ -271,6 +271,22 @@ INCOMPLETE: dict[str, tuple[Damage, str]] = {
         lambda folder: (folder / "preprocessor_config.json").unlink(),
         "lacks preprocessor_config.json or processor_config.json",
     ),
+    "image settings that the processor only points to": (
+        lambda folder: (
+            (folder / "preprocessor_config.json")
+            .rename(folder / "processor_config.json")
+            .write_text('{"auto_map": {}, "processor_class": "PaddleOCRVLProcessor"}')
+        ),
+        "lacks preprocessor_config.json, and its processor_config.json has no image_processor",
+    ),
+    "image settings cut short": (
+        lambda folder: os.truncate(folder / "preprocessor_config.json", 100),
+        "preprocessor_config.json cannot be read",
+    ),
+    "image settings that are no object": (
+        lambda folder: (folder / "preprocessor_config.json").write_text("[]"),
+        "preprocessor_config.json holds no JSON object",
+    ),
 }
 
 
