@@ -53,7 +53,9 @@ SECONDS = 240.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    logging.disable(logging.WARNING)  # the faults made on purpose are logged, and transformers has its own
+    logging.basicConfig(level=logging.ERROR)  # the faults made on purpose are logged, and transformers has its own
+    for name in ("engine.build", "engine.fastest"):  # the plan, and what was measured at start
+        logging.getLogger(name).setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
         place = Workplace(Path(folder), small=options.small)
         report = Report(full=place.full, seconds=options.seconds, out=options.out)

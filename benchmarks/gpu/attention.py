@@ -6,7 +6,8 @@ a real step, where the weights read between two layers leave nothing of it in th
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,7 +17,15 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.gpu.report import Section
 from benchmarks.gpu.workplace import Workplace
-from models.paddleocr_vl.attention import chunked_attention, decode_attention
+from models.paddleocr_vl.attention import (
+    chunked_attention,
+    decode_attention,
+    decode_by_products,
+    decode_flash,
+    decode_split,
+)
+from models.paddleocr_vl.kernels import SOURCE, Kernels, defines
+from models.paddleocr_vl.nvrtc import KernelError, Module
 
 HEADS, KV_HEADS, HEAD_DIM = 16, 2, 128  # the decoder's
 VISION_HEADS, VISION_HEAD_DIM = 16, 72
@@ -24,7 +33,6 @@ LAYERS, VISION_LAYERS = 18, 27
 LENGTHS = (512, 1024, 4096)
 PATCHES = {"448": 1024, "1mp": 5184}
 UNUSED = 10  # positions of the read length that are masked
-PARTS = 8  # into which the keys are split
 BACKENDS = {
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -34,13 +42,20 @@ BACKENDS = {
 
 @dataclass(frozen=True)
 class Step:
-    """One decode step's attention: q (rows, HEADS, HEAD_DIM), and a cache (layers, rows, 2, KV_HEADS, L + 1, D)."""
+    """One decode step's attention over a cache (layers, rows, 2, KV_HEADS, L + 1, D)."""
 
-    q: Tensor
+    tokens: Tensor  # (rows, HEADS + 2 * KV_HEADS, HEAD_DIM): queries, newest keys and values, the first layer's
     cache: Tensor
     mask: Tensor  # (rows, 1, 1, L)
     used: Tensor  # (rows,) int32: keys of each row
     row: Tensor  # (rows + 1,) int32: 0, 1, 2, ...
+    slots: Tensor  # (rows,) int64
+    positions: Tensor  # (rows,) int64: of the newest keys
+
+    @property
+    def q(self) -> Tensor:
+        """(rows, HEADS, HEAD_DIM)"""
+        return self.tokens[:, :HEADS]
 
     @property
     def length(self) -> int:
@@ -91,7 +106,7 @@ def tried(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The figures, or why a choice is none here."""
     try:
         return work()
-    except (RuntimeError, NotImplementedError) as error:
+    except (RuntimeError, NotImplementedError, KernelError) as error:
         return {"impossible": str(error)[:200]}
 
 
@@ -103,7 +118,9 @@ def _step(place: Workplace, rows: int, length: int) -> Step:
     used = torch.full((rows,), length - UNUSED, device=place.device, dtype=torch.int32)
     beyond = torch.arange(length, device=place.device) >= used[:, None, None, None]
     mask = torch.zeros(beyond.shape, device=place.device, dtype=dtype).masked_fill_(beyond, float("-inf"))
-    return Step(q, cache, mask, used, torch.arange(rows + 1, device=place.device, dtype=torch.int32))
+    tokens = torch.cat((q, cache[0, :, :, :, length - UNUSED - 1].flatten(1, 2)), dim=1)
+    row = torch.arange(rows + 1, device=place.device, dtype=torch.int32)
+    return Step(tokens, cache, mask, used, row, row[:-1].long(), used.long() - 1)
 
 
 @torch.inference_mode()
@@ -117,46 +134,35 @@ def _figures(place: Workplace, choice: Callable[[Step, int], Tensor], step: Step
 
 
 def fused(step: Step, layer: int) -> Tensor:
-    """PyTorch's kernel for a folded query axis, as `decode_attention` calls it."""
     return decode_attention(step.q, *step.kv(layer), step.mask)
 
 
 def products(step: Step, layer: int) -> Tensor:
-    """Two matrix products with a softmax between."""
-    keys, values = step.kv(layer)
-    scores = torch.matmul(step.q.unflatten(1, (KV_HEADS, -1)) * HEAD_DIM**-0.5, keys.transpose(2, 3)) + step.mask
-    return torch.matmul(scores.softmax(-1, dtype=torch.float32).to(values.dtype), values).flatten(1, 2)
+    return decode_by_products(step.q, *step.kv(layer), step.mask)
 
 
 def split(step: Step, layer: int) -> Tensor:
-    """The memory-efficient kernel over parts of the keys at once, whose outputs are weighed together."""
-    keys, values = step.kv(layer)
-    outputs = []
-    for head in range(KV_HEADS):
-        own_keys, own_values = (x[:, head].unflatten(1, (PARTS, -1)) for x in (keys, values))
-        q = step.q.unflatten(1, (KV_HEADS, -1))[:, head, None].expand(-1, PARTS, -1, -1)
-        mask = step.mask[:, 0, 0].unflatten(1, (PARTS, 1, -1)).expand(-1, -1, q.shape[2], -1)
-        output, logsumexp, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
-            q, own_keys, own_values, mask, True
-        )
-        weights = logsumexp[..., : q.shape[2]].softmax(1).to(output.dtype)
-        outputs.append((output * weights[..., None]).sum(1))
-    return torch.stack(outputs, 1).flatten(1, 2)
+    return decode_split(step.q, *step.kv(layer), step.mask)
 
 
 def flash(step: Step, layer: int) -> Tensor:
-    """FlashAttention with each row's own number of keys, which it reads in place: the cache as one line of tokens."""
+    keys, values = step.kv(layer)
+    starts = step.row * (keys.stride(0) // HEAD_DIM)
+    used = torch.cat((step.used, step.used[:1]))
+    return decode_flash(step.q, keys, values, torch.stack((step.row, starts, used)))
+
+
+def own(step: Step, layer: int) -> Tensor:
+    """Our own kernel, which stores the newest key and value as well."""
+    q, kv = step.tokens[:, :HEADS], step.tokens[:, HEADS:]
     cache = step.cache[layer]
-    rows, line = len(cache), step.length + 1
-    shape = (2 * KV_HEADS * line * (rows - 1) + step.length, KV_HEADS, HEAD_DIM)
-    stride = (HEAD_DIM, line * HEAD_DIM, 1)
-    starts = [cache.storage_offset(), cache.storage_offset() + KV_HEADS * line * HEAD_DIM]
-    keys, values = (cache.as_strided(shape, stride, start) for start in starts)
-    outputs = torch.ops.aten._flash_attention_forward(
-        *(step.q, keys, values, step.row, step.row * (2 * KV_HEADS * line), 1, step.length, 0.0, False, False),
-        seqused_k=step.used,
-    )
-    return outputs[0]
+    return kernels_of(q.dtype).attend(q, kv, cache, step.slots, step.positions, step.length, step.length)
 
 
-CHOICES = {"fused": fused, "products": products, "split": split, "flash": flash}
+@cache
+def kernels_of(dtype: torch.dtype) -> Kernels:
+    text = SimpleNamespace(num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM)
+    return Kernels(Module(SOURCE.read_text(encoding="utf-8"), defines(text, dtype, dtype)))
+
+
+CHOICES = {"fused": fused, "products": products, "split": split, "flash": flash, "own kernel": own}

@@ -24,7 +24,7 @@ def old_card(place: Workplace, section: Section) -> None:
         own = Section(full=place.full and dtype == "float16")
         with playing(capability):
             config = Processor(place.big).config.text_config
-            own.figures["dtype by measurement"] = str(choose_dtype("auto", place.device, config))
+            own.figures["dtype by measurement"] = str(choose_dtype("auto", place.device, config, lambda _: 4))
             runner = place.runner(place.big, dtype=dtype)
             for rows in place.rows:
                 took = step_ms(place, runner, rows, place.length)
@@ -45,7 +45,11 @@ def playing(capability: tuple[int, int]) -> Iterator[None]:
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:
-        with mock.patch("torch.cuda.get_device_capability", return_value=capability):
+        kernels = ["sm_{}{}".format(*capability)]
+        with (
+            mock.patch("torch.cuda.get_device_capability", return_value=capability),
+            mock.patch("torch.cuda.get_arch_list", return_value=kernels),
+        ):
             yield
     finally:
         torch.backends.cuda.enable_flash_sdp(flash)

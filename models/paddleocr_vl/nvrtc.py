@@ -25,9 +25,11 @@ class Module:
 
     def __init__(self, source: str, defines: Mapping[str, str | int]) -> None:
         """`defines`: macros of the source. Raises KernelError."""
-        capability = "".join(map(str, torch.cuda.get_device_capability()))
-        options = [f"--gpu-architecture=sm_{capability}", *(f"-D{name}={value}" for name, value in defines.items())]
-        image = compiled(source, options)
+        if not torch.cuda.is_available():
+            raise KernelError("there is no GPU")
+        card = torch.cuda.get_device_properties(torch.cuda.current_device())
+        options = [f"-D{name}={value}" for name, value in defines.items()]
+        image = compiled(source, [f"--gpu-architecture=sm_{card.major}{card.minor}", *options])
         self._driver = ctypes.CDLL("libcuda.so.1")
         self._module = ctypes.c_void_p()
         torch.cuda.synchronize()  # makes the device's context this thread's
