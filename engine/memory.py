@@ -198,24 +198,25 @@ def prefill_bytes(network: Any, dtype: torch.dtype, sizes: Sizes) -> int:
 
 
 def vision_bytes(config: Any, dtype: torch.dtype, patches: int, rows: int) -> int:
-    """`VisionLayer` at its widest: in the feed-forward network of its last slice, or where slices are joined."""
+    """`VisionLayer` at its widest: where positions are rotated, slices joined, or in the feed-forward network."""
     narrow, wide = dtype.itemsize, residual_bytes(dtype)
     hidden, inner = config.hidden_size, config.intermediate_size
-    sliced = patches > rows
-    rows = min(rows, patches)
+    slices = -(-patches // rows)
+    sliced, rows = slices > 1, -(-patches // slices)
     pixels = config.num_channels * config.patch_size**2 * 4
     angles = 2 * (hidden // config.num_attention_heads) * 4  # cosines and sines
-    qkv = 3 * hidden * narrow * (2 if sliced else 1)  # all slices', apart and joined
+    stream = hidden * (wide + narrow)  # the residual stream and its norm
+    qkv = 3 * hidden * narrow
     attended = hidden * narrow
-    kept = patches * (pixels + angles + hidden * wide + qkv + attended)
-    # The residual stream after attention, its norm, and the wide tensor before and after GELU; with slices also that
-    # of the slice before.
-    slice_bytes = rows * (hidden * (wide + narrow) + (3 if sliced else 2) * inner * narrow)
-    if not sliced:
-        return int(kept + slice_bytes)
-    outputs = patches * hidden * wide
-    joined = outputs + rows * (hidden * wide + inner * narrow)
-    return int(kept + outputs + max(slice_bytes, joined))
+    attention = patches * (2 * qkv if sliced else qkv + attended)
+    rotation = patches * qkv + rows * 2 * hidden * (4 + 4 + narrow)  # of queries and keys, with fp32 temporaries
+    # The stream after attention, and the wide tensor before and after GELU; with slices also that of the slice before,
+    # and the layer's outputs so far.
+    feed_forward = patches * attended + rows * (stream + (3 if sliced else 2) * inner * narrow)
+    joining = patches * (attended + stream + hidden * wide) + rows * (hidden * wide + inner * narrow)
+    if sliced:
+        feed_forward = max(feed_forward + patches * stream, joining)
+    return int(patches * (pixels + angles + stream) + max(rotation, attention, feed_forward))
 
 
 def embedding_bytes(config: Any, dtype: torch.dtype, tokens: int) -> int:

@@ -30,11 +30,12 @@ FullAttention = Callable[[Tensor, Tensor, Tensor, int | None], Sliced[Tensor]]
 
 
 def packed_attention(
-    q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], full: FullAttention, queries: int | None = None
+    qkv: Tensor, lengths: Sequence[int], full: FullAttention, queries: int | None = None
 ) -> Sliced[Tensor]:
     """Full attention inside each image of a packed batch, in slices of at most `queries` queries.
 
-    q, k, v: (sum of lengths, heads, D). Neighbours of equal length run in one call, without padding.
+    qkv: (sum of lengths, 3 * heads, D) -> (sum of lengths, heads * D). Neighbours of equal length run in one call,
+    without padding.
     """
     outputs = []
     start = index = 0
@@ -43,9 +44,10 @@ def packed_attention(
         while index + count < len(lengths) and lengths[index + count] == length:
             count += 1
         stop = start + count * length
-        own_q, own_k, own_v = (x[start:stop].unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v))
-        attended = yield from full(own_q, own_k, own_v, queries and max(1, queries // count))
-        outputs.append(attended.transpose(1, 2).flatten(0, 1))
+        own = qkv[start:stop].view(count, length, 3, -1, qkv.shape[-1])
+        q, k, v = own.permute(2, 0, 3, 1, 4).unbind(0)
+        attended = yield from full(q, k, v, queries and max(1, queries // count))
+        outputs.append(attended.transpose(1, 2).reshape(stop - start, -1))
         start, index = stop, index + count
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 

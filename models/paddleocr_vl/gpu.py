@@ -42,6 +42,7 @@ class KernelLinear(FusedLinear):
     def __init__(self, linear: nn.Linear, kernels: Kernels, few: FewRows) -> None:
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias
+        self._transposed = linear.weight.T
         self._kernels, self._few = kernels, few
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,14 +52,19 @@ class KernelLinear(FusedLinear):
     def gelu(self, x: Tensor, approximate: str) -> Tensor:
         if self.bias is None or approximate != "tanh":
             return super().gelu(x, approximate)
-        return torch._addmm_activation(self.bias, x, self.weight.T, use_gelu=True)
+        return torch._addmm_activation(self.bias, x, self._transposed, use_gelu=True)
 
     def added(self, x: Tensor, residual: Tensor) -> Tensor:
         if self.bias is None and len(x) <= self._few.most:
             return self._kernels.linear_add(x, self.weight, residual)
         if self.bias is None and residual.dtype == x.dtype:
-            return residual.addmm_(x, self.weight.T)
+            return residual.addmm_(x, self._transposed)
         return residual.add_(self(x))
+
+    def added_normed(self, x: Tensor, residual: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
+        if isinstance(norm, KernelNorm):
+            return residual, self._kernels.norm(residual, norm.weight, norm.bias, norm.eps, added=self(x))
+        return super().added_normed(x, residual, norm)
 
     def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
         if len(x) <= self._few.most and isinstance(norm, KernelNorm):

@@ -19,6 +19,8 @@ const int VECTOR = 8;  // elements that a thread loads at once: 16 bytes of two-
 const int GROUP = HEADS / KV_HEADS;  // query heads of a KV head
 const int THREADS = 128;  // of a block of every kernel here
 
+__device__ constexpr int power_of_two(int least) { return least <= 1 ? 1 : 2 * power_of_two((least + 1) / 2); }
+
 #define INFINITE __int_as_float(0x7f800000)
 
 // --- elements ---------------------------------------------------------------------------------------------------------
@@ -272,10 +274,14 @@ extern "C" __global__ void gated(const Weight* x, int64 tokens, int size, Weight
     out[place] = rounded<Weight>(value / (1 + __expf(-value)) * to_float(gate[size]));
 }
 
-// RMS norm of x (blocks, size), or layer norm where there is a bias.
-extern "C" __global__ void normalise(const Residual* x, const Weight* weight, const Weight* bias, float eps, int size,
-                                Weight* out) {
+// RMS norm of x (blocks, size), or layer norm where there is a bias; `added`, if any, is first added to x in place.
+extern "C" __global__ void normalise(Residual* x, const Weight* added, const Weight* weight, const Weight* bias,
+                                     float eps, int size, Weight* out) {
     x += (int64)blockIdx.x * size, out += (int64)blockIdx.x * size;
+    if (added) {  // each thread goes on with the elements that it has written
+        added += (int64)blockIdx.x * size;
+        for (int i = threadIdx.x; i < size; i += THREADS) x[i] = rounded<Residual>(to_float(x[i]) + to_float(added[i]));
+    }
     float mean = 0, squares = 0;
     if (bias) {
         for (int i = threadIdx.x; i < size; i += THREADS) mean += to_float(x[i]);
@@ -317,21 +323,23 @@ extern "C" __global__ void attend(const Weight* queries, const Weight* added, in
     const int own = position - begin;  // the new token among these keys, if it is
 
     __shared__ float weights[KEYS * GROUP];  // scores, then their exponentials
-    const int lanes = HEAD_DIM / VECTOR;  // threads that share a key
+    const int lanes = power_of_two(HEAD_DIM / VECTOR);  // threads that share a key
     const int lane = threadIdx.x % lanes;
+    const int part_of_key = min(lane * VECTOR, HEAD_DIM - VECTOR);
+    const bool idle_lane = lane * VECTOR >= HEAD_DIM;  // it repeats the last part, with a query of 0
     float query[GROUP][VECTOR];
 #pragma unroll
     for (int head = 0; head < GROUP; head++) {
-        load8(queries + head * HEAD_DIM + lane * VECTOR, query[head]);
+        load8(queries + head * HEAD_DIM + part_of_key, query[head]);
 #pragma unroll
-        for (int i = 0; i < VECTOR; i++) query[head][i] *= scale;
+        for (int i = 0; i < VECTOR; i++) query[head][i] = idle_lane ? 0 : query[head][i] * scale;
     }
 #pragma unroll 2
     for (int first = 0; first < count; first += THREADS / lanes) {
         const int key = first + threadIdx.x / lanes;
         float elements[VECTOR];
         const int read = key < count ? key : count - 1;
-        load8((read == own ? new_key : keys + (int64)(begin + read) * HEAD_DIM) + lane * VECTOR, elements);
+        load8((read == own ? new_key : keys + (int64)(begin + read) * HEAD_DIM) + part_of_key, elements);
 #pragma unroll
         for (int head = 0; head < GROUP; head++) {
             float score = 0;
@@ -367,12 +375,13 @@ extern "C" __global__ void attend(const Weight* queries, const Weight* added, in
 
     // Each thread: two dimensions of every THREADS / (HEAD_DIM / 2)-th value.
     __shared__ float partial[2 * THREADS * GROUP];
-    const int pairs = HEAD_DIM / 2, pair = threadIdx.x % pairs, first = threadIdx.x / pairs;
+    const int pairs = HEAD_DIM / 2, groups = THREADS / pairs;
+    const int pair = threadIdx.x % pairs, first = threadIdx.x / pairs;
     float output[GROUP][2];
 #pragma unroll
     for (int head = 0; head < GROUP; head++) output[head][0] = output[head][1] = 0;
 #pragma unroll 4
-    for (int key = first; key < count; key += THREADS / pairs) {
+    for (int key = first < groups ? first : count; key < count; key += groups) {
         const Weight* value = (key == own ? new_value : values + (int64)(begin + key) * HEAD_DIM);
         float elements[2];
         load2(value + 2 * pair, elements);
@@ -383,14 +392,14 @@ extern "C" __global__ void attend(const Weight* queries, const Weight* added, in
         }
     }
 #pragma unroll
-    for (int head = 0; head < GROUP; head++) {
+    for (int head = 0; head < GROUP && first < groups; head++) {
         partial[(first * GROUP + head) * HEAD_DIM + 2 * pair] = output[head][0];
         partial[(first * GROUP + head) * HEAD_DIM + 2 * pair + 1] = output[head][1];
     }
     __syncthreads();
     for (int i = threadIdx.x; i < GROUP * HEAD_DIM; i += THREADS) {
         float sum = 0;
-        for (int other = 0; other < THREADS / pairs; other++) sum += partial[other * GROUP * HEAD_DIM + i];
+        for (int other = 0; other < groups; other++) sum += partial[other * GROUP * HEAD_DIM + i];
         const int head = kv_head * GROUP + i / HEAD_DIM;
         sums[(((int64)row * HEADS + head) * parts + part) * HEAD_DIM + i % HEAD_DIM] = sum;
     }

@@ -32,7 +32,7 @@ PARAMETERS = {
         "logits": "PiPiiP",
         "rotate": "PqqiiPP",
         "gated": "PqiP",
-        "normalise": "PPPfiP",
+        "normalise": "PPPPfiP",
         "attend": "PPqPqqqPPiifPP",
         "join_parts": "PPPiiiP",
     }.items()
@@ -114,10 +114,13 @@ class Kernels:
         self._launch("gated", _grid(out.numel(), THREADS), THREADS, x, len(x), size, out)
         return out
 
-    def norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
-        """x (N, hidden), of the residual stream -> (N, hidden): RMS norm, or layer norm where there is a bias."""
+    def norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, added: Tensor | None = None) -> Tensor:
+        """x (N, hidden), of the residual stream -> (N, hidden): RMS norm, or layer norm where there is a bias.
+
+        `added` (N, hidden), in the dtype of the weight, is first added to x in place.
+        """
         out = torch.empty(x.shape, dtype=weight.dtype, device=x.device)
-        self._launch("normalise", (len(x), 1, 1), THREADS, x, weight, bias, eps, x.shape[1], out)
+        self._launch("normalise", (len(x), 1, 1), THREADS, x, added, weight, bias, eps, x.shape[1], out)
         return out
 
     # --- attention ----------------------------------------------------------------------------------------------------

@@ -45,6 +45,11 @@ class FusedLinear(nn.Module):
         outputs: Tensor = residual + self(x)
         return outputs
 
+    def added_normed(self, x: Tensor, residual: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
+        """`added`, and the norm of it."""
+        total = self.added(x, residual)
+        return total, norm(total)
+
     def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
         """The layer of the normalised x."""
         outputs: Tensor = self(norm(x))
@@ -139,6 +144,14 @@ def linear_add(linear: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
         return linear.added(x, residual)
     outputs: Tensor = residual + linear(x)
     return outputs
+
+
+def linear_add_norm(linear: nn.Module, x: Tensor, residual: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """`linear_add`, and the norm of it."""
+    if isinstance(linear, FusedLinear):
+        return linear.added_normed(x, residual, norm)
+    total = linear_add(linear, x, residual)
+    return total, norm(total)
 
 
 def normed_linear(norm: nn.Module, linear: nn.Module, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 
 # cuda.h: CU_LAUNCH_PARAM_BUFFER_POINTER, CU_LAUNCH_PARAM_BUFFER_SIZE, CU_LAUNCH_PARAM_END
 BUFFER, BUFFER_SIZE, END = 1, 2, 0
+MAX_PARAMETERS = 4096  # bytes, of any kernel
 
 
 class KernelError(RuntimeError):
@@ -21,7 +22,7 @@ class KernelError(RuntimeError):
 
 
 class Module:
-    """The kernels of one source, on the current device."""
+    """The kernels of one source, on the current device, for one thread."""
 
     def __init__(self, source: str, defines: Mapping[str, str | int]) -> None:
         """`defines`: macros of the source. Raises KernelError."""
@@ -31,23 +32,30 @@ class Module:
         options = [f"-D{name}={value}" for name, value in defines.items()]
         image = compiled(source, [f"--gpu-architecture=sm_{card.major}{card.minor}", *options])
         self._driver = ctypes.CDLL("libcuda.so.1")
+        self._driver.cuLaunchKernel.argtypes = [ctypes.c_void_p, *[ctypes.c_uint] * 7, *[ctypes.c_void_p] * 3]
+        self._device = torch.cuda.current_device()
         self._module = ctypes.c_void_p()
         torch.cuda.synchronize()  # makes the device's context this thread's
         self._check(self._driver.cuModuleLoadData(ctypes.byref(self._module), image))
-        self._functions: dict[str, ctypes.c_void_p] = {}
+        self._functions: dict[str, int] = {}
+        self._buffer, self._size = ctypes.create_string_buffer(MAX_PARAMETERS), ctypes.c_size_t()
+        given = (BUFFER, ctypes.addressof(self._buffer), BUFFER_SIZE, ctypes.addressof(self._size), END)
+        self._given = (ctypes.c_void_p * len(given))(*given)
 
     def launch(self, name: str, grid: tuple[int, int, int], threads: int, parameters: bytes) -> None:
         """Launch a kernel on the current stream; `parameters`: packed as C would. Raises KernelError."""
-        function = self._functions.get(name)
-        if function is None:
-            function = ctypes.c_void_p()
-            self._check(self._driver.cuModuleGetFunction(ctypes.byref(function), self._module, name.encode()))
-            self._functions[name] = function
-        size = ctypes.c_size_t(len(parameters))
-        buffer = ctypes.cast(ctypes.c_char_p(parameters), ctypes.c_void_p)
-        given = (ctypes.c_void_p * 5)(BUFFER, buffer, BUFFER_SIZE, ctypes.addressof(size), END)
-        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-        self._check(self._driver.cuLaunchKernel(function, *grid, threads, 1, 1, 0, stream, None, given))
+        function = self._functions.get(name) or self._function(name)
+        ctypes.memmove(self._buffer, parameters, len(parameters))  # the driver copies it once more
+        self._size.value = len(parameters)
+        stream = torch.cuda.current_stream(self._device).cuda_stream
+        self._check(self._driver.cuLaunchKernel(function, *grid, threads, 1, 1, 0, stream, None, self._given))
+
+    def _function(self, name: str) -> int:
+        function = ctypes.c_void_p()
+        self._check(self._driver.cuModuleGetFunction(ctypes.byref(function), self._module, name.encode()))
+        assert function.value is not None
+        self._functions[name] = function.value
+        return function.value
 
     def _check(self, status: int) -> None:
         if status:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.paddleocr_vl.attention import FullAttention, full_fused, packed_attention
-from models.paddleocr_vl.linear import linear_add, linear_gelu
+from models.paddleocr_vl.linear import linear_add_norm, linear_gelu
 from models.paddleocr_vl.rope import Rotate, axial_rope, rotate
 from models.paddleocr_vl.slices import parts
 from models.protocol import Grid, Sliced
@@ -26,41 +26,66 @@ class VisionLayer(nn.Module):
         super().__init__()
         hidden = config.hidden_size
         self.heads = config.num_attention_heads
-        self.layer_norm1 = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.layer_norm1 = StreamNorm(hidden, eps=config.layer_norm_eps)
         self.qkv_proj = nn.Linear(hidden, 3 * hidden)
         self.out_proj = nn.Linear(hidden, hidden)
-        self.layer_norm2 = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.layer_norm2 = StreamNorm(hidden, eps=config.layer_norm_eps)
         self.fc1 = nn.Linear(hidden, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, hidden)
         self.rotate: Rotate = rotate
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, lengths: Sequence[int], full: FullAttention, rows: int | None
-    ) -> Sliced[Tensor]:
-        """x: (N, hidden), cos and sin: (N, 1, head_dim).
+        self,
+        x: Tensor,
+        normed: Sequence[Tensor],
+        angles: tuple[Tensor, Tensor],
+        lengths: Sequence[int],
+        full: FullAttention,
+        rows: int | None,
+        next_norm: nn.Module,
+    ) -> Sliced[tuple[Tensor, Sequence[Tensor]]]:
+        """x: (N, hidden) and its first norm by slices -> the same for the next layer, whose first norm is given.
 
-        Slices have at most `rows` tokens; attention's, which take longer on a CPU, have a quarter of that there.
+        `angles`: cosines and sines, (N, 1, head_dim). Slices have at most `rows` tokens; attention's, which take longer
+        on a CPU, have a quarter of that there.
         """
-        dtype = self.fc1.weight.dtype
         slices = parts(len(x), rows)
         projected = []
-        for own in slices:
-            qkv = self.qkv_proj(_norm(self.layer_norm1, x[own]).to(dtype)).unflatten(-1, (3 * self.heads, -1))
-            self.rotate(qkv[:, : 2 * self.heads], cos[own], sin[own])
-            projected.append(qkv.chunk(3, dim=1))
+        for own, inputs in zip(slices, normed, strict=True):
+            qkv = self.qkv_proj(inputs).view(len(inputs), 3 * self.heads, -1)
+            self.rotate(qkv[:, : 2 * self.heads], *(x[own] for x in angles))
+            projected.append(qkv)
             yield
-        q, k, v = (torch.cat(some) if len(some) > 1 else some[0] for some in zip(*projected, strict=True))
         queries = rows // 4 if rows and x.device.type != "cuda" else rows
-        attended = yield from packed_attention(q, k, v, lengths, full, queries)
-        outputs = []
+        qkv = _joined(projected)
+        projected.clear()
+        attended = yield from packed_attention(qkv, lengths, full, queries)
+        del qkv
+        outputs, following = [], []
         for own in slices:
-            y = linear_add(self.out_proj, attended[own].flatten(1), x[own])
+            y, inputs = linear_add_norm(self.out_proj, attended[own], x[own], self.layer_norm2)
             yield
-            wide = linear_gelu(self.fc1, _norm(self.layer_norm2, y).to(dtype), "tanh")
+            wide = linear_gelu(self.fc1, inputs, "tanh")
             yield
-            outputs.append(linear_add(self.fc2, wide, y))
+            y, inputs = linear_add_norm(self.fc2, wide, y, next_norm)
+            outputs.append(y)
+            following.append(inputs)
             yield
-        return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+        return _joined(outputs), following
+
+
+def _joined(slices: Sequence[Tensor]) -> Tensor:
+    return slices[0] if len(slices) == 1 else torch.cat(list(slices))
+
+
+class StreamNorm(nn.LayerNorm):
+    """Layer norm of a residual stream that may be wider than the norm's own weights, in their dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == self.weight.dtype:
+            return super().forward(x)
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps).to(self.weight.dtype)
 
 
 class VisionTower(nn.Module):
@@ -74,7 +99,7 @@ class VisionTower(nn.Module):
         self.patch_embedding = nn.Linear(config.num_channels * config.patch_size**2, config.hidden_size)
         self.position_embedding = nn.Embedding(self.side**2, config.hidden_size)
         self.layers = nn.ModuleList(VisionLayer(config) for _ in range(config.num_hidden_layers))
-        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_layernorm = StreamNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.full_attention: FullAttention = full_fused
 
     def forward(
@@ -84,11 +109,13 @@ class VisionTower(nn.Module):
         weight = self.patch_embedding.weight
         x = self.patch_embedding(pixels.flatten(1).to(weight.dtype)) + self._positions(grids)
         x = x.to(residual_dtype)
-        cos, sin = axial_rope(grids, self.head_dim, self.theta, pixels.device)
+        angles = axial_rope(grids, self.head_dim, self.theta, pixels.device)
         lengths = [rows * columns for rows, columns in grids]
-        for layer in self.layers:
-            x = yield from layer(x, cos, sin, lengths, self.full_attention, rows)
-        return _norm(self.post_layernorm, x).to(weight.dtype)
+        norms: list[Any] = [*(layer.layer_norm1 for layer in self.layers), self.post_layernorm]
+        normed: Sequence[Tensor] = [norms[0](x[own]) for own in parts(len(x), rows)]
+        for layer, next_norm in zip(self.layers, norms[1:], strict=True):
+            x, normed = yield from layer(x, normed, angles, lengths, self.full_attention, rows, next_norm)
+        return _joined(normed)
 
     def _positions(self, grids: Sequence[Grid]) -> Tensor:
         """The learned square grid of positions, resampled to each image's grid: (N, hidden).
@@ -132,11 +159,3 @@ class Projector(nn.Module):
             image = image.view(rows // self.merge, self.merge, columns // self.merge, self.merge, -1)
             blocks.append(image.transpose(1, 2).flatten(2).flatten(0, 1))
         return self.linear_2(linear_gelu(self.linear_1, torch.cat(blocks), "none"))
-
-
-def _norm(norm: nn.Module, x: Tensor) -> Tensor:
-    """Layer norm of a residual stream that may be wider than the norm's own weights."""
-    if not isinstance(norm, nn.LayerNorm) or x.dtype == norm.weight.dtype:
-        outputs: Tensor = norm(x)
-        return outputs
-    return F.layer_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)

@@ -1,11 +1,15 @@
 """The CUDA kernels next to the plain paths that stand beside them; their source runs in an emulator on the CPU."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PaddleOCRVLConfig
@@ -21,10 +25,10 @@ from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.rope import cosines_sines, rotate
 from models.paddleocr_vl.weights import load_model
 from tests.emulator import EmulatedModule
-from tests.engines import answers, ids_of, running_engine
+from tests.engines import answers, collect, ids_of, running_engine, submit
 
-HEADS, KV_HEADS, HEAD_DIM = 8, 2, 32
-TEXT = SimpleNamespace(num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM)
+HEADS, KV_HEADS = 8, 2
+HEAD_DIMS = 48, 128  # the embedded checkpoint's, which is no power of two, and the real one's
 EPS = 1e-5
 HIDDEN = 328  # more than a warp loads at once, and not a multiple of it
 PAIRS = {  # weights with activations, residual stream
@@ -40,9 +44,25 @@ def dtypes(request: pytest.FixtureRequest) -> tuple[torch.dtype, torch.dtype]:
     return PAIRS[request.param]
 
 
+@pytest.fixture(scope="module", params=HEAD_DIMS)
+def head_dim(request: pytest.FixtureRequest) -> int:
+    dimensions: int = request.param
+    return dimensions
+
+
 @pytest.fixture(scope="module")
-def kernels(dtypes: tuple[torch.dtype, torch.dtype], tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    return Kernels(EmulatedModule(SOURCE, defines(TEXT, *dtypes), tmp_path_factory.mktemp("kernels")))
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Kernels]:
+    def make(dtype: torch.dtype, residual_dtype: torch.dtype, head_dim: int = HEAD_DIMS[-1]) -> Kernels:
+        text = SimpleNamespace(num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=head_dim)
+        macros = defines(text, dtype, residual_dtype)
+        return Kernels(EmulatedModule(SOURCE, macros, tmp_path_factory.mktemp("kernels")))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def kernels(made: Callable[..., Kernels], dtypes: tuple[torch.dtype, torch.dtype]) -> Kernels:
+    return made(*dtypes)
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:
@@ -118,17 +138,29 @@ def test_rms_and_layer_norms(kernels: Kernels, dtypes: tuple[torch.dtype, torch.
     assert_close(kernels.norm(x, weight, bias, EPS), expected)
 
 
+def test_a_norm_may_first_add_to_the_residual_stream(kernels: Kernels, dtypes: tuple[torch.dtype, torch.dtype]) -> None:
+    x, added, weight = (
+        random(3, HIDDEN, dtype=dtypes[1]),
+        random(3, HIDDEN, dtype=dtypes[0]),
+        random(HIDDEN, dtype=dtypes[0]),
+    )
+    total = x + added
+    assert_close(kernels.norm(x, weight, None, EPS, added=added), normed(total, weight))
+    assert torch.equal(x, total)
+
+
 def test_each_row_attends_to_its_own_keys_and_stores_its_new_one(
-    kernels: Kernels, dtypes: tuple[torch.dtype, torch.dtype]
+    made: Callable[..., Kernels], dtypes: tuple[torch.dtype, torch.dtype], head_dim: int
 ) -> None:
     """NaN beyond a row's position is never read; a row without a sequence writes nothing."""
+    kernels = made(*dtypes, head_dim)
     dtype, idle = dtypes[0], 700
     slots, positions = torch.tensor([3, 0, 2, 1]), torch.tensor([0, 31, 600, idle])
-    cache = random(4, 2, KV_HEADS, idle + 1, HEAD_DIM, dtype=dtype)
+    cache = random(4, 2, KV_HEADS, idle + 1, head_dim, dtype=dtype)
     for slot, position in zip(slots, positions, strict=True):
         cache[slot, :, :, position:] = float("nan")
     before = cache.clone()
-    tokens = random(4, HEADS + 2 * KV_HEADS, HEAD_DIM, dtype=dtype)
+    tokens = random(4, HEADS + 2 * KV_HEADS, head_dim, dtype=dtype)
     q, kv = tokens[:, :HEADS], tokens[:, HEADS:]
     out = kernels.attend(q, kv, cache, slots, positions, 640, idle)
     for row, (slot, position) in enumerate(zip(slots.tolist(), positions.tolist(), strict=True)):
@@ -163,9 +195,10 @@ def small_kernels(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_an_engine_answers_the_same_by_our_kernels(
     checkpoint: Path, engine: Engine, small_kernels: Kernels, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    """In graphs, several rows at once, one of which ends early and leaves a row without a sequence."""
-    asked = [SamplingParams(max_tokens=tokens, ignore_eos=True) for tokens in (3, 12, 12)]
+    """An image, and in graphs, several rows at once, of which one ends early and leaves a row without a sequence."""
+    asked = [SamplingParams(max_tokens=tokens, ignore_eos=True) for tokens in (3, 9, 9)]
     expected = answers(engine, *asked)
+    expected_of_image = asyncio.run(answer_to_image(engine))
 
     def with_kernels(cache: KVCache, *_: object) -> KernelAttention:
         return KernelAttention(cache, small_kernels)
@@ -180,6 +213,12 @@ def test_an_engine_answers_the_same_by_our_kernels(
     monkeypatch.setattr("engine.build.load_model", loaded)
     with running_engine(checkpoint) as other:
         assert [ids_of(events) for events in answers(other, *asked)] == [ids_of(events) for events in expected]
+        assert asyncio.run(answer_to_image(other)) == expected_of_image
+
+
+async def answer_to_image(engine: Engine) -> list[int]:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (56, 84, 3), dtype=np.uint8))
+    return ids_of(await collect(await submit(engine, [image], max_tokens=4, ignore_eos=True)))
 
 
 def test_layers_that_were_replaced_can_be_put_back(checkpoint: Path, small_kernels: Kernels) -> None:

@@ -73,7 +73,7 @@ def test_a_card_that_holds_little_more_than_the_weights_is_refused(memory: int, 
 
 
 def test_prefill_shrinks_before_the_length_of_a_slot_and_that_before_their_number() -> None:
-    large, medium, small, least = (planned(memory, FP32) for memory in (11264, 8192, 6144, 5000))
+    large, medium, small, least = (planned(memory, FP32) for memory in (11264, 7680, 6144, 5000))
     assert large.sizes.length == medium.sizes.length > small.sizes.length > least.sizes.length
     assert large.prefill > medium.prefill
     assert min(large.slots, medium.slots, small.slots) >= 8 > least.slots
@@ -151,4 +151,4 @@ def test_the_plan_adds_up() -> None:
 
 def test_the_sizes_are_told() -> None:
     text = str(planned(6144, FP32).sizes)
-    assert text.startswith("slots of 4096 tokens; prefill of 1024 tokens together, 1024 of one prompt, images of 1280")
+    assert text.startswith("slots of 4096 tokens; prefill of 2048 tokens together, 2048 of one prompt, images of 2048")

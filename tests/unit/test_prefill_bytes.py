@@ -113,7 +113,7 @@ def test_an_image_takes_what_is_planned(model: PaddleOCRVL, rows: int) -> None:
 
 def test_images_read_together_take_what_is_planned(model: PaddleOCRVL) -> None:
     sizes = sizes_of(group=4096, image=4096, rows=8192, chunk=4096)
-    assert 0.85 < peak_of(model, sizes, images=3) / prefill_bytes(model.config, model_dtype(model), sizes) <= 1
+    assert 0.8 < peak_of(model, sizes, images=3) / prefill_bytes(model.config, model_dtype(model), sizes) <= 1
 
 
 @pytest.mark.parametrize("chunk", [1024, 4096])
