@@ -133,8 +133,7 @@ class Parts:
     def encode(self, name: str, size: tuple[int, int]) -> Part:
         prompt: Any = self.request(size, 0).prompt
         pixels = torch.from_numpy(prompt.pixels).to(self.runner.device)
-        rows = self.runner.prefill.rows
-        took = median(lambda: run(self.model.encode_sliced(pixels, prompt.grids, rows)), self.runner.device)
+        took = median(lambda: run(self.runner.prefill.encode.run_sliced(pixels, prompt.grids)), self.runner.device)
         vision = self.model.config.vision_config
         patches = len(pixels)
         scores = 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size

@@ -14,10 +14,11 @@ from engine.config import DEFAULT_LENGTH, EngineConfig
 from engine.cuda_graphs import GpuCapture, graphs_for
 from engine.decode import Decode
 from engine.device import DeviceError, choose_device, choose_dtype
-from engine.fastest import Timer, decode_attention_over, fuse_layers, vision_attention
+from engine.encode import Encode
+from engine.fastest import Timer, decode_attention_over, flash_exists, fuse_layers, vision_attention
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
-from engine.memory import MemoryPlan, free_bytes, plan, weight_bytes, workspace_bytes
+from engine.memory import ENCODE_GRAPHS_BYTES, GRAPHS_BYTES, MemoryPlan, free_bytes, plan, weight_bytes, workspace_bytes
 from engine.model_runner import ModelRunner
 from engine.prefill import Prefill
 from engine.preparation import Preparation
@@ -71,30 +72,27 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     )
     model = load_model(config.model, processor.config, device, dtype)
     _pack(model, config.weights, device)
-    model.visual.full_attention = vision_attention(device, dtype, processor.config.vision_config)
     capture = GpuCapture(device) if device.type == "cuda" and config.cuda_graphs else None
     timer = Timer(device, capture) if device.type == "cuda" else None
+    model.visual.full_attention = vision_attention(device, dtype, processor.config.vision_config)
     kernels = fuse_layers(model, timer) if timer else None
     memory = _plan_memory(config, processor, device, dtype, weight_bytes(model), free_bytes(device))
     sizes = memory.sizes
     logger.info("Memory: %s; %s", memory, sizes)
     if config.max_model_len is None and sizes.length < DEFAULT_LENGTH:
         logger.warning("A request may have %d tokens, not %d, for which memory is short", sizes.length, DEFAULT_LENGTH)
-    cache = KVCache(
-        processor.config.text_config,
-        slots=memory.slots,
-        length=sizes.length,
-        device=device,
-        dtype=dtype,
-    )
-    attention = decode_attention_over(cache, processor.config.text_config.num_attention_heads, kernels, timer)
+    text = processor.config.text_config
+    cache = KVCache(text, slots=memory.slots, length=sizes.length, device=device, dtype=dtype)
+    attention = decode_attention_over(cache, text.num_attention_heads, kernels, timer)
+    encode_graphs = flash_exists(device, dtype) and sizes.graphs == GRAPHS_BYTES
+    encode_bytes = ENCODE_GRAPHS_BYTES if encode_graphs else 0
     images = ImageCache(config.image_cache_bytes)
     prefill = Prefill(
         model=model,
         cache=cache,
         images=images,
+        encode=Encode(model, sizes.rows, device, graphs_for(device, capture, encode_bytes) if encode_graphs else None),
         max_patches=sizes.image * processor.merge**2,
-        rows=sizes.rows,
         chunk=sizes.chunk,
     )
     return ModelRunner(
@@ -102,7 +100,7 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
         cache=cache,
         images=images,
         prefill=prefill,
-        decode=Decode(model, cache, attention, graphs_for(device, capture, sizes.graphs)),
+        decode=Decode(model, cache, attention, graphs_for(device, capture, sizes.graphs - encode_bytes)),
         plan=memory,
         max_prefill_tokens=sizes.group,
         dtype=dtype,

@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,9 +42,9 @@ Capture = Callable[[Callable[[], Any]], Captured]
 
 @dataclass
 class Graph:
-    """Captured work and the tensor that its inputs are copied to."""
+    """Captured work and the tensors that its inputs are copied to."""
 
-    inputs: Tensor
+    inputs: tuple[Tensor, ...]
     captured: Captured
 
 
@@ -59,21 +59,25 @@ class Graphs:
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._not_before = 0.0  # monotonic seconds: when the next graph may be captured
 
-    def run(self, key: Hashable, work: Callable[[Tensor], Any], inputs: Tensor, idle: Tensor) -> Any:
-        """The result of `work` for `inputs`, a CPU tensor; None where it cannot be captured, or not now.
+    def run(
+        self, key: Hashable, work: Callable[..., Any], inputs: Sequence[Tensor], idle: Callable[[], Sequence[Tensor]]
+    ) -> Any:
+        """The result of `work` for `inputs`, on the CPU or the device; None where it cannot be captured, or not now.
 
-        Work of the same key is the same, with inputs of the same shape. It is captured with `idle` inputs, with which
-        it must write to nothing that matters. The result is valid until the next run.
+        Work of the same key is the same. It is captured with `idle` inputs, with which it must write to nothing that
+        matters; later inputs may be shorter, and leave the rest of the last ones behind them. The result is valid until
+        the next run.
         """
         graph = self._graphs.pop(key, None) or self._captured(work, idle)
         if graph is None:
             return None
         self._graphs[key] = graph
-        fill(graph.inputs, inputs)
+        for target, values in zip(graph.inputs, inputs, strict=True):
+            fill(target[: len(values)], values)
         graph.captured.replay()
         return graph.captured.outputs
 
-    def prepare(self, key: Hashable, work: Callable[[Tensor], Any], idle: Tensor) -> bool:
+    def prepare(self, key: Hashable, work: Callable[..., Any], idle: Callable[[], Sequence[Tensor]]) -> bool:
         """Capture the work of a later `run`; False where there is no room, unless another graph were dropped."""
         if key in self._graphs:
             return True
@@ -84,12 +88,12 @@ class Graphs:
             self._graphs[key] = graph
         return graph is not None
 
-    def _captured(self, work: Callable[[Tensor], Any], idle: Tensor) -> Graph | None:
+    def _captured(self, work: Callable[..., Any], idle: Callable[[], Sequence[Tensor]]) -> Graph | None:
         if self._capture is None or time.monotonic() < self._not_before:
             return None
-        static = to_device(idle, self._device)
         try:
-            graph = Graph(static, self._capture(lambda: work(static)))
+            static = tuple(to_device(values, self._device) for values in idle())
+            graph = Graph(static, self._capture(lambda: work(*static)))
         except RuntimeError as error:
             if is_shortage(error):
                 logger.warning("There is no room for another CUDA graph: %s", error)

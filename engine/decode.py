@@ -6,6 +6,7 @@ A CPU does not work asynchronously: a step is done when its launch returns.
 
 from collections import abc
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -108,7 +109,7 @@ class Decode:
         for row in rows:
             inputs[row.slot - block.first] = [row.token, row.position, row.cache_position]
         outcome: tuple[Tensor, Best] | None = self.graphs.run(
-            block, self._work_of(block), torch.tensor(inputs), self._idle(block)
+            block, self._work_of(block), [torch.tensor(inputs)], partial(self._idle, block)
         )
         return outcome
 
@@ -117,12 +118,12 @@ class Decode:
         if self.graphs is None:
             return
         for block in common_blocks(len(self._newest), self.cache.scratch):
-            if not self.graphs.prepare(block, self._work_of(block), self._idle(block)):
+            if not self.graphs.prepare(block, self._work_of(block), partial(self._idle, block)):
                 return
 
-    def _idle(self, block: "Block") -> Tensor:
+    def _idle(self, block: "Block") -> list[Tensor]:
         """The table of a block without sequences, whose rows all write to the scratch position."""
-        return torch.tensor([[0, 0, self.cache.scratch]] * block.count)
+        return [torch.tensor([[0, 0, self.cache.scratch]] * block.count)]
 
     def _work_of(self, block: "Block") -> abc.Callable[[Tensor], tuple[Tensor, Best]]:
         """The work of a block's graph: a table of tokens, positions and cache positions -> what `_replayed` returns."""

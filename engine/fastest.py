@@ -92,7 +92,10 @@ class Timer:
 
 
 def flash_exists(device: torch.device, dtype: torch.dtype) -> bool:
-    return torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY and dtype.itemsize == 2
+    """FlashAttention and cuDNN's attention may run."""
+    if device.type != "cuda" or dtype.itemsize != 2:
+        return False
+    return torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY
 
 
 # --- the vision tower ---------------------------------------------------------------------------------------------

@@ -11,18 +11,18 @@ from torch import Tensor
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Copy a CPU tensor to `device`, after all work that was launched there before."""
+    """Copy a tensor to `device`, unless it is there, after all work that was launched there before."""
     return _pinned(values, device).to(device, non_blocking=True)
 
 
 def fill(target: Tensor, values: Tensor) -> None:
-    """Copy a CPU tensor into an existing tensor of a device."""
+    """Copy a tensor into an existing tensor of a device."""
     target.copy_(_pinned(values, target.device), non_blocking=True)
 
 
 def _pinned(values: Tensor, device: torch.device) -> Tensor:
     """Memory from which a copy to `device` need not wait; PyTorch keeps it until it has been copied."""
-    return values.pin_memory() if device.type == "cuda" else values
+    return values.pin_memory() if device.type == "cuda" and values.device.type == "cpu" else values
 
 
 class Fetched:

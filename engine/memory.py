@@ -27,7 +27,8 @@ IMAGE_TOKENS = 4096  # image of 3.2 MP, more than any release's settings allow
 MIN_ROWS = 512
 HALVINGS = 5  # sizes of prefill that are tried for each length of a slot
 CHUNK_TOKENS = 1024  # a long prompt's chunk at least: smaller ones read their predecessors too often
-GRAPHS_BYTES = 192 * MIB  # for all CUDA graphs with their pool
+GRAPHS_BYTES = 288 * MIB  # for all CUDA graphs with their pool
+ENCODE_GRAPHS_BYTES = 96 * MIB  # the part of it for the vision tower's, where it is whole
 MIN_GRAPHS_BYTES = 64 * MIB  # for the batch sizes of few slots
 
 # What is left free. The plan is made when CUDA's context and the weights are on the GPU. Later come kernels that are

@@ -99,6 +99,7 @@ class ModelRunner:
     def prepare(self) -> None:
         """Do what would delay the first answers, once the model has been tried out. No step is in flight then."""
         self.decode.prepare()
+        self.prefill.encode.prepare()
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[tuple[Sequence, Outcome]]:

@@ -8,6 +8,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from engine.encode import Encode
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
 from engine.launches import Stopwatch, to_device
@@ -43,14 +44,21 @@ class Prefill:
     """The prefill stage: computes what slots lack of new prompts, and the logits of their first tokens."""
 
     def __init__(
-        self, *, model: Network, cache: KVCache, images: ImageCache, max_patches: int, rows: int, chunk: int
+        self,
+        *,
+        model: Network,
+        cache: KVCache,
+        images: ImageCache,
+        encode: Encode,
+        max_patches: int,
+        chunk: int,
     ) -> None:
-        """The vision tower runs on at most `max_patches` at once (or one image), in slices of at most `rows`.
+        """The vision tower runs on at most `max_patches` at once, or one image.
 
         The decoder runs on at most `chunk` tokens of a prompt at once, and on a group of prompts as a whole.
         """
-        self.model, self.cache, self.images = model, cache, images
-        self.max_patches, self.rows, self.chunk = max_patches, rows, chunk
+        self.model, self.cache, self.images, self.encode = model, cache, images, encode
+        self.max_patches, self.chunk = max_patches, chunk
         self.totals = Totals()
         self._lap: Stopwatch | None = None  # the vision tower's, since other work came between
         self._laps: list[Stopwatch] = []  # those whose time is not in the totals yet
@@ -112,9 +120,10 @@ class Prefill:
             ends = list(accumulate(rows * columns for rows, columns in (image.grid for image in missing)))
             count = max(1, sum(end <= self.max_patches for end in ends))
             batch, missing = missing[:count], missing[count:]
-            pixels = to_device(torch.cat([image.patches for image in batch]), self.cache.entries.device)
+            pixels = batch[0].patches if len(batch) == 1 else torch.cat([image.patches for image in batch])
+            pixels = to_device(pixels, self.cache.entries.device)
             self.totals.image_pixels += pixels.numel() // pixels.shape[1]  # a pixel has several channels
-            work = self.model.encode_sliced(pixels, [image.grid for image in batch], self.rows)
+            work = self.encode.run_sliced(pixels, [image.grid for image in batch])
             encoded = yield from self._timed(work)
             for image, features in zip(batch, encoded, strict=True):
                 self.images.add(image.key, features)

@@ -22,6 +22,14 @@ Attend: TypeAlias = "Callable[[int, Tensor, Tensor], Tensor]"
 """(layer, q (N, heads, D), keys and then values (N, 2 * kv_heads, D)) -> (N, heads, D); the engine's, with its cache"""
 
 
+class Patches(NamedTuple):
+    """Patches of images as the vision tower's layers take them."""
+
+    x: "Tensor"  # (N, hidden), the residual stream
+    cos: "Tensor"  # (N, 1, D) fp32, as `sin`: rotary positions
+    sin: "Tensor"
+
+
 class PixelBounds(NamedTuple):
     """An image is scaled to between these numbers of pixels before it is cut into patches."""
 
@@ -113,8 +121,25 @@ class Network(Protocol):
         """Rows of the logits."""
         ...
 
+    @property
+    def pixel_shape(self) -> tuple[int, int, int]:
+        """(channels, patch, patch), the pixels of one patch."""
+        ...
+
     def encode_sliced(self, pixels: "Tensor", grids: Sequence[Grid], rows: int | None = None) -> "Sliced[list[Tensor]]":
         """Features of each image, (image tokens, hidden), from all their patches, in slices of at most `rows`."""
+        ...
+
+    def embed_patches(self, pixels: "Tensor", grids: Sequence[Grid]) -> Patches:
+        """`encode_sliced` in three steps for a graph, which knows no grids: this one is outside."""
+        ...
+
+    def encode_patches(self, patches: Patches, ends: "Tensor") -> "Tensor":
+        """Inside: hidden states (N, hidden) of images whose patches are between two of `ends` (images + 1,) int32."""
+        ...
+
+    def features(self, hidden: "Tensor", grids: Sequence[Grid]) -> "list[Tensor]":
+        """Outside: the features of each image, as `encode_sliced` returns them."""
         ...
 
     def embed(self, input_ids: "Tensor", features: "Sequence[Tensor]" = ()) -> "Tensor":

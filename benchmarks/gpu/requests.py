@@ -106,7 +106,7 @@ def prefill(runner: ModelRunner, request: Request) -> tuple[torch.Tensor, Token 
 
 def encode(runner: ModelRunner, pixels: torch.Tensor, grids: Sequence[Grid]) -> list[torch.Tensor]:
     """Features of images whose pixels are on the device, in the slices that the engine takes."""
-    return run(network(runner).encode_sliced(pixels, grids, runner.prefill.rows))
+    return run(runner.prefill.encode.run_sliced(pixels, grids))
 
 
 def prefill_alone(runner: ModelRunner, request: Request) -> torch.Tensor:

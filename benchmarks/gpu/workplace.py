@@ -96,12 +96,15 @@ class Workplace:
     def runner(self, folder: Path, **more: Any) -> ModelRunner:
         """A runner of the checkpoint, with 32 slots of a bit more than 4096 tokens unless `more` differs."""
         slots = {} if self.small else {"slots": 32}
-        return build_runner(self.config(folder, **(slots | more)), Processor(folder))
+        runner = build_runner(self.config(folder, **(slots | more)), Processor(folder))
+        runner.prepare()
+        return runner
 
     def free(self) -> None:
         """Forget what earlier sections held, and measure the peak of memory anew."""
         gc.collect()
         if self.on_gpu:
+            torch._C._cuda_clearCublasWorkspaces()  # of earlier runners' streams, which a server's process has not
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 

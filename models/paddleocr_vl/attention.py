@@ -24,6 +24,7 @@ HEADS_PER_PRODUCT = 2  # fastest for 256 queries at 1024 and 5184 keys: their sc
 EFFICIENT = torch.ops.aten._scaled_dot_product_efficient_attention
 FLASH = torch.ops.aten._scaled_dot_product_flash_attention
 CUDNN = torch.ops.aten._scaled_dot_product_cudnn_attention
+VARIABLE_FLASH = torch.ops.aten._flash_attention_forward  # with lengths on the device
 
 FullAttention = Callable[[Tensor, Tensor, Tensor, int | None], Sliced[Tensor]]
 """q, k, v (B, H, L, D) and the maximum queries per slice -> (B, H, L, D), without a mask."""
@@ -50,6 +51,18 @@ def packed_attention(
         outputs.append(attended.transpose(1, 2).reshape(stop - start, -1))
         start, index = stop, index + count
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def attention_between(ends: Tensor, qkv: Tensor, _queries: int | None) -> Sliced[Tensor]:
+    """Full attention inside each image by FlashAttention, where only the device knows where images end.
+
+    qkv: (N, 3 * heads, D) -> (N, heads * D). `ends` (images + 1,) int32, from 0; what is beyond the last is undefined.
+    """
+    count = len(qkv)
+    q, k, v = qkv.view(count, 3, -1, qkv.shape[-1]).unbind(1)
+    attended = VARIABLE_FLASH(q, k, v, ends, ends, count, count, 0.0, False, False)[0]
+    yield
+    return attended.flatten(1)
 
 
 def full_fused(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
@@ -168,9 +181,7 @@ def decode_flash(q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor | None
     shape = (keys.stride(0) // head_dim * (rows - 1) + length, kv_heads, head_dim)
     stored = (x.as_strided(shape, (head_dim, x.stride(1), 1)) for x in (keys, values))
     first, start, used = lengths.unbind()
-    attended: Tensor = torch.ops.aten._flash_attention_forward(
-        q, *stored, first, start, 1, length, 0.0, False, False, seqused_k=used[:-1]
-    )[0]
+    attended: Tensor = VARIABLE_FLASH(q, *stored, first, start, 1, length, 0.0, False, False, seqused_k=used[:-1])[0]
     return attended
 
 

@@ -1,15 +1,17 @@
 """PaddleOCR-VL as one module: vision tower, projector, decoder and output head, with no state of any request."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.paddleocr_vl.attention import attention_between, packed_attention
 from models.paddleocr_vl.slices import run
 from models.paddleocr_vl.text import TextDecoder
 from models.paddleocr_vl.vision import Projector, VisionTower
-from models.protocol import Attend, Grid, Sliced
+from models.protocol import Attend, Grid, Patches, Sliced
 
 
 class PaddleOCRVL(nn.Module):
@@ -30,6 +32,12 @@ class PaddleOCRVL(nn.Module):
         return len(self.text.embed_tokens.weight)
 
     @property
+    def pixel_shape(self) -> tuple[int, int, int]:
+        """(channels, patch, patch), the pixels of one patch."""
+        vision = self.config.vision_config
+        return vision.num_channels, vision.patch_size, vision.patch_size
+
+    @property
     def residual_dtype(self) -> torch.dtype:
         """dtype of the residual stream: fp32 for fp16 weights, which would overflow there; else that of the weights."""
         dtype = self.text.embed_tokens.weight.dtype
@@ -41,7 +49,27 @@ class PaddleOCRVL(nn.Module):
 
     def encode_sliced(self, pixels: Tensor, grids: Sequence[Grid], rows: int | None = None) -> Sliced[list[Tensor]]:
         """`encode` in slices of at most `rows` patches."""
-        hidden = yield from self.visual(pixels, grids, self.residual_dtype, rows)
+        lengths = [rows * columns for rows, columns in grids]
+
+        def attend(qkv: Tensor, queries: int | None) -> Sliced[Tensor]:
+            return packed_attention(qkv, lengths, self.visual.full_attention, queries)
+
+        hidden = yield from self.visual(self.embed_patches(pixels, grids), attend, rows)
+        return self.features(hidden, grids)
+
+    def embed_patches(self, pixels: Tensor, grids: Sequence[Grid]) -> Patches:
+        """Input of the vision tower's layers."""
+        return self.visual.embed(pixels, grids, self.residual_dtype)
+
+    def encode_patches(self, patches: Patches, ends: Tensor) -> Tensor:
+        """Hidden states of patches, of which each image has those between two of `ends`, whose first is 0.
+
+        Only the device knows `ends` (images + 1,) int32. Patches beyond the last belong to no image; FlashAttention.
+        """
+        return run(self.visual(patches, partial(attention_between, ends), None))
+
+    def features(self, hidden: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
+        """Hidden states of all patches -> features of each image, (image tokens, hidden)."""
         merged = self.projector(hidden, grids)
         return list(merged.split([rows * columns // self.projector.merge**2 for rows, columns in grids]))
 

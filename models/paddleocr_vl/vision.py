@@ -4,7 +4,7 @@ Tokens of all images of a batch are concatenated; only attention and positions k
 stream keeps its given dtype (fp32 for fp16 weights); the layers compute in their weights' dtype.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.paddleocr_vl.attention import FullAttention, full_fused, packed_attention
+from models.paddleocr_vl.attention import FullAttention, full_fused
 from models.paddleocr_vl.linear import linear_add_norm, linear_gelu
 from models.paddleocr_vl.rope import Rotate, axial_rope, rotate
 from models.paddleocr_vl.slices import parts
-from models.protocol import Grid, Sliced
+from models.protocol import Grid, Patches, Sliced
+
+AttendPatches = Callable[[Tensor, int | None], Sliced[Tensor]]
+"""qkv (N, 3 * heads, D) and the maximum queries per slice -> (N, heads * D)"""
 
 
 class VisionLayer(nn.Module):
@@ -39,8 +42,7 @@ class VisionLayer(nn.Module):
         x: Tensor,
         normed: Sequence[Tensor],
         angles: tuple[Tensor, Tensor],
-        lengths: Sequence[int],
-        full: FullAttention,
+        attend: AttendPatches,
         rows: int | None,
         next_norm: nn.Module,
     ) -> Sliced[tuple[Tensor, Sequence[Tensor]]]:
@@ -59,7 +61,7 @@ class VisionLayer(nn.Module):
         queries = rows // 4 if rows and x.device.type != "cuda" else rows
         qkv = _joined(projected)
         projected.clear()
-        attended = yield from packed_attention(qkv, lengths, full, queries)
+        attended = yield from attend(qkv, queries)
         del qkv
         outputs, following = [], []
         for own in slices:
@@ -102,19 +104,20 @@ class VisionTower(nn.Module):
         self.post_layernorm = StreamNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.full_attention: FullAttention = full_fused
 
-    def forward(
-        self, pixels: Tensor, grids: Sequence[Grid], residual_dtype: torch.dtype, rows: int | None
-    ) -> Sliced[Tensor]:
-        """pixels: (N, channels, patch, patch), all patches of `grids` in raster order -> (N, hidden)."""
+    def embed(self, pixels: Tensor, grids: Sequence[Grid], residual_dtype: torch.dtype) -> Patches:
+        """pixels: (N, channels, patch, patch), all patches of `grids` in raster order."""
         weight = self.patch_embedding.weight
         x = self.patch_embedding(pixels.flatten(1).to(weight.dtype)) + self._positions(grids)
-        x = x.to(residual_dtype)
-        angles = axial_rope(grids, self.head_dim, self.theta, pixels.device)
-        lengths = [rows * columns for rows, columns in grids]
+        return Patches(x.to(residual_dtype), *axial_rope(grids, self.head_dim, self.theta, pixels.device))
+
+    def forward(self, patches: Patches, attend: AttendPatches, rows: int | None) -> Sliced[Tensor]:
+        """Hidden states (N, hidden), in slices of at most `rows` patches."""
+        x, *angles = patches
+        del patches  # its first residual stream would stay as long as this runs
         norms: list[Any] = [*(layer.layer_norm1 for layer in self.layers), self.post_layernorm]
         normed: Sequence[Tensor] = [norms[0](x[own]) for own in parts(len(x), rows)]
         for layer, next_norm in zip(self.layers, norms[1:], strict=True):
-            x, normed = yield from layer(x, normed, angles, lengths, self.full_attention, rows, next_norm)
+            x, normed = yield from layer(x, normed, (angles[0], angles[1]), attend, rows, next_norm)
         return _joined(normed)
 
     def _positions(self, grids: Sequence[Grid]) -> Tensor:

@@ -21,6 +21,10 @@ from tests.engines import answers, ids_of, running_engine
 from tests.recording import Recordings
 
 
+def idle() -> list[Tensor]:
+    return [torch.tensor([0])]
+
+
 def test_steps_of_the_same_block_share_a_graph(checkpoint: Path, recordings: Recordings) -> None:
     with running_engine(checkpoint, slots=1) as engine:
         for _ in range(2):
@@ -51,7 +55,7 @@ def test_a_graph_without_room_is_retried_later_and_the_others_still_work(
     record, tries = graphs._capture, 0
 
     def run(key: int) -> Tensor | None:
-        outcome: Tensor | None = graphs.run(key, lambda place: place * 2, torch.tensor([key]), torch.tensor([0]))
+        outcome: Tensor | None = graphs.run(key, lambda place: place * 2, [torch.tensor([key])], idle)
         return outcome
 
     def short_of_memory(_work: Any) -> Captured:
@@ -75,7 +79,7 @@ def test_graphs_stay_within_their_memory_limit() -> None:
     graphs = Recordings(graph_bytes=40, max_bytes=100)
 
     def doubled(key: int) -> list[int]:
-        outcome: Tensor = graphs.run(key, lambda place: place * 2, torch.tensor([key]), torch.tensor([0]))
+        outcome: Tensor = graphs.run(key, lambda place: place * 2, [torch.tensor([key])], idle)
         return outcome.tolist()
 
     assert [doubled(key) for key in (1, 2, 1, 3)] == [[2], [4], [2], [6]]
@@ -104,11 +108,11 @@ def test_no_more_is_captured_ahead_than_there_is_room_for() -> None:
     graphs = Recordings(graph_bytes=2 * MIB, max_bytes=5 * MIB)
 
     def prepared(key: int) -> bool:
-        return graphs.prepare(key, lambda place: place * 2, torch.tensor([0]))
+        return graphs.prepare(key, lambda place: place * 2, idle)
 
     assert [prepared(key) for key in (1, 2, 2, 3)] == [True, True, True, False]
     assert graphs.captured == 2
-    assert graphs.run(1, lambda place: place * 2, torch.tensor([4]), torch.tensor([0])) == torch.tensor([8])
+    assert graphs.run(1, lambda place: place * 2, [torch.tensor([4])], idle) == torch.tensor([8])
     assert graphs.captured == 2
 
 
@@ -135,8 +139,8 @@ def test_graphs_that_are_off_are_never_captured(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("engine.cuda_graphs.GpuCapture", None)
     graphs = graphs_for(torch.device("cuda", 0), None, 100)
     assert graphs is not None
-    assert not graphs.prepare(1, lambda place: place * 2, torch.tensor([0]))
-    assert graphs.run(1, lambda place: place * 2, torch.tensor([1]), torch.tensor([0])) is None
+    assert not graphs.prepare(1, lambda place: place * 2, idle)
+    assert graphs.run(1, lambda place: place * 2, [torch.tensor([1])], idle) is None
     assert graphs_for(torch.device("cpu"), None, 100) is None
 
 

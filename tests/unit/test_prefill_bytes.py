@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from engine.encode import Encode
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
 from engine.memory import Sizes, prefill_bytes
@@ -89,7 +90,7 @@ def peak_of(model: PaddleOCRVL, sizes: Sizes, images: int) -> int:
         cache=cache,
         images=ImageCache(0),
         max_patches=sizes.image * merge**2,
-        rows=sizes.rows,
+        encode=Encode(model, sizes.rows, META),
         chunk=sizes.chunk,
     )
     with Alive([*model.parameters(), cache.entries]) as alive, torch.inference_mode():
