@@ -6,6 +6,7 @@ A way that cannot run there is left out: it is tried once, outside any capture.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
@@ -42,7 +43,9 @@ from models.paddleocr_vl.slices import run
 logger = logging.getLogger(__name__)
 
 FLASH_CAPABILITY = (8, 0)  # of FlashAttention and cuDNN's attention, in two-byte dtypes
-IMAGE_PATCHES = (1024, 1036, 1050)  # each shape is new to a kernel that plans for shapes, as those of images mostly are
+IMAGE_PATCHES = {"cpu": (1024,), "cuda": (1024, 5184)}  # 448 px and 1 MP
+SHAPES = 64  # each image gets another shape, as most do: some kernels plan for long where a shape is new
+WARM_UP_PATCHES = 256
 DECODED = ((1, 1024), (8, 1024), (32, 1024))  # rows, and tokens of each: usual batches of a decode step
 REPETITIONS = 3
 
@@ -105,35 +108,43 @@ def vision_attention(device: torch.device, dtype: torch.dtype, config: Any) -> F
     """The vision tower's attention; `config` is the vision config."""
     ways: list[FullAttention] = [full_fused]
     if device.type == "cuda":
-        ways = [full_efficient, *([full_flash, full_cudnn] if flash_exists(device, dtype) else [])]
+        ways = [full_efficient, full_by_products]
+        ways += [full_flash, full_cudnn] if flash_exists(device, dtype) else []
     elif dtype == torch.bfloat16:
         ways += [full_by_products]
     if len(ways) == 1:
         return ways[0]
-    lengths, layers = (IMAGE_PATCHES, config.num_hidden_layers) if device.type == "cuda" else (IMAGE_PATCHES[:1] * 3, 1)
-    seconds = {way.__name__: _image_seconds(way, device, dtype, config, lengths, layers) for way in ways}
-    return fastest(f"Attention over {lengths[0]} patches", seconds, {way.__name__: way for way in ways})
+    images = [patches + 4 * (next(_shapes) % SHAPES) for patches in IMAGE_PATCHES[device.type]]
+    seconds = {way.__name__: _seconds_of_images(way, images, device, dtype, config) for way in ways}
+    told = f"Attention in images of {' and '.join(map(str, images))} patches"
+    return fastest(told, seconds, {way.__name__: way for way in ways})
 
 
-def _image_seconds(
-    way: FullAttention, device: torch.device, dtype: torch.dtype, config: Any, lengths: Sequence[int], layers: int
+_shapes = count()
+
+
+def _seconds_of_images(
+    way: FullAttention, images: Sequence[int], device: torch.device, dtype: torch.dtype, config: Any
 ) -> float:
-    """The best time of attention in all layers of one image, with what a shape costs that is new; inf: cannot run."""
+    """Time of attention in all layers of images of so many patches, with what a new shape costs; inf: cannot run."""
     head_dim = config.hidden_size // config.num_attention_heads
-    took = []
-    for length in (256, *lengths):  # the first one loads the kernel
-        q, k, v = torch.randn(3, 1, config.num_attention_heads, length, head_dim, device=device).to(dtype)
-        try:
+    total = 0.0
+    for patches in (WARM_UP_PATCHES, *images):
+        q, k, v = torch.randn(3, 1, config.num_attention_heads, patches, head_dim, device=device).to(dtype)
+        took = []
+        for _ in range(REPETITIONS):
             start = time.perf_counter()
-            for _ in range(layers):
+            try:
                 run(way(q, k, v, 256 if device.type == "cpu" else None))
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+            except RuntimeError as error:
+                logger.debug("%s cannot run here: %s", way.__name__, error)
+                return float("inf")
             took.append(time.perf_counter() - start)
-        except RuntimeError as error:
-            logger.debug("%s cannot run here: %s", way.__name__, error)
-            return float("inf")
-    return min(took[1:])
+        if patches != WARM_UP_PATCHES:
+            total += took[0] + (config.num_hidden_layers - 1) * min(took[1:])
+    return total
 
 
 # --- the decoder --------------------------------------------------------------------------------------------------

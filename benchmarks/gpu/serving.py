@@ -14,7 +14,7 @@ from benchmarks.gpu.workplace import MIB, Workplace
 from engine.engine import Engine
 from engine.request import SamplingParams
 
-LOADS = {1: 12, 8: 40, 32: 96, 64: 192}  # requests at once, and how many in all
+LOADS = {1: 12, 2: 20, 4: 32, 8: 48, 32: 96, 64: 192}  # requests at once, and how many in all
 LOADS_SMALL = {1: 1, 4: 4}
 TOKENS = 64
 TOKENS_SMALL = 4

@@ -30,10 +30,15 @@ class KernelNorm(nn.Module):
         self.weight, self.bias = norm.weight, getattr(norm, "bias", None)
         self.eps = norm.eps
         self._kernels = kernels
+        self._own = (self.weight, self.bias, self.eps)  # looking a parameter up takes long beside a launch
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, hidden) -> (N, hidden), in the dtype of the weight."""
-        return self._kernels.norm(x, self.weight, self.bias, self.eps)
+        return self._kernels.norm(x, *self._own)
+
+    def added(self, residual: Tensor, x: Tensor) -> Tensor:
+        """The norm of `residual` (N, hidden), to which `x` is added in place."""
+        return self._kernels.norm(residual, *self._own, x)
 
 
 class KernelLinear(FusedLinear):
@@ -42,17 +47,18 @@ class KernelLinear(FusedLinear):
     def __init__(self, linear: nn.Linear, kernels: Kernels, few: FewRows) -> None:
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias
+        self._own = (linear.weight, linear.bias)  # looking a parameter up takes long beside a launch
         self._transposed = linear.weight.T
         self._kernels, self._few = kernels, few
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in) -> (N, out)"""
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, *self._own)
 
     def gelu(self, x: Tensor, approximate: str) -> Tensor:
-        if self.bias is None or approximate != "tanh":
+        if self._own[1] is None or approximate != "tanh":
             return super().gelu(x, approximate)
-        return torch._addmm_activation(self.bias, x, self._transposed, use_gelu=True)
+        return torch._addmm_activation(self._own[1], x, self._transposed, use_gelu=True)
 
     def added(self, x: Tensor, residual: Tensor) -> Tensor:
         if self.bias is None and len(x) <= self._few.most:
@@ -63,7 +69,7 @@ class KernelLinear(FusedLinear):
 
     def added_normed(self, x: Tensor, residual: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
         if isinstance(norm, KernelNorm):
-            return residual, self._kernels.norm(residual, norm.weight, norm.bias, norm.eps, added=self(x))
+            return residual, norm.added(residual, self.forward(x))
         return super().added_normed(x, residual, norm)
 
     def normed(self, norm: nn.Module, x: Tensor) -> Tensor:

@@ -154,9 +154,8 @@ class Kernels:
 
 def _packed(name: str, *parameters: Any) -> bytes:
     """Tensors become the addresses of their first elements, None a null pointer."""
-    return PARAMETERS[name].pack(
-        *(p.data_ptr() if isinstance(p, Tensor) else 0 if p is None else p for p in parameters)
-    )
+    values = [p.data_ptr() if isinstance(p, Tensor) else 0 if p is None else p for p in parameters]
+    return PARAMETERS[name].pack(*values)
 
 
 def keys_of_part(groups: int, length: int) -> int:

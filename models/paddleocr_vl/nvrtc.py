@@ -47,7 +47,7 @@ class Module:
         function = self._functions.get(name) or self._function(name)
         ctypes.memmove(self._buffer, parameters, len(parameters))  # the driver copies it once more
         self._size.value = len(parameters)
-        stream = torch.cuda.current_stream(self._device).cuda_stream
+        stream = torch._C._cuda_getCurrentRawStream(self._device)  # without an object for it
         self._check(self._driver.cuLaunchKernel(function, *grid, threads, 1, 1, 0, stream, None, self._given))
 
     def _function(self, name: str) -> int:

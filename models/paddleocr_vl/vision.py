@@ -55,7 +55,7 @@ class VisionLayer(nn.Module):
         projected = []
         for own, inputs in zip(slices, normed, strict=True):
             qkv = self.qkv_proj(inputs).view(len(inputs), 3 * self.heads, -1)
-            self.rotate(qkv[:, : 2 * self.heads], *(x[own] for x in angles))
+            self.rotate(qkv[:, : 2 * self.heads], *(_part(x, own) for x in angles))
             projected.append(qkv)
             yield
         queries = rows // 4 if rows and x.device.type != "cuda" else rows
@@ -65,7 +65,7 @@ class VisionLayer(nn.Module):
         del qkv
         outputs, following = [], []
         for own in slices:
-            y, inputs = linear_add_norm(self.out_proj, attended[own], x[own], self.layer_norm2)
+            y, inputs = linear_add_norm(self.out_proj, _part(attended, own), _part(x, own), self.layer_norm2)
             yield
             wide = linear_gelu(self.fc1, inputs, "tanh")
             yield
@@ -74,6 +74,11 @@ class VisionLayer(nn.Module):
             following.append(inputs)
             yield
         return _joined(outputs), following
+
+
+def _part(x: Tensor, own: slice) -> Tensor:
+    """A slice of x, which is mostly the whole: then without a view, which takes long beside a launch."""
+    return x if own.stop - own.start == len(x) else x[own]
 
 
 def _joined(slices: Sequence[Tensor]) -> Tensor:
@@ -115,7 +120,7 @@ class VisionTower(nn.Module):
         x, *angles = patches
         del patches  # its first residual stream would stay as long as this runs
         norms: list[Any] = [*(layer.layer_norm1 for layer in self.layers), self.post_layernorm]
-        normed: Sequence[Tensor] = [norms[0](x[own]) for own in parts(len(x), rows)]
+        normed: Sequence[Tensor] = [norms[0](_part(x, own)) for own in parts(len(x), rows)]
         for layer, next_norm in zip(self.layers, norms[1:], strict=True):
             x, normed = yield from layer(x, normed, (angles[0], angles[1]), attend, rows, next_norm)
         return _joined(normed)

@@ -24,7 +24,7 @@ from models.paddleocr_vl.norm import MirroredNorm, RMSNorm
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 TEXT = SimpleNamespace(hidden_size=32, intermediate_size=48)
-VISION = SimpleNamespace(hidden_size=48, num_attention_heads=2)
+VISION = SimpleNamespace(hidden_size=48, num_attention_heads=2, num_hidden_layers=2)
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 # Recordings stand in for CUDA graphs, so that the paths which need graphs run too. What a bare machine lacks is absent.
 SMALL = """
 import sys
-for name in ("bentoml", "fastapi", "pydantic", "pypdfium2", "openai", "opentelemetry"):
+for name in ("bentoml", "fastapi", "pydantic", "pypdfium2", "openai", "opentelemetry", "llguidance"):
     sys.modules[name] = None
 import engine.build
 from tests.recording import Recordings
-engine.build.graphs_for = lambda _device: Recordings()
+engine.build.graphs_for = lambda *_: Recordings()
 from scripts.gpu_check import main
 sys.exit(main(["--small", "--out", sys.argv[1]]))
 """
