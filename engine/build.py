@@ -24,7 +24,6 @@ from engine.prefill import Prefill
 from engine.preparation import Preparation
 from engine.structured import Structures
 from engine.threads import compute_threads
-from models.paddleocr_vl.attention import full_by_products
 from models.paddleocr_vl.linear import Int8Linear, int8_works, pack
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
@@ -77,9 +76,7 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     timer = Timer(device, capture) if device.type == "cuda" else None
     model.visual.full_attention = vision_attention(device, dtype, processor.config.vision_config)
     kernels = fuse_layers(model, timer) if timer else None
-    by_products = device.type == "cuda" and model.visual.full_attention is full_by_products
-    weights = weight_bytes(model)
-    memory = _plan_memory(config, processor, device, dtype, weights, free_bytes(device), by_products)
+    memory = _plan_memory(config, processor, device, dtype, weight_bytes(model), free_bytes(device))
     sizes = memory.sizes
     logger.info("Memory: %s; %s", memory, sizes)
     if config.max_model_len is None and sizes.length < DEFAULT_LENGTH:
@@ -134,13 +131,7 @@ def _pack(model: PaddleOCRVL, weights: str, device: torch.device) -> None:
 
 
 def _plan_memory(
-    config: EngineConfig,
-    processor: Processor,
-    device: torch.device,
-    dtype: torch.dtype,
-    weights: int,
-    free: int,
-    by_products: bool = False,
+    config: EngineConfig, processor: Processor, device: torch.device, dtype: torch.dtype, weights: int, free: int
 ) -> MemoryPlan:
     """The plan beside `weights` bytes of weights, in `free` bytes. Raises DeviceError."""
     return plan(
@@ -152,7 +143,6 @@ def _plan_memory(
         weights=weights,
         workspaces=workspace_bytes(device),
         free=free,
-        by_products=by_products,
     )
 
 

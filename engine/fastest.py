@@ -108,8 +108,7 @@ def vision_attention(device: torch.device, dtype: torch.dtype, config: Any) -> F
     """The vision tower's attention; `config` is the vision config."""
     ways: list[FullAttention] = [full_fused]
     if device.type == "cuda":
-        ways = [full_efficient, full_by_products]
-        ways += [full_flash, full_cudnn] if flash_exists(device, dtype) else []
+        ways = [full_efficient, *([full_flash, full_cudnn] if flash_exists(device, dtype) else [])]
     elif dtype == torch.bfloat16:
         ways += [full_by_products]
     if len(ways) == 1:

@@ -15,7 +15,6 @@ from torch import nn
 from engine.config import DEFAULT_LENGTH, EngineConfig
 from engine.device import DeviceError
 from engine.kv_cache import slot_bytes
-from models.paddleocr_vl.attention import SCORES_ON_GPU
 
 MIB = 2**20
 MAX_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
@@ -95,12 +94,11 @@ def plan(
     weights: int,
     workspaces: int,
     free: int,
-    by_products: bool = False,
 ) -> MemoryPlan:
     """The largest sizes with which enough slots fit, in `free` bytes or in GPU_MEMORY_LIMIT, and as many as then fit.
 
     The weights are loaded already. `network` is the checkpoint's config, `image_tokens` the largest image by its own
-    settings; `by_products`: see `prefill_bytes`. Raises DeviceError where SLOTS, or even a single one, do not fit.
+    settings. Raises DeviceError where SLOTS, or even a single one, do not fit.
     """
     limit = engine.gpu_memory_limit if device.type == "cuda" else None
     room = free - SPARE_BYTES if device.type == "cuda" else int(free * (1 - SPARE_SHARE))
@@ -110,7 +108,7 @@ def plan(
     for sizes in choices(engine, network, device.type, image_tokens):
         found = MemoryPlan(
             weights=weights,
-            prefill=int(FRAGMENTATION * prefill_bytes(network, dtype, sizes, by_products)),
+            prefill=int(FRAGMENTATION * prefill_bytes(network, dtype, sizes)),
             images=engine.image_cache_bytes,
             graphs=sizes.graphs,
             workspaces=workspaces,
@@ -190,20 +188,17 @@ def logits_bytes(network: Any) -> int:
     return int(4 * network.text_config.vocab_size * 4)
 
 
-def prefill_bytes(network: Any, dtype: torch.dtype, sizes: Sizes, by_products: bool = False) -> int:
-    """Maximum bytes of a prefill: the features of a prompt, all of whose tokens may be images', and a stage's work.
-
-    `by_products`: the vision tower attends by matrix products, on a GPU.
-    """
+def prefill_bytes(network: Any, dtype: torch.dtype, sizes: Sizes) -> int:
+    """Maximum bytes of a prefill: the features of a prompt, all of whose tokens may be images', and a stage's work."""
     tokens = max(sizes.length, sizes.group)
     features = tokens * network.text_config.hidden_size * dtype.itemsize
     patches = min(sizes.image, tokens) * network.vision_config.spatial_merge_size**2
-    vision = vision_bytes(network.vision_config, dtype, patches, sizes.rows, by_products)
+    vision = vision_bytes(network.vision_config, dtype, patches, sizes.rows)
     embedding = embedding_bytes(network.text_config, dtype, tokens)
     return features + max(vision, embedding, decoder_bytes(network.text_config, dtype, tokens, sizes.chunk))
 
 
-def vision_bytes(config: Any, dtype: torch.dtype, patches: int, rows: int, by_products: bool = False) -> int:
+def vision_bytes(config: Any, dtype: torch.dtype, patches: int, rows: int) -> int:
     """`VisionLayer` at its widest: where positions are rotated, slices joined, or in the feed-forward network."""
     narrow, wide = dtype.itemsize, residual_bytes(dtype)
     hidden, inner = config.hidden_size, config.intermediate_size
@@ -215,9 +210,6 @@ def vision_bytes(config: Any, dtype: torch.dtype, patches: int, rows: int, by_pr
     qkv = 3 * hidden * narrow
     attended = hidden * narrow
     attention = patches * (2 * qkv if sliced else qkv + attended)
-    if by_products:  # copies of q, keys, values, outputs by head; scores and probabilities
-        copies = patches * (qkv + 5 * hidden * narrow)
-        attention = max(attention, copies + 2 * min(rows * patches, SCORES_ON_GPU) * narrow)
     rotation = patches * qkv + rows * 2 * hidden * (4 + 4 + narrow)  # of queries and keys, with fp32 temporaries
     # The stream after attention, and the wide tensor before and after GELU; with slices also that of the slice before,
     # and the layer's outputs so far.

@@ -18,7 +18,6 @@ from models.protocol import Sliced
 
 SCORES_PER_CHUNK = 1 << 24  # scores without a fused kernel, or elements of a mask, held at once: 64 MiB in fp32
 SPLITS = 8  # of a row's keys; 4 to 16 were alike at 1024 keys (H200)
-SCORES_ON_GPU = 1 << 25  # of matrix products on a GPU, held at once, with as many probabilities
 HEADS_PER_PRODUCT = 2  # fastest for 256 queries at 1024 and 5184 keys: their scores stay in the CPU's cache
 
 # The operations themselves: choosing one by `sdpa_kernel` would add 20 us to each call.
@@ -99,7 +98,7 @@ def _full_by(operation: Any, q: Tensor, k: Tensor, v: Tensor, queries: int | Non
 
 
 def full_by_products(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
-    """`FullAttention` by matrix products, which use units that a fused kernel may leave idle: a CPU's for bf16.
+    """`FullAttention` by matrix products, which use a CPU's bf16 units where the fused kernel does not.
 
     Scores are rounded to the tensors' dtype. So keys are centred first, which makes scores smaller and changes no
     probability (SageAttention, Zhang et al. 2024, arXiv:2410.02367, section 4.2).
@@ -109,10 +108,8 @@ def full_by_products(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sl
     values = v.reshape(batch * heads, length, head_dim)
     q = (q * head_dim**-0.5).reshape(batch * heads, length, head_dim)
     output = torch.empty_like(q)
-    on_cpu = q.device.type == "cpu"
-    most = length if on_cpu else max(1, SCORES_ON_GPU // length)
-    for part in parts(length, min(queries or length, most)):
-        for own in parts(batch * heads, HEADS_PER_PRODUCT if on_cpu else 1):
+    for part in parts(length, queries):
+        for own in parts(batch * heads, HEADS_PER_PRODUCT):
             output[own, part] = (q[own, part] @ keys[own]).softmax(-1) @ values[own]
         yield
     return output.view(batch, heads, length, head_dim)
