@@ -210,11 +210,11 @@ class Settings(BaseModel):
         description="from a request's arrival to its answer's end; after them 504. A client may ask for less by the "
         "header `x-request-timeout`, in seconds",
     )
-    picture_cache_bytes: int = Field(
-        default=EngineConfig.image_cache_bytes,
+    picture_cache_bytes: int | None = Field(
+        default=None,
         ge=0,
         description="memory, on the model's device, for features of images that may be asked about again; "
-        "`0` keeps none",
+        "`0` keeps none; unset: 256 MiB, less where memory is short",
     )
     gpu_memory_limit: int | None = Field(
         default=None,

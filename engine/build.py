@@ -74,8 +74,8 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     _pack(model, config.weights, device)
     capture = GpuCapture(device) if device.type == "cuda" and config.cuda_graphs else None
     timer = Timer(device, capture) if device.type == "cuda" else None
-    model.visual.full_attention = vision_attention(device, dtype, processor.config.vision_config)
     kernels = fuse_layers(model, timer) if timer else None
+    model.visual.full_attention = vision_attention(device, dtype, processor.config.vision_config, kernels)
     memory = _plan_memory(config, processor, device, dtype, weight_bytes(model), free_bytes(device))
     sizes = memory.sizes
     logger.info("Memory: %s; %s", memory, sizes)
@@ -86,7 +86,7 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     attention = decode_attention_over(cache, text.num_attention_heads, kernels, timer)
     encode_graphs = flash_exists(device, dtype) and sizes.graphs == GRAPHS_BYTES
     encode_bytes = ENCODE_GRAPHS_BYTES if encode_graphs else 0
-    images = ImageCache(config.image_cache_bytes)
+    images = ImageCache(sizes.images)
     prefill = Prefill(
         model=model,
         cache=cache,

@@ -35,7 +35,7 @@ from models.paddleocr_vl.attention import (
     full_fused,
 )
 from models.paddleocr_vl.gpu import FewRows, use_kernels
-from models.paddleocr_vl.kernels import ROWS, SOURCE, Kernels, defines
+from models.paddleocr_vl.kernels import ROWS, SOURCE, TENSOR_CORES, Kernels, defines
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.nvrtc import KernelError, Module
 from models.paddleocr_vl.slices import run
@@ -101,14 +101,22 @@ def flash_exists(device: torch.device, dtype: torch.dtype) -> bool:
     return torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY
 
 
+def has_tensor_cores(device: torch.device, dtype: torch.dtype) -> bool:
+    """Tensor cores take this dtype, by the instructions that our own kernel uses."""
+    return dtype in TENSOR_CORES and torch.cuda.get_device_capability(device) >= TENSOR_CORES[dtype]
+
+
 # --- the vision tower ---------------------------------------------------------------------------------------------
 
 
-def vision_attention(device: torch.device, dtype: torch.dtype, config: Any) -> FullAttention:
+def vision_attention(
+    device: torch.device, dtype: torch.dtype, config: Any, kernels: Kernels | None = None
+) -> FullAttention:
     """The vision tower's attention; `config` is the vision config."""
     ways: list[FullAttention] = [full_fused]
     if device.type == "cuda":
         ways = [full_efficient, *([full_flash, full_cudnn] if flash_exists(device, dtype) else [])]
+        ways += [kernels.attend_image] if kernels and has_tensor_cores(device, dtype) else []
     elif dtype == torch.bfloat16:
         ways += [full_by_products]
     if len(ways) == 1:
@@ -152,10 +160,10 @@ def _seconds_of_images(
 @torch.inference_mode()
 def fuse_layers(model: PaddleOCRVL, timer: Timer) -> Kernels | None:
     """Let a model on a GPU compute by our own kernels where they are faster than PyTorch's; None: there are none."""
-    text = model.config.text_config
     dtype = model.text.embed_tokens.weight.dtype
     try:
-        kernels = Kernels(Module(SOURCE.read_text(encoding="utf-8"), defines(text, dtype, model.residual_dtype)))
+        macros = defines(model.config, dtype, model.residual_dtype, has_tensor_cores(timer.device, dtype))
+        kernels = Kernels(Module(SOURCE.read_text(encoding="utf-8"), macros))
     except (KernelError, OSError) as error:
         logger.warning("PyTorch's kernels are used alone, which is slower: %s", error)
         return None

@@ -1,6 +1,6 @@
 """The memory plan: how large prefill and slots may be, and how many slots fit beside the weights and caches.
 
-Where memory is short, prefill shrinks first, which costs little time on a small device, and then the length of a slot;
+Where memory is short, prefill and caches shrink first, which costs little time on a small device, and then a slot;
 the number of slots shrinks last.
 """
 
@@ -27,6 +27,8 @@ IMAGE_TOKENS = 4096  # image of 3.2 MP, more than any release's settings allow
 MIN_ROWS = 512
 HALVINGS = 5  # sizes of prefill that are tried for each length of a slot
 CHUNK_TOKENS = 1024  # a long prompt's chunk at least: smaller ones read their predecessors too often
+IMAGE_CACHE_BYTES = 256 * MIB  # unless PICTURE_CACHE_BYTES is set; an image of 1 MP takes 2.5 MiB in two-byte dtypes
+MIN_IMAGE_CACHE_BYTES = 32 * MIB
 GRAPHS_BYTES = 288 * MIB  # for all CUDA graphs with their pool
 ENCODE_GRAPHS_BYTES = 96 * MIB  # the part of it for the vision tower's, where it is whole
 MIN_GRAPHS_BYTES = 64 * MIB  # for the batch sizes of few slots
@@ -35,7 +37,7 @@ MIN_GRAPHS_BYTES = 64 * MIB  # for the batch sizes of few slots
 # loaded at their first use, about 100 MiB, and changes of a desktop's windows.
 SPARE_BYTES = 192 * MIB
 SPARE_SHARE = 0.1  # share of a CPU's free memory, for other processes
-FRAGMENTATION = 1.1  # what the allocator reserves for prefill, over what it hands out
+FRAGMENTATION = 1.25  # what the allocator reserves for prefill, over what it hands out at most (H200: 1.2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ class Sizes:
     image: int  # tokens of the largest image, or of several that are encoded together
     rows: int  # patches of a slice of the vision tower
     graphs: int  # bytes for CUDA graphs
+    images: int  # bytes of cached features
 
     def __str__(self) -> str:
         return (
@@ -109,7 +112,7 @@ def plan(
         found = MemoryPlan(
             weights=weights,
             prefill=int(FRAGMENTATION * prefill_bytes(network, dtype, sizes)),
-            images=engine.image_cache_bytes,
+            images=sizes.images,
             graphs=sizes.graphs,
             workspaces=workspaces,
             slots=engine.slots or 1,
@@ -140,6 +143,7 @@ def choices(engine: EngineConfig, network: Any, device: str, image_tokens: int) 
     least = min(max(LENGTHS[-1], image_tokens + ANSWER_TOKENS), longest)
     usual = [length for length in LENGTHS if least < length <= longest] + [least]
     for length in usual if engine.max_model_len is None else [engine.max_model_len]:
+        images = engine.image_cache_bytes
         graphs = GRAPHS_BYTES if device == "cuda" and engine.cuda_graphs else 0
         for halvings in range(HALVINGS):
             group = max(GROUP_TOKENS[device] >> halvings, GROUP_TOKENS["cpu"])
@@ -150,6 +154,7 @@ def choices(engine: EngineConfig, network: Any, device: str, image_tokens: int) 
                 image=max(IMAGE_TOKENS >> halvings, image_tokens),
                 rows=max(SLICE_ROWS[device] >> halvings, MIN_ROWS),
                 graphs=graphs and max(graphs >> halvings, MIN_GRAPHS_BYTES),
+                images=max(IMAGE_CACHE_BYTES >> halvings, MIN_IMAGE_CACHE_BYTES) if images is None else images,
             )
 
 

@@ -26,12 +26,14 @@ from models.paddleocr_vl.attention import (
 )
 from models.paddleocr_vl.kernels import SOURCE, Kernels, defines
 from models.paddleocr_vl.nvrtc import KernelError, Module
+from models.paddleocr_vl.slices import run
 
 HEADS, KV_HEADS, HEAD_DIM = 16, 2, 128  # the decoder's
 VISION_HEADS, VISION_HEAD_DIM = 16, 72
 LAYERS, VISION_LAYERS = 18, 27
 LENGTHS = (512, 1024, 4096)
 PATCHES = {"448": 1024, "1mp": 5184}
+OWN_DIFFERENCE = 0.02  # of normal values in bf16
 UNUSED = 10  # positions of the read length that are masked
 BACKENDS = {
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
@@ -91,11 +93,22 @@ def vision_choices(place: Workplace, section: Section) -> None:
         for backend_name, backend in BACKENDS.items() if place.on_gpu else ():
             work = partial(_attend, q, k, v, backend)
             section.figures[f"vision {name}, {backend_name}"] = tried(partial(_vision_figures, place, work))
+        if place.on_gpu:
+            own = partial(_own, q, k, v)
+            section.figures[f"vision {name}, own kernel"] = tried(partial(_vision_figures, place, own))
+            exact = _attend(q.float(), k.float(), v.float(), SDPBackend.EFFICIENT_ATTENTION)
+            difference = float((own().float() - exact).abs().max())
+            section.at_most(f"vision {name}, own kernel: largest difference", difference, OWN_DIFFERENCE)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, backend: SDPBackend) -> Tensor:
     with sdpa_kernel(backend):
         return scaled_dot_product_attention(q, k, v)
+
+
+@torch.inference_mode()
+def _own(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return run(kernels_of(q.dtype).attend_image(q, k, v, None))
 
 
 def _vision_figures(place: Workplace, work: Callable[[], Tensor]) -> dict[str, float]:
@@ -162,7 +175,9 @@ def own(step: Step, layer: int) -> Tensor:
 @cache
 def kernels_of(dtype: torch.dtype) -> Kernels:
     text = SimpleNamespace(num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM)
-    return Kernels(Module(SOURCE.read_text(encoding="utf-8"), defines(text, dtype, dtype)))
+    vision = SimpleNamespace(hidden_size=VISION_HEADS * VISION_HEAD_DIM, num_attention_heads=VISION_HEADS)
+    config = SimpleNamespace(text_config=text, vision_config=vision)
+    return Kernels(Module(SOURCE.read_text(encoding="utf-8"), defines(config, dtype, dtype)))
 
 
 CHOICES = {"fused": fused, "products": products, "split": split, "flash": flash, "own kernel": own}

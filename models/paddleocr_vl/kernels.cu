@@ -1,8 +1,9 @@
 // Kernels for what PyTorch has only in several launches, or in one that few blocks work on. NVRTC compiles them at
 // start for the card at hand; compute capability 6.0 is enough. No header is needed.
 //
-// Defined by the caller: Weight and Residual (Float, Half or BFloat: the element types of weights with activations, and
-// of the residual stream), HEADS, KV_HEADS and HEAD_DIM (the decoder's attention), KEYS (the most keys of a block).
+// Defined by the caller: WEIGHT and RESIDUAL (Float, Half or BFloat: the element types of weights with activations, and
+// of the residual stream), HEADS, KV_HEADS and HEAD_DIM (the decoder's attention), KEYS (the most keys of a block), and
+// IMAGE_DIM (the head size of the vision tower, where there are tensor cores for its attention).
 // Arithmetic is fp32 throughout; only what is stored is rounded.
 
 typedef long long int64;
@@ -421,3 +422,134 @@ extern "C" __global__ void join_parts(const float* sums, const float* scales, co
     }
     out[place * HEAD_DIM + threadIdx.x] = rounded<Weight>(used ? output / total : 0);
 }
+
+// --- attention inside an image ----------------------------------------------------------------------------------------
+// FlashAttention-2 (Dao 2023) for two-byte elements by the tensor cores of compute capability 7.5 and up: PyTorch has it
+// from 8.0 up only, and pads heads of 72 elements to 96; its memory-efficient kernel pads them to 128.
+
+#ifdef IMAGE_DIM
+
+const int STEPS = IMAGE_DIM / 8;  // of eight elements, as the tensor cores take them
+const int ROW = (STEPS % 2 ? STEPS : STEPS + 1) * 8;  // elements from one row of a tile to the next: no bank conflicts
+const int TILE = 64;  // keys
+const int IMAGE_THREADS = 256;
+const int IMAGE_QUERIES = IMAGE_THREADS / WARP * 16;  // of a block
+
+#ifdef EMULATED
+void multiply_add(float (&sums)[4], unsigned a, unsigned a_below, unsigned b);
+unsigned load_rows(const Weight* row);
+#else
+// sums (16, 8) += a (16, 8) times b (8, 8), each spread over a warp as the PTX manual shows for mma.m16n8k8.
+__device__ __forceinline__ void multiply_add(float (&sums)[4], unsigned a, unsigned a_below, unsigned b) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32." ELEMENTS "." ELEMENTS ".f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a), "r"(a_below), "r"(b));
+}
+
+// The second factor of `multiply_add` from shared memory; the first eight lanes name its rows.
+__device__ __forceinline__ unsigned load_rows(const Weight* row) {
+    unsigned b;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];"
+                 : "=r"(b)
+                 : "r"((unsigned)__cvta_generic_to_shared(row)));
+    return b;
+}
+#endif
+
+__device__ __forceinline__ unsigned packed(float first, float second) {
+    return rounded<Weight>(first).bits | (unsigned)rounded<Weight>(second).bits << 16;
+}
+
+// grid (queries / IMAGE_QUERIES, heads, images). q, k and v are elements of one layout: from one to the next token, head
+// and image are as many elements as given. out (images, queries, heads, IMAGE_DIM).
+extern "C" __global__ void __launch_bounds__(IMAGE_THREADS, 2)
+    attend_image(const Weight* q, const Weight* k, const Weight* v, int64 token, int64 head, int64 image, int queries,
+                 int keys, float scale, Weight* out) {
+    __shared__ uint4 key_tile[TILE * ROW / VECTOR], value_tile[TILE * ROW / VECTOR];
+    const int lane = threadIdx.x % WARP, row = lane / 4, column = lane % 4 * 2;  // this thread's parts of a factor
+    const int64 place = blockIdx.y * head + blockIdx.z * image;
+    const int first = blockIdx.x * IMAGE_QUERIES + threadIdx.x / WARP * 16 + row;  // and the query eight below
+    unsigned query[STEPS][2];
+#pragma unroll
+    for (int below = 0; below < 2; below++) {
+        const Weight* own = q + place + (int64)min(first + 8 * below, queries - 1) * token + column;
+#pragma unroll
+        for (int step = 0; step < STEPS; step++) query[step][below] = *(const unsigned*)(own + 8 * step);
+    }
+    float output[STEPS][4], largest[2] = {-INFINITE, -INFINITE}, total[2] = {0, 0};
+#pragma unroll
+    for (int step = 0; step < STEPS; step++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) output[step][i] = 0;
+    scale *= 1.4426950408889634f;  // log2(e): exp2 is what the hardware has
+
+    for (int start = 0; start < keys; start += TILE) {
+        __syncthreads();  // the last tile has been read
+        for (int part = threadIdx.x; part < TILE * STEPS; part += IMAGE_THREADS) {
+            const int key = start + part / STEPS, target = part / STEPS * (ROW / VECTOR) + part % STEPS;
+            const int64 source = place + (int64)min(key, keys - 1) * token + part % STEPS * VECTOR;
+            key_tile[target] = *(const uint4*)(k + source);
+            value_tile[target] = *(const uint4*)(v + source);
+        }
+        __syncthreads();
+
+        float scores[TILE / 8][4], peak[2] = {largest[0], largest[1]};
+#pragma unroll
+        for (int eight = 0; eight < TILE / 8; eight++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) scores[eight][i] = 0;
+            const Weight* own = (const Weight*)key_tile + (8 * eight + row) * ROW + column;
+#pragma unroll
+            for (int step = 0; step < STEPS; step++)
+                multiply_add(scores[eight], query[step][0], query[step][1], *(const unsigned*)(own + 8 * step));
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const bool exists = start + 8 * eight + column + i % 2 < keys;
+                scores[eight][i] = exists ? scores[eight][i] * scale : -INFINITE;
+                peak[i / 2] = fmaxf(peak[i / 2], scores[eight][i]);
+            }
+        }
+        float shrink[2];
+#pragma unroll
+        for (int below = 0; below < 2; below++) {
+            for (int step = 1; step < 4; step *= 2)
+                peak[below] = fmaxf(peak[below], __shfl_xor_sync(0xffffffff, peak[below], step));
+            shrink[below] = exp2f(largest[below] - peak[below]);
+            largest[below] = peak[below];
+            total[below] *= shrink[below];
+        }
+#pragma unroll
+        for (int step = 0; step < STEPS; step++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) output[step][i] *= shrink[i / 2];
+#pragma unroll
+        for (int eight = 0; eight < TILE / 8; eight++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                scores[eight][i] = exp2f(scores[eight][i] - largest[i / 2]);
+                total[i / 2] += scores[eight][i];
+            }
+            const unsigned weights = packed(scores[eight][0], scores[eight][1]);
+            const unsigned weights_below = packed(scores[eight][2], scores[eight][3]);
+            const Weight* own = (const Weight*)value_tile + (8 * eight + lane % 8) * ROW;
+#pragma unroll
+            for (int step = 0; step < STEPS; step++)
+                multiply_add(output[step], weights, weights_below, load_rows(own + 8 * step));
+        }
+    }
+
+#pragma unroll
+    for (int below = 0; below < 2; below++) {
+        for (int step = 1; step < 4; step *= 2) total[below] += __shfl_xor_sync(0xffffffff, total[below], step);
+        const int own = first + 8 * below;
+        if (own >= queries) continue;
+        Weight* target = out + (((int64)blockIdx.z * queries + own) * gridDim.y + blockIdx.y) * IMAGE_DIM + column;
+#pragma unroll
+        for (int step = 0; step < STEPS; step++)
+            *(unsigned*)(target + 8 * step) =
+                packed(output[step][2 * below] / total[below], output[step][2 * below + 1] / total[below]);
+    }
+}
+
+#endif

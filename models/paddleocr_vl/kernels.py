@@ -13,8 +13,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from models.paddleocr_vl.slices import parts
+from models.protocol import Sliced
+
 SOURCE = Path(__file__).with_suffix(".cu")
 TYPES = {torch.float32: "Float", torch.float16: "Half", torch.bfloat16: "BFloat"}
+ELEMENTS = {torch.float16: "f16", torch.bfloat16: "bf16"}  # of tensor cores
+TENSOR_CORES = {torch.float16: (7, 5), torch.bfloat16: (8, 0)}  # capabilities that have the instructions of kernels.cu
+IMAGE_THREADS, IMAGE_QUERIES = 256, 128  # of a block of `attend_image`
 THREADS = 128  # of a block
 WARPS = THREADS // 32
 ROWS = (1, 2, 4, 8)  # for which kernels of linear layers exist; for a number between them, the next larger one
@@ -35,6 +41,7 @@ PARAMETERS = {
         "normalise": "PPPPfiP",
         "attend": "PPqPqqqPPiifPP",
         "join_parts": "PPPiiiP",
+        "attend_image": "PPPqqqiifP",
     }.items()
 }
 
@@ -46,9 +53,18 @@ class Launcher(Protocol):
         """`parameters`: packed by the Struct of PARAMETERS."""
 
 
-def defines(text: Any, dtype: torch.dtype, residual_dtype: torch.dtype) -> Mapping[str, str | int]:
-    """The macros of kernels.cu for a text config, the weights' dtype and that of the residual stream."""
-    return {
+def defines(
+    config: Any, dtype: torch.dtype, residual_dtype: torch.dtype, tensor_cores: bool = True
+) -> Mapping[str, str | int]:
+    """The macros of kernels.cu for a config, the weights' dtype and that of the residual stream.
+
+    `tensor_cores`: see `has_tensor_cores`.
+    """
+    text, vision = config.text_config, config.vision_config
+    image_dim = vision.hidden_size // vision.num_attention_heads
+    images = tensor_cores and dtype in ELEMENTS and image_dim % 8 == 0
+    of_images: dict[str, str | int] = {"IMAGE_DIM": image_dim, "ELEMENTS": f'"{ELEMENTS[dtype]}"'} if images else {}
+    return of_images | {
         "WEIGHT": TYPES[dtype],
         "RESIDUAL": TYPES[residual_dtype],
         "HEADS": text.num_attention_heads,
@@ -147,6 +163,21 @@ class Kernels:
         self._launch("attend", (parts, kv_heads, batch), THREADS, q, kv, row, *where, scale, sums, scales)
         self._launch("join_parts", (heads, batch, 1), head_dim, sums, scales, positions, idle, keys, parts, out)
         return out
+
+    def attend_image(self, q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
+        """`attention.FullAttention` by tensor cores; q, k and v (B, H, L, D) have the same strides, and dense heads."""
+        images, heads, length, head_dim = q.shape
+        outputs = []
+        for part in parts(length, queries):
+            own = q[:, :, part]
+            count = own.shape[2]
+            out = torch.empty(images, count, heads, head_dim, dtype=q.dtype, device=q.device)
+            grid = (math.ceil(count / IMAGE_QUERIES), heads, images)
+            strides = (q.stride(2), q.stride(1), q.stride(0))
+            self._launch("attend_image", grid, IMAGE_THREADS, own, k, v, *strides, count, length, head_dim**-0.5, out)
+            outputs.append(out.transpose(1, 2))
+            yield
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
 
     def _launch(self, name: str, grid: tuple[int, int, int], threads: int, *parameters: Any) -> None:
         self._launcher.launch(name, grid, threads, _packed(name, *parameters))

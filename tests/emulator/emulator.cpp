@@ -16,6 +16,7 @@
 #define __device__
 #define __global__
 #define __forceinline__ inline
+#define __launch_bounds__(...)
 #define __shared__ static  // blocks run one after another
 #define __int_as_float(bits) INFINITY
 #define __expf expf
@@ -105,6 +106,37 @@ static void run_block(int threads, const std::vector<std::unique_ptr<char[]>>& s
 
 #include KERNELS
 
+#ifdef IMAGE_DIM
+static unsigned factors[3][1024];
+static const Weight* rows[1024];
+
+static float element(unsigned pair, int i) { return to_float(Weight{(unsigned short)(pair >> 16 * i)}); }
+
+// As PTX describes mma.m16n8k8: a lane has two neighbours of a row of a, and of a column of b.
+void multiply_add(float (&sums)[4], unsigned a, unsigned a_below, unsigned b) {
+    const int own = running, warp = own / LANES * LANES, lane = own % LANES;
+    factors[0][own] = a, factors[1][own] = a_below, factors[2][own] = b;
+    wait(warps[own / LANES]);
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 8; k++) {
+            const int column = lane % 4 * 2 + i % 2;
+            sums[i] += element(factors[i / 2][warp + lane / 4 * 4 + k / 2], k % 2) *
+                       element(factors[2][warp + column * 4 + k / 2], k % 2);
+        }
+    wait(warps[own / LANES]);
+}
+
+// As PTX describes ldmatrix.trans: a lane gets two neighbours of a column.
+unsigned load_rows(const Weight* row) {
+    const int own = running, warp = own / LANES * LANES, lane = own % LANES;
+    rows[own] = row;
+    wait(warps[own / LANES]);
+    const unsigned first = rows[warp + lane % 4 * 2][lane / 4].bits, second = rows[warp + lane % 4 * 2 + 1][lane / 4].bits;
+    wait(warps[own / LANES]);
+    return first | second << 16;
+}
+#endif
+
 // The next parameter of a packed buffer, aligned as C would.
 template <class T>
 static T next_of(char*& buffer) {
@@ -139,5 +171,8 @@ extern "C" int emulate(const char* name, unsigned x, unsigned y, unsigned z, int
     const std::string called = name;
     KERNELS_OF_ROWS(1) KERNELS_OF_ROWS(2) KERNELS_OF_ROWS(4) KERNELS_OF_ROWS(8)
     KERNEL(rotate) KERNEL(gated) KERNEL(normalise) KERNEL(attend) KERNEL(join_parts)
+#ifdef IMAGE_DIM
+    KERNEL(attend_image)
+#endif
     return 1;
 }

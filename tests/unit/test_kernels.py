@@ -23,11 +23,13 @@ from models.paddleocr_vl.kernels import KEYS, ROWS, SOURCE, Kernels, defines, ke
 from models.paddleocr_vl.linear import gated
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.rope import cosines_sines, rotate
+from models.paddleocr_vl.slices import run
 from models.paddleocr_vl.weights import load_model
 from tests.emulator import EmulatedModule
 from tests.engines import answers, collect, ids_of, running_engine, submit
 
 HEADS, KV_HEADS = 8, 2
+IMAGE_DIM = 72
 HEAD_DIMS = 48, 128  # the embedded checkpoint's, which is no power of two, and the real one's
 EPS = 1e-5
 HIDDEN = 328  # more than a warp loads at once, and not a multiple of it
@@ -54,7 +56,8 @@ def head_dim(request: pytest.FixtureRequest) -> int:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Kernels]:
     def make(dtype: torch.dtype, residual_dtype: torch.dtype, head_dim: int = HEAD_DIMS[-1]) -> Kernels:
         text = SimpleNamespace(num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=head_dim)
-        macros = defines(text, dtype, residual_dtype)
+        vision = SimpleNamespace(hidden_size=2 * IMAGE_DIM, num_attention_heads=2)
+        macros = defines(SimpleNamespace(text_config=text, vision_config=vision), dtype, residual_dtype)
         return Kernels(EmulatedModule(SOURCE, macros, tmp_path_factory.mktemp("kernels")))
 
     return make
@@ -174,6 +177,18 @@ def test_each_row_attends_to_its_own_keys_and_stores_its_new_one(
         assert_close(out[row], expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
+@pytest.mark.parametrize("queries", [None, 100])
+def test_patches_attend_inside_their_image_by_tensor_cores(
+    made: Callable[..., Kernels], dtype: torch.dtype, queries: int | None
+) -> None:
+    """Two images of 150 patches: more than a block's queries, and no multiple of a tile's keys."""
+    qkv = random(2, 150, 3, 2, IMAGE_DIM, dtype=dtype)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    ours = run(made(dtype, torch.float32).attend_image(q, k, v, queries))
+    assert_close(ours, F.scaled_dot_product_attention(q.float(), k.float(), v.float()))
+
+
 def test_blocks_read_fewer_keys_where_there_are_few_rows() -> None:
     assert keys_of_part(2, 1024) < keys_of_part(64, 1024) <= KEYS
     assert keys_of_part(128, 8192) == KEYS
@@ -185,8 +200,7 @@ def test_blocks_read_fewer_keys_where_there_are_few_rows() -> None:
 @pytest.fixture(scope="module")
 def small_kernels(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     """Kernels for the decoder of the tests' checkpoint, in fp32."""
-    text = PaddleOCRVLConfig.from_pretrained(checkpoint).text_config
-    macros = defines(text, torch.float32, torch.float32)
+    macros = defines(PaddleOCRVLConfig.from_pretrained(checkpoint), torch.float32, torch.float32)
     return Kernels(EmulatedModule(SOURCE, macros, tmp_path_factory.mktemp("kernels")))
 
 

@@ -142,7 +142,7 @@ def test_the_real_model_has_the_weights_that_these_plans_count() -> None:
 
 
 def test_the_plan_adds_up() -> None:
-    sizes = Sizes(length=1, group=1, chunk=1, image=1, rows=1, graphs=0)
+    sizes = Sizes(length=1, group=1, chunk=1, image=1, rows=1, graphs=0, images=0)
     found = MemoryPlan(
         weights=5 * MIB, prefill=3 * MIB, images=2 * MIB, graphs=0, workspaces=0, slots=4, slot=2 * MIB, sizes=sizes
     )
@@ -151,4 +151,4 @@ def test_the_plan_adds_up() -> None:
 
 def test_the_sizes_are_told() -> None:
     text = str(planned(6144, FP32).sizes)
-    assert text.startswith("slots of 4096 tokens; prefill of 1024 tokens together, 1024 of one prompt, images of 1280")
+    assert text.startswith("slots of 4096 tokens; prefill of 2048 tokens together, 2048 of one prompt, images of 2048")

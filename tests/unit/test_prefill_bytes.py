@@ -103,7 +103,12 @@ def model_dtype(model: PaddleOCRVL) -> torch.dtype:
 
 
 def sizes_of(**changed: int) -> Sizes:
-    return Sizes(**({"length": 4096, "group": 256, "chunk": 1024, "image": 1296, "rows": 512, "graphs": 0} | changed))
+    return Sizes(
+        **(
+            {"length": 4096, "group": 256, "chunk": 1024, "image": 1296, "rows": 512, "graphs": 0, "images": 0}
+            | changed
+        )
+    )
 
 
 @pytest.mark.parametrize("rows", [512, 2048, 8192])
