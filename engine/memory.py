@@ -37,7 +37,10 @@ MIN_GRAPHS_BYTES = 64 * MIB  # for the batch sizes of few slots
 # loaded at their first use, about 100 MiB, and changes of a desktop's windows.
 SPARE_BYTES = 192 * MIB
 SPARE_SHARE = 0.1  # share of a CPU's free memory, for other processes
-FRAGMENTATION = 1.25  # what the allocator reserves for prefill, over what it hands out at most (H200: 1.2)
+# What PyTorch's allocator reserves over what it hands out, for prefill: a share and, on a GPU, an amount (H200: 120 to
+# 400 MiB with FRAGMENTATION at 1.1).
+FRAGMENTATION = 1.1
+KEPT_BYTES = 176 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +110,12 @@ def plan(
     room = free - SPARE_BYTES if device.type == "cuda" else int(free * (1 - SPARE_SHARE))
     if limit is not None:
         room = min(room, limit - weights)
+    kept = KEPT_BYTES if device.type == "cuda" else 0
     best: tuple[int, MemoryPlan] | None = None  # the most slots that fit; the smallest sizes where none do
     for sizes in choices(engine, network, device.type, image_tokens):
         found = MemoryPlan(
             weights=weights,
-            prefill=int(FRAGMENTATION * prefill_bytes(network, dtype, sizes)),
+            prefill=int(FRAGMENTATION * prefill_bytes(network, dtype, sizes)) + kept,
             images=sizes.images,
             graphs=sizes.graphs,
             workspaces=workspaces,

@@ -151,4 +151,4 @@ def test_the_plan_adds_up() -> None:
 
 def test_the_sizes_are_told() -> None:
     text = str(planned(6144, FP32).sizes)
-    assert text.startswith("slots of 4096 tokens; prefill of 2048 tokens together, 2048 of one prompt, images of 2048")
+    assert text.startswith("slots of 4096 tokens; prefill of 1024 tokens together, 1024 of one prompt, images of 1280")
