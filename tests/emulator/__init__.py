@@ -1,6 +1,7 @@
 """A launcher of CUDA kernels without a GPU: their source, compiled for the CPU."""
 
 import ctypes
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ class EmulatedModule:
     """The kernels of one source, as nvrtc.Module has them."""
 
     def __init__(self, source: Path, defines: Mapping[str, str | int], folder: Path) -> None:
+        if shutil.which("g++") is None:
+            raise RuntimeError("Tests of CUDA kernels need g++. Install it: package g++, or Xcode on macOS.")
         library = folder / "kernels.so"
         macros = [f"-D{name}={value}" for name, value in {**defines, "KERNELS": f'"{source}"'}.items()]
         options = ["-std=c++17", "-O1", "-fno-strict-aliasing", "-shared", "-fPIC", "-w"]
