@@ -16,12 +16,8 @@ class EmulatedModule:
     """The kernels of one source, as nvrtc.Module has them."""
 
     def __init__(self, source: Path, defines: Mapping[str, str | int], folder: Path) -> None:
-        if shutil.which("g++") is None:
-            raise RuntimeError("Tests of CUDA kernels need g++. Install it: package g++, or Xcode on macOS.")
         library = folder / "kernels.so"
-        macros = [f"-D{name}={value}" for name, value in {**defines, "KERNELS": f'"{source}"'}.items()]
-        options = ["-std=c++17", "-O1", "-fno-strict-aliasing", "-shared", "-fPIC", "-w"]
-        subprocess.run(["g++", *options, *macros, EMULATOR, "-o", library], check=True)
+        compile_library(EMULATOR, library, {**defines, "KERNELS": f'"{source}"'})
         self._emulate = ctypes.CDLL(str(library)).emulate
 
     def launch(self, name: str, grid: tuple[int, int, int], threads: int, parameters: bytes) -> None:
@@ -29,3 +25,12 @@ class EmulatedModule:
             raise KernelError(f"there is no kernel {name}")
         if Recorder.current is not None:
             Recorder.current.calls.append((self.launch, (name, grid, threads, parameters), {}, None))
+
+
+def compile_library(source: Path, library: Path, macros: Mapping[str, str | int] | None = None) -> None:
+    """Compile C++ for this machine's CPU."""
+    if shutil.which("g++") is None:
+        raise RuntimeError("Tests of CUDA kernels need g++. Install it: package g++, or Xcode on macOS.")
+    defined = [f"-D{name}={value}" for name, value in (macros or {}).items()]
+    options = ["-std=c++17", "-O1", "-fno-strict-aliasing", "-shared", "-fPIC", "-w"]
+    subprocess.run(["g++", *options, *defined, source, "-o", library], check=True)
