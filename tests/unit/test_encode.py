@@ -35,8 +35,11 @@ def _gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("engine.encode.TRIED", TRIED)
     monkeypatch.setattr(attention, "VARIABLE_FLASH", variable_flash)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _device: None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # faster than two where other tests run beside it
     with torch.inference_mode():
         yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
