@@ -1,7 +1,8 @@
 """EngineConfig -> a loaded model, with its device, dtype, memory plan, KV cache and runner.
 
-The only file in the engine that names a network: another one that fulfils models/protocol.py comes in here. Its
-neighbours take nothing but attention functions and the slicing of work from models/paddleocr_vl.
+Besides engine/fastest.py, which gives a network our kernels, this is the only file in the engine that names one:
+another that fulfils models/protocol.py comes in here. Their neighbours take nothing but functions of attention, kernels
+and the slicing of work from models/paddleocr_vl.
 """
 
 import logging

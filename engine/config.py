@@ -18,7 +18,7 @@ class EngineConfig:
     slots: int | None = None  # requests that run at once; None: as many as memory and device make sensible
     max_waiting: int = 256  # requests that wait for a slot before further ones are rejected
     max_waiting_bytes: int = 2**30  # memory for the images of waiting requests
-    image_cache_bytes: int | None = None  # of image features for further requests; 0: none; None: by memory
+    image_cache_bytes: int | None = None  # features of images for further requests; 0: none; None: by memory
     cuda_graphs: bool = True  # on a GPU, decode by captured graphs where they work
     gpu_memory_limit: int | None = None  # bytes of GPU memory that this process may use; None: all that is free
     worker: int = 0  # index of this process among those that share the machine, and of its GPU

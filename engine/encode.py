@@ -19,9 +19,9 @@ from models.protocol import Grid, Network, Patches, Sliced
 
 logger = logging.getLogger(__name__)
 
-PATCHES = (256, 512, 768, 1024, 1536)  # of graphs; images of more patches keep a fast GPU busy as they are launched
+PATCHES = (256, 512, 768, 1024, 1536)  # graphs' sizes; images of more patches keep a fast GPU busy as they are launched
 MAX_IMAGES = 16  # in a graph
-TRIED: Grid = (16, 28)  # of an image by which graphs are compared with launches
+TRIED: Grid = (16, 28)  # the image by which graphs are compared with launches
 REPETITIONS = 3
 
 

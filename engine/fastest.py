@@ -42,7 +42,7 @@ from models.paddleocr_vl.slices import run
 
 logger = logging.getLogger(__name__)
 
-FLASH_CAPABILITY = (8, 0)  # of FlashAttention and cuDNN's attention, in two-byte dtypes
+FLASH_CAPABILITY = (8, 0)  # needed by FlashAttention and cuDNN's attention, in two-byte dtypes
 IMAGE_PATCHES = {"cpu": (1024,), "cuda": (1024, 5184)}  # 448 px and 1 MP
 SHAPES = 64  # images have so many shapes in turn: some kernels plan for long where a shape is new, as most are
 DECODED = ((1, 1024), (8, 1024), (32, 1024))  # rows, and tokens of each: usual batches of a decode step

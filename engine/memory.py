@@ -219,7 +219,7 @@ def vision_bytes(config: Any, dtype: torch.dtype, patches: int, rows: int) -> in
     qkv = 3 * hidden * narrow
     attended = hidden * narrow
     attention = patches * (2 * qkv if sliced else qkv + attended)
-    rotation = patches * qkv + rows * 2 * hidden * (4 + 4 + narrow)  # of queries and keys, with fp32 temporaries
+    rotation = patches * qkv + rows * 2 * hidden * (4 + 4 + narrow)  # queries and keys, with fp32 temporaries
     # The stream after attention, and the wide tensor before and after GELU; with slices also that of the slice before,
     # and the layer's outputs so far.
     feed_forward = patches * attended + rows * (stream + (3 if sliced else 2) * inner * narrow)

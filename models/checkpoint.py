@@ -109,19 +109,19 @@ def describe(
 def image_settings(folder: Path) -> dict[str, Any]:
     """The settings of a checkpoint's image processor, as JSON. Raises IncompleteCheckpointError.
 
-    transformers 5 writes them into processor_config.json; releases have them in preprocessor_config.json, which counts
-    where both files hold them.
+    Releases have them in preprocessor_config.json. transformers 5 writes them into processor_config.json, and prefers
+    those where both files hold some.
     """
-    file = folder / "preprocessor_config.json"
-    if file.is_file():
-        return _json_object(file)
-    settings = _json_object(folder / "processor_config.json").get("image_processor")
-    if not isinstance(settings, dict):
+    both, own = folder / "processor_config.json", folder / "preprocessor_config.json"
+    settings = _json_object(both).get("image_processor") if both.is_file() else None
+    if isinstance(settings, dict):
+        return settings
+    if not own.is_file():
         raise IncompleteCheckpointError(
-            f"{folder} lacks {file.name}, and its processor_config.json has no image_processor. Copy {file.name} from "
-            "the model that this checkpoint was made from."
+            f"{folder} lacks {own.name}, and its {both.name} has no image_processor. Copy {own.name} from the model "
+            "that this checkpoint was made from."
         )
-    return settings
+    return _json_object(own)
 
 
 def _json_object(file: Path) -> dict[str, Any]:

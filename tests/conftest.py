@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PaddleOCRVLConfig
 
 from engine.engine import Engine
 from engine.launches import Stopwatch
 from engine.pace import LaunchedSlices
+from models.paddleocr_vl.kernels import SOURCE, defines
 from tests.checkpoints import write_checkpoint
+from tests.emulator import EmulatedModule
 from tests.engines import running_engine
 from tests.recording import Recordings
 
@@ -18,6 +21,13 @@ from tests.recording import Recordings
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint"), min_pixels=784)
+
+
+@pytest.fixture(scope="session")
+def small_module(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> EmulatedModule:
+    """The CUDA kernels for the decoder of `checkpoint`, in fp32."""
+    config = PaddleOCRVLConfig.from_pretrained(checkpoint)
+    return EmulatedModule(SOURCE, defines(config, torch.float32, torch.float32), tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.fixture(scope="session")

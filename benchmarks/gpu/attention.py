@@ -33,7 +33,7 @@ VISION_HEADS, VISION_HEAD_DIM = 16, 72
 LAYERS, VISION_LAYERS = 18, 27
 LENGTHS = (512, 1024, 4096)
 PATCHES = {"448": 1024, "1mp": 5184}
-OWN_DIFFERENCE = 0.02  # of normal values in bf16
+OWN_DIFFERENCE = 0.02  # normal values in bf16
 UNUSED = 10  # positions of the read length that are masked
 BACKENDS = {
     "efficient": SDPBackend.EFFICIENT_ATTENTION,

@@ -104,7 +104,7 @@ class Workplace:
         """Forget what earlier sections held, and measure the peak of memory anew."""
         gc.collect()
         if self.on_gpu:
-            torch._C._cuda_clearCublasWorkspaces()  # of earlier runners' streams, which a server's process has not
+            torch._C._cuda_clearCublasWorkspaces()  # earlier runners' streams have some, which a server has not
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 

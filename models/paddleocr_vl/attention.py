@@ -17,7 +17,7 @@ from models.paddleocr_vl.slices import parts
 from models.protocol import Sliced
 
 SCORES_PER_CHUNK = 1 << 24  # scores without a fused kernel, or elements of a mask, held at once: 64 MiB in fp32
-SPLITS = 8  # of a row's keys; 4 to 16 were alike at 1024 keys (H200)
+SPLITS = 8  # parts of a row's keys; 4 to 16 were alike at 1024 keys (H200)
 HEADS_PER_PRODUCT = 2  # fastest for 256 queries at 1024 and 5184 keys: their scores stay in the CPU's cache
 
 # The operations themselves: choosing one by `sdpa_kernel` would add 20 us to each call.

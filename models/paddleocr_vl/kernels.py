@@ -18,15 +18,15 @@ from models.protocol import Sliced
 
 SOURCE = Path(__file__).with_suffix(".cu")
 TYPES = {torch.float32: "Float", torch.float16: "Half", torch.bfloat16: "BFloat"}
-ELEMENTS = {torch.float16: "f16", torch.bfloat16: "bf16"}  # of tensor cores
+ELEMENTS = {torch.float16: "f16", torch.bfloat16: "bf16"}  # as PTX calls them
 TENSOR_CORES = {torch.float16: (7, 5), torch.bfloat16: (8, 0)}  # capabilities that have the instructions of kernels.cu
-IMAGE_THREADS, IMAGE_QUERIES = 256, 128  # of a block of `attend_image`
-THREADS = 128  # of a block
+IMAGE_THREADS, IMAGE_QUERIES = 256, 128  # a block's, of `attend_image`
+THREADS = 128  # a block's, of all others
 WARPS = THREADS // 32
 ROWS = (1, 2, 4, 8)  # for which kernels of linear layers exist; for a number between them, the next larger one
-KEYS = 256  # of a cache, that a block of `attend` reads at most
+KEYS = 256  # a block's, of `attend`, at most
 MIN_KEYS = 32  # and at least
-BLOCKS = 1024  # of `attend` beyond which each gets more keys; fewer and larger ones were slower (H200)
+BLOCKS = 1024  # blocks of `attend` beyond which each gets more keys; fewer and larger ones were slower (H200)
 
 # The parameters of each kernel, packed as C would: P pointer, q int64, i int, f float.
 PARAMETERS = {

@@ -1,24 +1,26 @@
-// A GPU for tests: runs the source of CUDA kernels on a CPU, block after block, with a fiber for each thread of a block.
+// A GPU for tests: runs the source of CUDA kernels on a CPU, block after block, a thread of a block as a fiber.
 //
-// Compiled with KERNELS naming the kernels' file, behind the same defines that NVRTC gets. `emulate` gets a
-// kernel's parameters packed in one buffer, which is aligned as for all of them.
+// Compiled with the defines that NVRTC gets, and with KERNELS, the kernels' file. `emulate` gets a kernel's parameters
+// in one buffer, packed as C would pack a struct.
 
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 #include <tuple>
 #include <vector>
 
+// CUDA's words that a CPU's compiler lacks.
 #define __device__
 #define __global__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __shared__ static  // blocks run one after another
-#define __int_as_float(bits) INFINITY
+#define __int_as_float(bits) INFINITY  // its only use
 #define __expf expf
 #define EMULATED
 
@@ -30,27 +32,43 @@ using std::min;
 
 static uint3 threadIdx, blockIdx, gridDim;
 
-static float __uint_as_float(unsigned bits) { float x; std::memcpy(&x, &bits, 4); return x; }
-static unsigned __float_as_uint(float x) { unsigned bits; std::memcpy(&bits, &x, 4); return bits; }
+// The bits of a value as another type of the same size.
+template <class To, class From>
+static To bits_as(From value) {
+    static_assert(sizeof(To) == sizeof(From));
+    To same;
+    std::memcpy(&same, &value, sizeof(To));
+    return same;
+}
+
+static float __uint_as_float(unsigned bits) { return bits_as<float>(bits); }
+static unsigned __float_as_uint(float x) { return bits_as<unsigned>(x); }
+static float half_to_float(unsigned short bits) { return bits_as<_Float16>(bits); }
+static unsigned short float_to_half(float x) { return bits_as<unsigned short>((_Float16)x); }
 static float rsqrtf(float x) { return 1 / std::sqrt(x); }
-static float half_to_float(unsigned short bits) { _Float16 x; std::memcpy(&x, &bits, 2); return x; }
-static unsigned short float_to_half(float wide) { _Float16 x = (_Float16)wide; unsigned short bits; std::memcpy(&bits, &x, 2); return bits; }
 
 // --- fibers -----------------------------------------------------------------------------------------------------------
 
-struct Barrier {
-    int members = 0, arrived = 0, generation = 0;
-    void open() { arrived = 0, generation++; }
-};
+// A thread of a block is a fiber. It runs until it waits at a barrier, and then leaves the CPU to the scheduler, which
+// runs the threads of the block in turn until all are done.
 
 const int LANES = 32, STACK = 1 << 16;
+
+struct Barrier {
+    int members = 0, arrived = 0, generation = 0;
+    void open() {
+        arrived = 0;
+        generation++;
+    }
+};
+
 static ucontext_t scheduler;
-static std::vector<ucontext_t> fibers;
+static std::vector<ucontext_t> fibers;  // one for each thread, as in `done` and `exchanged`
 static std::vector<bool> done;
-static std::vector<float> exchanged;
+static std::vector<float> exchanged;  // what it offers to the others of its warp
 static std::vector<Barrier> warps;
 static Barrier block;
-static int running;
+static int running;  // the thread that runs
 
 static void wait(Barrier& barrier) {
     const int generation = barrier.generation;
@@ -58,6 +76,7 @@ static void wait(Barrier& barrier) {
     while (barrier.generation == generation) swapcontext(&fibers[running], &scheduler);
 }
 
+// A thread that is done holds up no other.
 static void leave(Barrier& barrier) {
     if (--barrier.members == barrier.arrived && barrier.members) barrier.open();
 }
@@ -73,22 +92,26 @@ static float __shfl_xor_sync(unsigned, float x, int lanes) {
     return other;
 }
 
-static void* arguments_now;
-static void (*call_now)(void*);
+static std::function<void()> kernel_call;  // the running kernel with its parameters
 
 static void fiber() {
-    call_now(arguments_now);
-    leave(warps[running / LANES]), leave(block);
+    kernel_call();
+    leave(warps[running / LANES]);
+    leave(block);
     done[running] = true;
     swapcontext(&fibers[running], &scheduler);
 }
 
 static void run_block(int threads, const std::vector<std::unique_ptr<char[]>>& stacks) {
-    fibers.assign(threads, {}), done.assign(threads, false), exchanged.assign(threads, 0);
-    warps.assign(threads / LANES, {LANES}), block = {threads};
+    fibers.assign(threads, {});
+    done.assign(threads, false);
+    exchanged.assign(threads, 0);
+    warps.assign(threads / LANES, {LANES});
+    block = {threads};
     for (int thread = 0; thread < threads; thread++) {
         getcontext(&fibers[thread]);
-        fibers[thread].uc_stack.ss_sp = stacks[thread].get(), fibers[thread].uc_stack.ss_size = STACK;
+        fibers[thread].uc_stack.ss_sp = stacks[thread].get();
+        fibers[thread].uc_stack.ss_size = STACK;
         fibers[thread].uc_link = nullptr;
         makecontext(&fibers[thread], fiber, 0);
     }
@@ -150,23 +173,30 @@ static T next_of(char*& buffer) {
 template <class... Parameters>
 static void launch(void (*kernel)(Parameters...), uint3 grid, int threads, char* packed) {
     const std::tuple<Parameters...> parameters{next_of<Parameters>(packed)...};  // in this order, for the braces
-    struct Call {
-        void (*kernel)(Parameters...);
-        const std::tuple<Parameters...>& parameters;
-    } call{kernel, parameters};
-    arguments_now = &call;
-    call_now = [](void* made) { std::apply(((Call*)made)->kernel, ((Call*)made)->parameters); };
+    kernel_call = [&] { std::apply(kernel, parameters); };
     std::vector<std::unique_ptr<char[]>> stacks;
     for (int thread = 0; thread < threads; thread++) stacks.emplace_back(new char[STACK]);
     gridDim = grid;
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
-            for (unsigned x = 0; x < grid.x; x++) blockIdx = {x, y, z}, run_block(threads, stacks);
+            for (unsigned x = 0; x < grid.x; x++) {
+                blockIdx = {x, y, z};
+                run_block(threads, stacks);
+            }
 }
 
-#define KERNEL(NAME) if (called == #NAME) return launch(NAME, {x, y, z}, threads, parameters), 0;
-#define KERNELS_OF_ROWS(ROWS) KERNEL(normed_linear_##ROWS) KERNEL(normed_gated_##ROWS) KERNEL(linear_add_##ROWS) KERNEL(logits_##ROWS)
+#define KERNEL(NAME) \
+    if (called == #NAME) { \
+        launch(NAME, {x, y, z}, threads, parameters); \
+        return 0; \
+    }
+#define KERNELS_OF_ROWS(ROWS) \
+    KERNEL(normed_linear_##ROWS) \
+    KERNEL(normed_gated_##ROWS) \
+    KERNEL(linear_add_##ROWS) \
+    KERNEL(logits_##ROWS)
 
+// Launches a kernel by its name; 1 where there is none.
 extern "C" int emulate(const char* name, unsigned x, unsigned y, unsigned z, int threads, char* parameters) {
     const std::string called = name;
     KERNELS_OF_ROWS(1) KERNELS_OF_ROWS(2) KERNELS_OF_ROWS(4) KERNELS_OF_ROWS(8)

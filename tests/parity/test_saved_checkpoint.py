@@ -67,11 +67,13 @@ def test_its_description_has_every_file_that_serving_reads(saved: Path) -> None:
     assert needed <= {file.name for file in describe(saved).files}
 
 
-def test_settings_of_images_alone_count_more_than_those_of_the_processor(saved: Path, tmp_path: Path) -> None:
+def test_settings_that_the_processor_saved_count_more_than_those_of_a_release(saved: Path, tmp_path: Path) -> None:
+    """Bug: the two files were preferred the other way round, so that images had other sizes than in transformers."""
     folder = tmp_path / "both"
     shutil.copytree(saved, folder)
-    assert ImageSettings.read(folder).bounds == PixelBounds(SMALLEST, 1_003_520)
     settings = json.loads((folder / "processor_config.json").read_text())["image_processor"]
     settings["size"] = {"shortest_edge": 147_384, "longest_edge": 2_822_400}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    assert ImageSettings.read(folder).bounds == PixelBounds(147_384, 2_822_400)
+    theirs = load_reference_processor(folder).image_processor.size
+    assert ImageSettings.read(folder).bounds == PixelBounds(theirs["shortest_edge"], theirs["longest_edge"])
+    assert ImageSettings.read(folder).bounds == PixelBounds(SMALLEST, 1_003_520)

@@ -198,10 +198,8 @@ def test_blocks_read_fewer_keys_where_there_are_few_rows() -> None:
 
 
 @pytest.fixture(scope="module")
-def small_kernels(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    """Kernels for the decoder of the tests' checkpoint, in fp32."""
-    macros = defines(PaddleOCRVLConfig.from_pretrained(checkpoint), torch.float32, torch.float32)
-    return Kernels(EmulatedModule(SOURCE, macros, tmp_path_factory.mktemp("kernels")))
+def small_kernels(small_module: EmulatedModule) -> Kernels:
+    return Kernels(small_module)
 
 
 @pytest.mark.usefixtures("recordings")
