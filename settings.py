@@ -224,8 +224,8 @@ class Settings(BaseModel):
     )
     cuda_graphs: bool = Field(
         default=EngineConfig.cuda_graphs,
-        description="on a GPU, decode steps are captured once and replayed; `0` launches each operation, which is "
-        "slower and needs less memory",
+        description="on a GPU, decode steps and small images are captured once and replayed; `0` launches each "
+        "operation, which is slower and needs less memory",
     )
     served_model_names: Names = Field(
         default=(), description="names, besides the checkpoint's own, that are answered and listed; separated by commas"

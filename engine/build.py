@@ -7,7 +7,7 @@ and the slicing of work from models/paddleocr_vl.
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,7 +16,7 @@ from engine.cuda_graphs import GpuCapture, graphs_for
 from engine.decode import Decode
 from engine.device import DeviceError, choose_device, choose_dtype
 from engine.encode import Encode
-from engine.fastest import Timer, decode_attention_over, flash_exists, fuse_layers, vision_attention
+from engine.fastest import decode_attention_over, flash_exists, fuse_layers, vision_attention
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
 from engine.memory import ENCODE_GRAPHS_BYTES, GRAPHS_BYTES, MemoryPlan, free_bytes, plan, weight_bytes, workspace_bytes
@@ -25,6 +25,7 @@ from engine.prefill import Prefill
 from engine.preparation import Preparation
 from engine.structured import Structures
 from engine.threads import compute_threads
+from engine.timer import Timer
 from models.paddleocr_vl.linear import Int8Linear, int8_works, pack
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
@@ -93,7 +94,7 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
         cache=cache,
         images=images,
         encode=Encode(model, sizes.rows, device, graphs_for(device, capture, encode_bytes) if encode_graphs else None),
-        max_patches=sizes.image * processor.merge**2,
+        max_patches=(sizes.image if device.type == "cuda" else sizes.group) * processor.merge**2,
         chunk=sizes.chunk,
     )
     return ModelRunner(
@@ -151,8 +152,9 @@ def _slots_in(dtype: torch.dtype, config: EngineConfig, processor: Processor, de
     """Slots beside weights of this dtype, which are not loaded yet; 0 where the model does not fit."""
     with torch.device("meta"):
         weights = dtype.itemsize * sum(p.numel() for p in PaddleOCRVL(processor.config).parameters())
+    unbound = replace(config, slots=None)
     try:
-        return _plan_memory(config, processor, device, dtype, weights, free_bytes(device) - weights).slots
+        return _plan_memory(unbound, processor, device, dtype, weights, free_bytes(device) - weights).slots
     except DeviceError:
         return 0
 

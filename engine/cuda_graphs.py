@@ -66,7 +66,7 @@ class Graphs:
 
         Work of the same key is the same. It is captured with `idle` inputs, with which it must write to nothing that
         matters; later inputs may be shorter, and leave the rest of the last ones behind them. The result is valid until
-        the next run.
+        the next run of any graph, since all share one pool.
         """
         graph = self._graphs.pop(key, None) or self._captured(work, idle)
         if graph is None:
@@ -76,6 +76,15 @@ class Graphs:
             fill(target[: len(values)], values)
         graph.captured.replay()
         return graph.captured.outputs
+
+    def can_run(self, key: Hashable) -> bool:
+        """The work of this key has a graph, or one may be captured now."""
+        return key in self._graphs or (self.captures and time.monotonic() >= self._not_before)
+
+    @property
+    def captures(self) -> bool:
+        """Graphs are captured at all."""
+        return self._capture is not None
 
     def prepare(self, key: Hashable, work: Callable[..., Any], idle: Callable[[], Sequence[Tensor]]) -> bool:
         """Capture the work of a later `run`; False where there is no room, unless another graph were dropped."""
@@ -103,8 +112,7 @@ class Graphs:
                 # its capture has been ended (`GpuCapture._end_failed`). A worker that takes over is told nothing: it
                 # would try the model out first, and fail here before it is ready, at the cost of one step.
                 logger.warning(
-                    "Decoding goes on without CUDA graphs, which do not work here (CUDA_GRAPHS=0 does not try): %s",
-                    error,
+                    "All goes on without CUDA graphs, which do not work here (CUDA_GRAPHS=0 does not try): %s", error
                 )
                 self._not_before = math.inf
             return None

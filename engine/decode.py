@@ -60,7 +60,8 @@ class Decode:
         slots = cache.entries.shape[1]
         self._newest = torch.zeros(slots, dtype=torch.int64, device=self.device)  # token of each slot
         # One buffer for the logits of all graphs; in their pool each would have its own, of up to 25 MiB.
-        self._logits_buffer = torch.empty(slots if graphs else 0, model.vocabulary, device=self.device)
+        buffered = slots if graphs and graphs.captures else 0
+        self._logits_buffer = torch.empty(buffered, model.vocabulary, device=self.device)
 
     def launch(self, sequences: abc.Sequence[Sequence], previous: Flight | None = None) -> Flight:
         """Launch a step of `sequences`, whose newest tokens may still be in flight in the `previous` step."""

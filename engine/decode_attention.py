@@ -31,6 +31,9 @@ class DecodeAttention(Protocol):
     wasted_tokens: float
     """Cache positions that the slots of a block may be read in vain."""
 
+    reads_beyond: bool
+    """A block's slots are read, with a weight of 0, beyond what is written in them."""
+
     def of_block(self, slots: slice, length: int, cache_positions: Tensor) -> Attend:
         """For neighbouring slots, a row each, whose cache positions (B,) only the device knows.
 
@@ -47,6 +50,7 @@ class StoredAttention:
     """A call of attention over views of neighbouring slots, all up to one length."""
 
     wasted_tokens: float = WASTED_TOKENS
+    reads_beyond = True
 
     def __init__(self, cache: KVCache, attention: Stored, limit: Limit) -> None:
         self._cache, self._attention, self._limit = cache, attention, limit
@@ -86,6 +90,7 @@ class KernelAttention:
     """Our own kernel, which reads of every row just its own keys, wherever its slot is."""
 
     wasted_tokens = math.inf
+    reads_beyond = False
 
     def __init__(self, cache: KVCache, kernels: Kernels) -> None:
         self._cache, self._kernels = cache, kernels

@@ -23,13 +23,14 @@ PATCHES = (256, 512, 768, 1024, 1536)  # graphs' sizes; images of more patches k
 MAX_IMAGES = 16  # in a graph
 TRIED: Grid = (16, 28)  # the image by which graphs are compared with launches
 REPETITIONS = 3
+CLEARLY_FASTER = 1.2
 
 
 class Encode:
     """Computes the features of images by the vision tower of `model`."""
 
     def __init__(self, model: Network, rows: int, device: torch.device, graphs: Graphs | None = None) -> None:
-        """In slices of at most `rows` patches; `graphs`: None without FlashAttention, or memory for them."""
+        """In slices of at most `rows` patches; `graphs`: None where FlashAttention, or memory for them, is missing."""
         self.model, self.rows, self.device, self.graphs = model, rows, device, graphs
 
     def run_sliced(self, pixels: Tensor, grids: abc.Sequence[Grid]) -> Sliced[list[Tensor]]:
@@ -37,11 +38,15 @@ class Encode:
         hidden = self._replayed(pixels, grids)
         if hidden is None:
             return (yield from self.model.encode_sliced(pixels, grids, self.rows))
+        features = self.model.features(hidden, grids)  # before another graph, such as a decode step's, runs
         yield
-        return self.model.features(hidden, grids)
+        return features
 
     def prepare(self) -> None:
-        """Capture the graphs, and keep them if they are faster than launches."""
+        """Capture the graphs, and keep them where launches take longer than their work.
+
+        Elsewhere a graph would only hold decode steps up for as long as it takes.
+        """
         if self.graphs is None:
             return
         for size in PATCHES:
@@ -52,13 +57,13 @@ class Encode:
         graphs, self.graphs = self.graphs, None
         launched = self._milliseconds(image)
         logger.info("An image of %d patches: %.2f ms by a graph, %.2f by launches", len(image), by_graph, launched)
-        if by_graph < launched:
+        if CLEARLY_FASTER * by_graph < launched:
             self.graphs = graphs
 
     def _replayed(self, pixels: Tensor, grids: abc.Sequence[Grid]) -> Tensor | None:
-        """Hidden states (N, hidden) by a graph, valid until the next run; None where no graph can be used."""
+        """Hidden states (N, hidden) by a graph, valid until any graph runs; None where no graph can be used."""
         size = next((size for size in PATCHES if size >= len(pixels)), None)
-        if self.graphs is None or size is None or len(grids) > MAX_IMAGES:
+        if self.graphs is None or size is None or len(grids) > MAX_IMAGES or not self.graphs.can_run(size):
             return None
         ends = list(accumulate((rows * columns for rows, columns in grids), initial=0))
         ends += ends[-1:] * (MAX_IMAGES + 1 - len(ends))

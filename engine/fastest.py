@@ -5,14 +5,13 @@ A way that cannot run there is left out: it is tried once, outside any capture.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from engine.cuda_graphs import GpuCapture
 from engine.decode_attention import (
     DecodeAttention,
     KernelAttention,
@@ -21,7 +20,7 @@ from engine.decode_attention import (
     mask_beyond,
 )
 from engine.kv_cache import KVCache
-from engine.launches import Stopwatch
+from engine.timer import REPETITIONS, Timer
 from models.paddleocr_vl.attention import (
     FullAttention,
     decode_attention,
@@ -34,11 +33,12 @@ from models.paddleocr_vl.attention import (
     full_flash,
     full_fused,
 )
-from models.paddleocr_vl.gpu import FewRows, use_kernels
+from models.paddleocr_vl.gpu import FewRows, use_decoder_kernels, use_vision_kernels
 from models.paddleocr_vl.kernels import ROWS, SOURCE, TENSOR_CORES, Kernels, defines
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.nvrtc import KernelError, Module
 from models.paddleocr_vl.slices import run
+from models.protocol import Sliced
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,6 @@ FLASH_CAPABILITY = (8, 0)  # needed by FlashAttention and cuDNN's attention, in 
 IMAGE_PATCHES = {"cpu": (1024,), "cuda": (1024, 5184)}  # 448 px and 1 MP
 SHAPES = 64  # images have so many shapes in turn: some kernels plan for long where a shape is new, as most are
 DECODED = ((1, 1024), (8, 1024), (32, 1024))  # rows, and tokens of each: usual batches of a decode step
-REPETITIONS = 3
 
 Way = TypeVar("Way")
 
@@ -55,42 +54,6 @@ def fastest(what: str, seconds: Mapping[str, float], ways: Mapping[str, Way]) ->
     """The way of least seconds; the log tells all of them."""
     logger.info("%s: %s", what, ", ".join(f"{name} {took * 1e3:.2f} ms" for name, took in seconds.items()))
     return ways[min(seconds, key=seconds.__getitem__)]
-
-
-class Timer:
-    """Times work on a GPU as decode steps run there: by a graph, unless graphs do not work or are turned off."""
-
-    def __init__(self, device: torch.device, capture: GpuCapture | None) -> None:
-        self.device = device
-        self._capture = capture
-
-    def seconds(self, work: Callable[[], Any]) -> float:
-        """The best of a few runs; inf where it cannot run."""
-        try:
-            work()  # loads kernels; and what cannot run must not fail in a capture
-            torch.cuda.synchronize(self.device)
-        except RuntimeError as error:
-            logger.debug("It cannot run here: %s", error)
-            return float("inf")
-        replay = self._graph_of(work)
-        took = []
-        for _ in range(REPETITIONS):
-            watch = Stopwatch(self.device)
-            with watch:
-                replay()
-            took.append(watch.seconds())
-        if self._capture is not None:
-            self._capture.renew_pool()
-        return min(took)
-
-    def _graph_of(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        if self._capture is not None:
-            try:
-                return self._capture(work).replay
-            except RuntimeError as error:
-                logger.warning("Decode steps are timed without CUDA graphs: %s", error)
-                self._capture = None
-        return work
 
 
 def flash_exists(device: torch.device, dtype: torch.dtype) -> bool:
@@ -140,7 +103,8 @@ def _seconds_of_images(
     total = 0.0
     for index, about in enumerate([*images, *images]):
         patches = about + 4 * (next(_shapes) % SHAPES)
-        q, k, v = torch.randn(3, 1, config.num_attention_heads, patches, head_dim, device=device).to(dtype)
+        qkv = torch.randn(1, patches, 3, config.num_attention_heads, head_dim, device=device).to(dtype)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         took = []
         for _ in range(REPETITIONS):
             start = time.perf_counter()
@@ -170,9 +134,15 @@ def fuse_layers(model: PaddleOCRVL, timer: Timer) -> Kernels | None:
     except (KernelError, OSError) as error:
         logger.warning("PyTorch's kernels are used alone, which is slower: %s", error)
         return None
+    _fuse_decoder(model, kernels, timer)
+    _fuse_vision(model, kernels, timer)
+    return kernels
+
+
+def _fuse_decoder(model: PaddleOCRVL, kernels: Kernels, timer: Timer) -> None:
     plain = {rows: _decoder_seconds(model, rows, timer) for rows in ROWS}
     few = FewRows(0)
-    restore = use_kernels(model, kernels, few)
+    restore = use_decoder_kernels(model, kernels, few)
     many = {rows: _decoder_seconds(model, rows, timer) for rows in ROWS}
     few.most = max(ROWS)
     own = {rows: _decoder_seconds(model, rows, timer) for rows in ROWS}
@@ -183,7 +153,31 @@ def fuse_layers(model: PaddleOCRVL, timer: Timer) -> Kernels | None:
     logger.info("A decode step but for attention, ms by PyTorch, with our kernels, or with our products: %s", told)
     if sum(min(many[rows], own[rows]) for rows in ROWS) >= sum(plain.values()):
         restore()
-    return kernels
+
+
+def _fuse_vision(model: PaddleOCRVL, kernels: Kernels, timer: Timer) -> None:
+    plain = _layer_seconds(model, timer)
+    restore = use_vision_kernels(model, kernels)
+    own = _layer_seconds(model, timer)
+    logger.info("A layer of the vision tower, ms by PyTorch or with our kernels: %.2f or %.2f", plain * 1e3, own * 1e3)
+    if own >= plain:
+        restore()
+
+
+def _layer_seconds(model: PaddleOCRVL, timer: Timer) -> float:
+    """Seconds of a layer of the vision tower without attention, for an image of 448 px."""
+    tower = model.visual
+    dtype, hidden = tower.patch_embedding.weight.dtype, len(tower.patch_embedding.weight)
+    patches = IMAGE_PATCHES["cuda"][0]
+    x = torch.randn(patches, hidden, device=timer.device).to(model.residual_dtype)
+    angles = torch.randn(2, patches, 1, tower.head_dim, device=timer.device).unbind(0)
+    layer, norm = tower.layers[0], tower.post_layernorm
+
+    def attend(qkv: Tensor, _queries: int | None) -> Sliced[Tensor]:
+        yield
+        return qkv[:, : qkv.shape[1] // 3].flatten(1)
+
+    return timer.seconds(lambda: run(layer(x.clone(), [x.to(dtype)], angles, attend, None, norm)))
 
 
 def _decoder_seconds(model: PaddleOCRVL, rows: int, timer: Timer) -> float:

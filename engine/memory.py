@@ -85,7 +85,7 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         parts = {"weights": self.weights, "prefill": self.prefill, "image cache": self.images}
-        parts |= {"graphs": self.graphs, "workspaces": self.workspaces} if self.graphs else {}
+        parts |= {"graphs": self.graphs, "workspaces": self.workspaces} if self.workspaces else {}
         sizes = [f"{name} {size / MIB:.0f}" for name, size in parts.items()]
         return f"{' + '.join(sizes)} + {self.slots} slots x {self.slot / MIB:.0f} = {self.total / MIB:.0f} MiB"
 
@@ -142,10 +142,15 @@ def plan(
 
 
 def choices(engine: EngineConfig, network: Any, device: str, image_tokens: int) -> Iterator[Sizes]:
-    """Sizes from the most to the least memory; lengths are those of `LENGTHS` unless MAX_MODEL_LEN is set."""
+    """Sizes from the most to the least memory; lengths are those of `LENGTHS` unless MAX_MODEL_LEN is set.
+
+    Several workers have the same length.
+    """
     longest = network.text_config.max_position_embeddings
     least = min(max(LENGTHS[-1], image_tokens + ANSWER_TOKENS), longest)
     usual = [length for length in LENGTHS if least < length <= longest] + [least]
+    if engine.workers > 1:  # a request may go to any worker, and their memory may differ
+        usual = usual[:1]
     for length in usual if engine.max_model_len is None else [engine.max_model_len]:
         images = engine.image_cache_bytes
         graphs = GRAPHS_BYTES if device == "cuda" and engine.cuda_graphs else 0

@@ -100,6 +100,8 @@ class ModelRunner:
         """Do what would delay the first answers, once the model has been tried out. No step is in flight then."""
         self.decode.prepare()
         self.prefill.encode.prepare()
+        if self.device.type == "cuda":
+            release_cached()  # what measurements and warm-ups before captures have left
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[tuple[Sequence, Outcome]]:
@@ -144,13 +146,13 @@ class ModelRunner:
         for sequence in sequences:
             if sequence.grammar is not None:
                 sequence.grammar.begin_mask()
-            if self.decode.graphs and sequence.slot is not None:
+            if self.decode.graphs and self.decode.attention.reads_beyond and sequence.slot is not None:
                 # A graph reads beyond what is written, with a weight of 0; a step launched for the slot's last owner
                 # may have left non-finite entries there.
                 self.cache.clear(sequence.slot, slice(sequence.reused, None))
         self._group = list(sequences)
         self._work = self.prefill.run_sliced(sequences)
-        self._slices.begin(sum(len(sequence.prompt.input_ids) - sequence.reused for sequence in sequences))
+        self._slices.begin()
 
     def _continue_prefill(self, seconds: float) -> Tensor | None:
         """Prefill for that long; logits of the group's last tokens, (B, vocabulary), once it is done."""

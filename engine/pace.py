@@ -43,8 +43,8 @@ class Watch(Protocol):
 class Slices(Protocol):
     """Runs the slices of a group of prompts, for a limited time at once."""
 
-    def begin(self, tokens: int) -> None:
-        """A group of so many tokens is next."""
+    def begin(self) -> None:
+        """Another group is next."""
 
     def advance(self, work: Sliced[Result], seconds: float) -> Result | None:
         """Run slices for that long, at least one; the result once all are done."""
@@ -56,7 +56,7 @@ class TimedSlices:
     def __init__(self) -> None:
         self._longest = 0.0  # seconds of the group's longest slice so far
 
-    def begin(self, tokens: int) -> None:  # noqa: ARG002 - a slice that is done tells its time by itself
+    def begin(self) -> None:
         self._longest = 0.0
 
     def advance(self, work: Sliced[Result], seconds: float) -> Result | None:
@@ -84,13 +84,10 @@ class LaunchedSlices:
         self._new_watch = watch
         self._launched: tuple[Watch, int] | None = None  # the slices launched last, and how many
         self._slice_seconds = float("inf")  # by the last ones; none yet: one slice is tried
-        self._tokens = 0  # the group's
 
-    def begin(self, tokens: int) -> None:
+    def begin(self) -> None:
         self._learn()
-        if tokens > self._tokens > 0:  # longer slices, at most by the square, as those of attention are
-            self._slice_seconds *= (tokens / self._tokens) ** 2
-        self._tokens = tokens
+        self._slice_seconds = float("inf")  # the last group's may have been much shorter
 
     def advance(self, work: Sliced[Result], seconds: float) -> Result | None:
         self._learn()

@@ -1,6 +1,6 @@
 """Layers for GPUs, by the project's own kernels: fewer launches, and a few rows at the speed of reading the weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -101,32 +101,47 @@ class KernelHead(KernelLinear):
         return super().forward(x).float()
 
 
-def use_kernels(model: "PaddleOCRVL", kernels: Kernels, few: FewRows) -> Callable[[], None]:
-    """Replace the layers of the decoder and of the vision tower; the weights stay where they are.
+def use_decoder_kernels(model: "PaddleOCRVL", kernels: Kernels, few: FewRows) -> Callable[[], None]:
+    """Replace the layers of the decoder and the output head; the weights stay where they are.
 
     Returns what puts the replaced layers back.
     """
-    replaced: list[tuple[nn.Module, str, Any]] = []
+    replaced = _Replaced()
+    replaced.layers([model.text, *model.text.layers], kernels, few)
+    replaced.put(model, "lm_head", KernelHead(model.lm_head, kernels, few))
+    return replaced.restore
 
-    def replace(parent: nn.Module, name: str, new: Any) -> None:
-        replaced.append((parent, name, getattr(parent, name)))
+
+def use_vision_kernels(model: "PaddleOCRVL", kernels: Kernels) -> Callable[[], None]:
+    """The same for the layers of the vision tower, which always has many rows."""
+    replaced = _Replaced()
+    replaced.layers([model.visual, *model.visual.layers], kernels, FewRows(0))
+    return replaced.restore
+
+
+class _Replaced:
+    """Layers that others stand in for, to be put back."""
+
+    def __init__(self) -> None:
+        self._old: list[tuple[nn.Module, str, Any]] = []
+
+    def layers(self, parents: Sequence[nn.Module], kernels: Kernels, few: FewRows) -> None:
+        for parent in parents:
+            if hasattr(parent, "rotate"):
+                self.put(parent, "rotate", kernels.rotate)
+            for name, child in list(parent.named_children()):
+                match child:
+                    case RMSNorm() | nn.LayerNorm():
+                        self.put(parent, name, KernelNorm(child, kernels))
+                    case SwiGLU():
+                        self.put(parent, name, KernelSwiGLU(child, kernels, few))
+                    case nn.Linear():
+                        self.put(parent, name, KernelLinear(child, kernels, few))
+
+    def put(self, parent: nn.Module, name: str, new: Any) -> None:
+        self._old.append((parent, name, getattr(parent, name)))
         setattr(parent, name, new)
 
-    for layer in [*model.text.layers, *model.visual.layers]:
-        replace(layer, "rotate", kernels.rotate)
-    for parent in (model.text, model.visual, *model.text.layers, *model.visual.layers):
-        for name, child in list(parent.named_children()):
-            match child:
-                case RMSNorm() | nn.LayerNorm():
-                    replace(parent, name, KernelNorm(child, kernels))
-                case SwiGLU():
-                    replace(parent, name, KernelSwiGLU(child, kernels, few))
-                case nn.Linear():
-                    replace(parent, name, KernelLinear(child, kernels, few))
-    replace(model, "lm_head", KernelHead(model.lm_head, kernels, few))
-
-    def restore() -> None:
-        for parent, name, old in replaced:
+    def restore(self) -> None:
+        for parent, name, old in self._old:
             setattr(parent, name, old)
-
-    return restore

@@ -140,7 +140,8 @@ class VisionTower(nn.Module):
         return torch.cat([resampled[grid] for grid in grids]).to(weight.dtype)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # training may use it later
 def bilinear(size: int, resampled: int, device: torch.device) -> Tensor:
     """(resampled, size) fp32: weights that resample `size` points linearly; outer edges coincide, not outer points."""
     centres = (torch.arange(resampled, device=device) + 0.5) * (size / resampled) - 0.5

@@ -16,8 +16,9 @@ from transformers import PaddleOCRVLConfig
 
 from engine import fastest
 from engine.decode_attention import DecodeAttention, StoredAttention
-from engine.fastest import Timer, decode_attention_over
+from engine.fastest import decode_attention_over
 from engine.kv_cache import KVCache
+from engine.timer import Timer
 from models.paddleocr_vl import attention
 from models.paddleocr_vl.kernels import Kernels
 from tests.emulator import EmulatedModule
@@ -128,3 +129,15 @@ def test_a_cpu_has_no_choice_of_attention_in_decode_steps(cache: KVCache, caplog
     caplog.set_level(logging.INFO)
     assert isinstance(decode_attention_over(cache, HEADS, None, None), StoredAttention)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_so(
+    ways: dict[str, DecodeAttention], cache: KVCache, config: Any, name: str, broken: float
+) -> None:
+    """Bug: split keys turned a row that had overflowed into zeros, and its answer into a wrong one."""
+    q, kv = tokens_of(1, config)
+    cache.entries[0, 0, 0, :, 5] = broken
+    out = ways[name].of_block(slice(0, 1), LENGTH, torch.tensor([40]))(0, q, kv)
+    assert not out.isfinite().all()

@@ -138,3 +138,17 @@ def test_no_more_graphs_are_captured_ahead_than_there_is_room_for(encode: Encode
     graphs.limit(2 * MIN_BYTES)
     encode.prepare()
     assert graphs.captured == 2
+
+
+def test_features_outlast_graphs_that_run_between_slices(encode: Encode, graphs: Recordings) -> None:
+    """Bug: a decode step's graph, which shares the pool, ran before hidden states had become features."""
+    assert isinstance(encode.model, PaddleOCRVL)
+    grids = [(4, 6)]
+    pixels = pixels_of(encode.model, grids)
+    work = encode.run_sliced(pixels, grids)
+    next(work)
+    for graph in graphs._graphs.values():
+        graph.captured.outputs.fill_(float("nan"))  # as a graph's temporaries may be where another's outputs were
+    with pytest.raises(StopIteration) as end:
+        next(work)
+    torch.testing.assert_close(end.value.value[0], encode.model.encode(pixels, grids)[0], rtol=1e-4, atol=1e-4)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,8 @@ from transformers import PaddleOCRVLConfig
 
 from engine import fastest
 from engine.cuda_graphs import Captured
-from engine.fastest import Timer, fuse_layers, vision_attention
+from engine.fastest import fuse_layers, vision_attention
+from engine.timer import REPETITIONS, Timer
 from models.paddleocr_vl import attention
 from models.paddleocr_vl.gpu import KernelHead
 from models.paddleocr_vl.kernels import ROWS, Kernels
@@ -85,7 +87,7 @@ def laps(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def take(*seconds: float) -> None:
         FakeStopwatch.laps = iter(seconds)
 
-    monkeypatch.setattr(fastest, "Stopwatch", FakeStopwatch)
+    monkeypatch.setattr("engine.timer.Stopwatch", FakeStopwatch)
     return take
 
 
@@ -137,7 +139,7 @@ def test_work_is_timed_without_graphs_where_a_capture_fails(
     for seconds in (5.0, 6.0):
         laps(seconds, seconds, seconds)
         assert timer.seconds(work) == seconds
-    assert (capture.tried, runs) == (1, 2 * (1 + fastest.REPETITIONS))
+    assert (capture.tried, runs) == (1, 2 * (1 + REPETITIONS))
     assert [message for message in caplog.messages if "timed without CUDA graphs" in message] == caplog.messages
 
 
@@ -179,15 +181,6 @@ def test_a_gpu_tries_flash_and_cudnn_from_ampere_up_in_two_bytes(
     assert bool(names) == flash
 
 
-def test_each_measurement_takes_images_of_new_shapes(tried: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As most requests bring: a later engine of a process would find cuDNN's plans made, and take it for fast."""
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
-    for _ in range(3):
-        vision_attention(GPU, torch.bfloat16, VISION)
-    assert len({images for _, images in tried}) == 3
-    assert all(patches % 4 == 0 for _, images in tried for patches in images)
-
-
 class Clock:
     """Time that passes only where a way of attention says so."""
 
@@ -211,6 +204,16 @@ class Clock:
         return attend
 
 
+def test_each_measurement_takes_images_of_new_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As most requests bring: a later engine of a process would find cuDNN's plans made, and take it for fast."""
+    clock = Clock()
+    monkeypatch.setattr(fastest, "time", clock)
+    monkeypatch.setattr(fastest, "full_fused", clock.way("fused", 1.0))
+    monkeypatch.setattr(fastest, "full_by_products", clock.way("planned", 0.5, plan=20.0))
+    for _ in range(3):
+        assert vision_attention(CPU, torch.bfloat16, VISION).__name__ == "fused"
+
+
 @pytest.mark.parametrize(("plan", "chosen"), [(10.0, "planned"), (20.0, "fused")])
 def test_the_time_to_plan_for_a_new_shape_counts_once_for_all_layers(
     monkeypatch: pytest.MonkeyPatch, plan: float, chosen: str
@@ -232,12 +235,18 @@ def test_a_way_of_attention_that_cannot_run_is_not_taken(monkeypatch: pytest.Mon
 
 
 class FakeTimer:
-    """Seconds of decode steps that the test says, by the number of rows; those of one row are run."""
+    """Seconds of decode steps that the test says, by the number of rows, then of a layer of the vision tower.
 
-    def __init__(self, plain: float, many: float, own: Mapping[int, float]) -> None:
+    Those of one row are run.
+    """
+
+    def __init__(
+        self, plain: float, many: float, own: Mapping[int, float], layer: tuple[float, float] = (2.0, 1.0)
+    ) -> None:
         self.device = CPU
         steps = [dict.fromkeys(ROWS, plain), dict.fromkeys(ROWS, many), own]
-        self._steps = ((rows, seconds[rows]) for seconds in steps for rows in ROWS)
+        decode = ((rows, seconds[rows]) for seconds in steps for rows in ROWS)
+        self._steps = chain(decode, ((max(ROWS), seconds) for seconds in layer))
 
     def seconds(self, work: Callable[[], Any]) -> float:
         rows, seconds = next(self._steps)
@@ -269,10 +278,19 @@ def test_our_products_compute_as_many_rows_as_they_are_faster_for(
 
 
 @pytest.mark.usefixtures("_compiled")
+def test_the_vision_tower_keeps_its_layers_where_ours_are_slower(model: PaddleOCRVL) -> None:
+    slower: Any = FakeTimer(4.0, 2.0, dict.fromkeys(ROWS, 1.0), layer=(1.0, 2.0))
+    before = dict(model.visual.named_modules())
+    fuse_layers(model, slower)
+    assert dict(model.visual.named_modules()) == before
+    assert isinstance(model.lm_head, KernelHead)
+
+
+@pytest.mark.usefixtures("_compiled")
 def test_kernels_that_are_slower_are_put_back_but_still_offered_to_attention(model: PaddleOCRVL) -> None:
     """Bug: where the layers were no faster by our kernels, our kernel for attention was not tried."""
     before = dict(model.named_modules())
-    timer: Any = FakeTimer(1.0, 2.0, dict.fromkeys(ROWS, 3.0))
+    timer: Any = FakeTimer(1.0, 2.0, dict.fromkeys(ROWS, 3.0), layer=(1.0, 2.0))
     assert isinstance(fuse_layers(model, timer), Kernels)
     assert dict(model.named_modules()) == before
 

@@ -18,7 +18,7 @@ from engine.decode_attention import KernelAttention
 from engine.engine import Engine
 from engine.kv_cache import KVCache
 from engine.request import SamplingParams
-from models.paddleocr_vl.gpu import FewRows, use_kernels
+from models.paddleocr_vl.gpu import FewRows, use_decoder_kernels, use_vision_kernels
 from models.paddleocr_vl.kernels import KEYS, ROWS, SOURCE, Kernels, defines, keys_of_part
 from models.paddleocr_vl.linear import gated
 from models.paddleocr_vl.model import PaddleOCRVL
@@ -219,7 +219,8 @@ def test_an_engine_answers_the_same_by_our_kernels(
 
     def loaded(*arguments: Any) -> PaddleOCRVL:
         model = load_model(*arguments)
-        use_kernels(model, small_kernels, FewRows(few))
+        use_decoder_kernels(model, small_kernels, FewRows(few))
+        use_vision_kernels(model, small_kernels)
         return model
 
     monkeypatch.setattr("engine.build.load_model", loaded)
@@ -236,7 +237,9 @@ async def answer_to_image(engine: Engine) -> list[int]:
 def test_layers_that_were_replaced_can_be_put_back(checkpoint: Path, small_kernels: Kernels) -> None:
     model = load_model(checkpoint, PaddleOCRVLConfig.from_pretrained(checkpoint), torch.device("cpu"), torch.float32)
     before = dict(model.named_modules())
-    restore = use_kernels(model, small_kernels, FewRows(1))
-    assert dict(model.named_modules()) != before
-    restore()
+    restore = [use_decoder_kernels(model, small_kernels, FewRows(1)), use_vision_kernels(model, small_kernels)]
+    assert not set(before.values()) & set(model.text.layers[0].children())
+    assert not set(before.values()) & set(model.visual.layers[0].children())
+    for put_back in restore:
+        put_back()
     assert dict(model.named_modules()) == before

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from engine.build import _slots_in
 from engine.config import EngineConfig
 from engine.device import DeviceError
 from engine.memory import LENGTHS, MIB, MemoryPlan, Sizes, free_bytes, plan, weight_bytes
 from models.paddleocr_vl.model import PaddleOCRVL
+from models.paddleocr_vl.processor import Processor
 from tests.real_size import PARAMETERS, real_config
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -77,6 +79,19 @@ def test_prefill_shrinks_before_the_length_of_a_slot_and_that_before_their_numbe
     assert large.sizes.length == medium.sizes.length > small.sizes.length > least.sizes.length
     assert large.prefill > medium.prefill
     assert min(large.slots, medium.slots, small.slots) >= 8 > least.slots
+
+
+def test_several_workers_keep_one_length_whatever_memory_they_find() -> None:
+    """Bug: a request that one worker accepted was too long for another."""
+    assert planned(6144, FP32).sizes.length < planned(6144, FP32, workers=2).sizes.length
+    assert planned(8192, FP32, workers=2).sizes.length == LENGTHS[0]
+
+
+def test_fewer_slots_than_fit_do_not_look_like_short_memory(checkpoint: Path) -> None:
+    """Bug: SLOTS=2 made old GPUs take fp16, as if memory were short."""
+    processor = Processor(checkpoint)
+    few = EngineConfig(model=checkpoint, slots=2)
+    assert _slots_in(FP32, few, processor, CPU) == _slots_in(FP32, EngineConfig(model=checkpoint), processor, CPU) > 2
 
 
 @pytest.mark.parametrize("length", [2048, 8192])
