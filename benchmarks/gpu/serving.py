@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from benchmarks.gpu.report import Section
-from benchmarks.gpu.requests import MESSAGES, noise
+from benchmarks.gpu.requests import MESSAGES, Answer, noise
 from benchmarks.gpu.workplace import MIB, Workplace
 from engine.engine import Engine
 from engine.request import SamplingParams
@@ -19,6 +19,10 @@ LOADS_SMALL = {1: 1, 4: 4}
 TOKENS = 64
 TOKENS_SMALL = 4
 LOAD_TIMEOUT = 120.0  # seconds
+COMPARED = 16  # requests whose answers are compared, alone and in company
+COMPARED_TOKENS = 24
+APART = 0.01  # seconds between their starts
+NEAR_TIE = 0.15  # gap of two log probabilities: 5 % of the largest logit, as for bf16
 READY_SECONDS = 10.0
 QUICK_MS = 200.0  # the median of requests at a load that still reaches RATE
 RATE = 15.0  # requests a second
@@ -37,7 +41,7 @@ class Timing:
 def serving(place: Workplace, section: Section) -> None:
     """Time to ready, then each load: the same number of requests first, which capture graphs, and then more."""
     slots = {} if place.small else {"max_model_len": 4096, "slots": 64}
-    engine = Engine(place.config(place.big, **slots))
+    engine = Engine(place.config(place.big, image_cache_bytes=0, **slots))
     started = time.monotonic()
     engine.start()
     try:
@@ -46,7 +50,12 @@ def serving(place: Workplace, section: Section) -> None:
         ready = time.monotonic() - started
         section.figures["ready after: s"] = round(ready, 2)
         section.speed("ready, s", ready, most=READY_SECONDS)
-        _loads(place, section, engine)
+        images = [noise(next(iter(place.sizes.values())), place.seed()) for _ in range(COMPARED)]
+        alone = [asyncio.run(_answers(engine, [image]))[0] for image in images]
+        _loads(place, section, engine)  # no slot holds one of these images afterwards
+        together = asyncio.run(_answers(engine, images))
+        apart = [own.differs_at(other, NEAR_TIE) for own, other in zip(alone, together, strict=True)]
+        section.holds("first token in company unlike that alone, no near tie", apart, [None] * COMPARED)
         assert engine.runner is not None
         section.figures["plan"] = str(engine.runner.plan)
         if place.on_gpu:
@@ -88,6 +97,22 @@ async def _load(place: Workplace, engine: Engine, at_once: int, total: int) -> d
         "first_token_p50_ms": percentile([timing.first for timing in timings], 0.5),
         "waited_for_slot_p50_ms": percentile([timing.waited for timing in timings], 0.5),
     }
+
+
+async def _answers(engine: Engine, images: list[Image.Image]) -> list[Answer]:
+    """Greedy answers to requests that follow each other closely: images are encoded beside the answers before."""
+
+    async def answer(image: Image.Image, after: float) -> Answer:
+        await asyncio.sleep(after)
+        params = SamplingParams(max_tokens=COMPARED_TOKENS, ignore_eos=True, top_logprobs=2)
+        told = Answer()
+        async for event in await engine.submit(MESSAGES, [image], params):
+            if event.token is not None:
+                told.tokens.append(event.token.id)
+                told.gaps.append(event.token.top[0][1] - event.token.top[1][1])
+        return told
+
+    return await asyncio.gather(*(answer(image, index * APART) for index, image in enumerate(images)))
 
 
 async def _request(place: Workplace, engine: Engine, image: Image.Image) -> Timing:
