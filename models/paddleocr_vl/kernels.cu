@@ -2,8 +2,9 @@
 // start for the card at hand; compute capability 6.0 is enough. No header is needed.
 //
 // Defined by the caller: WEIGHT and RESIDUAL (Float, Half or BFloat: the element types of weights with activations, and
-// of the residual stream), HEADS, KV_HEADS and HEAD_DIM (the decoder's attention), KEYS (the most keys of a block), and
-// IMAGE_DIM (the head size of the vision tower, where there are tensor cores for its attention).
+// of the residual stream), HEADS, KV_HEADS and HEAD_DIM (the decoder's attention), KEYS (a block's at most), THREADS (a
+// block's), and where there are tensor cores for the vision tower's attention IMAGE_DIM (its head size), ELEMENTS (PTX's
+// name of their type) and IMAGE_THREADS.
 // Arithmetic is fp32 throughout; only what is stored is rounded.
 
 typedef long long int64;
@@ -18,7 +19,6 @@ typedef RESIDUAL Residual;
 const int WARP = 32;
 const int VECTOR = 8;  // elements that a thread loads at once: 16 bytes of two-byte elements
 const int GROUP = HEADS / KV_HEADS;  // query heads of a KV head
-const int THREADS = 128;  // of a block of every kernel here
 
 __device__ constexpr int power_of_two(int least) { return least <= 1 ? 1 : 2 * power_of_two((least + 1) / 2); }
 
@@ -432,7 +432,6 @@ extern "C" __global__ void join_parts(const float* sums, const float* scales, co
 const int STEPS = IMAGE_DIM / 8;  // of eight elements, as the tensor cores take them
 const int ROW = (STEPS % 2 ? STEPS : STEPS + 1) * 8;  // elements from one row of a tile to the next: no bank conflicts
 const int TILE = 64;  // keys
-const int IMAGE_THREADS = 256;
 const int IMAGE_QUERIES = IMAGE_THREADS / WARP * 16;  // of a block
 
 #ifdef EMULATED

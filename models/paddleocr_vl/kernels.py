@@ -20,7 +20,8 @@ SOURCE = Path(__file__).with_suffix(".cu")
 TYPES = {torch.float32: "Float", torch.float16: "Half", torch.bfloat16: "BFloat"}
 ELEMENTS = {torch.float16: "f16", torch.bfloat16: "bf16"}  # as PTX calls them
 TENSOR_CORES = {torch.float16: (7, 5), torch.bfloat16: (8, 0)}  # capabilities that have the instructions of kernels.cu
-IMAGE_THREADS, IMAGE_QUERIES = 256, 128  # a block's, of `attend_image`
+IMAGE_THREADS = 256  # a block's, of `attend_image`
+IMAGE_QUERIES = IMAGE_THREADS // 32 * 16  # and its queries: 16 for each warp
 THREADS = 128  # a block's, of all others
 WARPS = THREADS // 32
 ROWS = (1, 2, 4, 8)  # for which kernels of linear layers exist; for a number between them, the next larger one
@@ -63,7 +64,9 @@ def defines(
     text, vision = config.text_config, config.vision_config
     image_dim = vision.hidden_size // vision.num_attention_heads
     images = tensor_cores and dtype in ELEMENTS and image_dim % 8 == 0
-    of_images: dict[str, str | int] = {"IMAGE_DIM": image_dim, "ELEMENTS": f'"{ELEMENTS[dtype]}"'} if images else {}
+    of_images: dict[str, str | int] = {}
+    if images:
+        of_images = {"IMAGE_DIM": image_dim, "ELEMENTS": f'"{ELEMENTS[dtype]}"', "IMAGE_THREADS": IMAGE_THREADS}
     return of_images | {
         "WEIGHT": TYPES[dtype],
         "RESIDUAL": TYPES[residual_dtype],
@@ -71,6 +74,7 @@ def defines(
         "KV_HEADS": text.num_key_value_heads,
         "HEAD_DIM": text.head_dim,
         "KEYS": KEYS,
+        "THREADS": THREADS,
     }
 
 
