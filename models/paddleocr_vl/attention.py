@@ -77,8 +77,18 @@ def full_flash(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[T
 
 
 def full_cudnn(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
-    """`FullAttention` by cuDNN, from compute capability 8.0 up; it plans for each shape that is new to it."""
-    return _full_by(CUDNN, q, k, v, queries, None, False)
+    """`FullAttention` by cuDNN, from compute capability 8.0 up; it plans for each shape that is new to it.
+
+    By the memory-efficient kernel where it has no plan for one.
+    """
+
+    def attend(*own: Any) -> Any:
+        try:
+            return CUDNN(*own)
+        except RuntimeError:
+            return EFFICIENT(*own)
+
+    return _full_by(attend, q, k, v, queries, None, False)
 
 
 def full_efficient(q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:

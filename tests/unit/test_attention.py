@@ -1,8 +1,11 @@
 """Every attention function against the textbook formula with its full score matrix."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.paddleocr_vl import attention
@@ -10,6 +13,7 @@ from models.paddleocr_vl.attention import (
     chunked_attention,
     decode_attention,
     full_by_products,
+    full_cudnn,
     full_fused,
     packed_attention,
     prefill_attention,
@@ -43,6 +47,16 @@ def test_packed_attention_stays_inside_each_image(lengths: list[int]) -> None:
         for queries in (None, 1, 4):
             attended = run(packed_attention(torch.cat((q, k, v), dim=1), lengths, full, queries))
             torch.testing.assert_close(attended, expected.flatten(1))
+
+
+def test_a_shape_for_which_cudnn_has_no_plan_is_attended_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_plan(*_: Any) -> None:
+        raise RuntimeError("No valid engine configs")
+
+    monkeypatch.setattr(attention, "CUDNN", no_plan)
+    monkeypatch.setattr(attention, "EFFICIENT", lambda q, k, v, *_: (F.scaled_dot_product_attention(q, k, v),))
+    q, k, v = (random(1, 2, 9, 8, seed=seed) for seed in range(3))
+    torch.testing.assert_close(run(full_cudnn(q, k, v, None)), run(full_fused(q, k, v, None)))
 
 
 def test_attention_by_products_is_as_good_in_bf16_as_the_fused_kernel() -> None:
