@@ -76,7 +76,7 @@ def test_only_what_serving_needs_and_the_licence_are_packed(bento: Path) -> None
         *("api", "answers", "modes", "images", "engine", "models"),
     }
     kinds = {path.suffix for path in (bento / "src").rglob("*") if path.is_file() and path.name != "LICENSE"}
-    assert kinds <= {".py", ".yaml", ".json", ".jinja", ".safetensors", ".md"}
+    assert kinds == {".py", ".yaml", ".json", ".jinja", ".safetensors", ".md", ".cu"}
 
 
 def test_no_model_is_packed_unless_one_is_chosen(bento: Path) -> None:
