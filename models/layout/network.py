@@ -29,7 +29,7 @@ CLASSES: dict[str, Any] = {
 
 
 class LayoutError(ValueError):
-    """A folder holds no layout network that can be run; the message names what is wrong."""
+    """A layout network cannot be loaded, or its output be used; the message names what is wrong."""
 
 
 class LayoutNetwork:
@@ -42,12 +42,17 @@ class LayoutNetwork:
 
     @torch.inference_mode()
     def find(self, pages: Sequence[Image.Image], threshold: float) -> list[list[Detection]]:
-        """Each page's blocks that score at least `threshold` (0..1), in reading order. No pages give no lists."""
+        """Each page's blocks that score at least `threshold` (0..1), in reading order. No pages give no lists.
+
+        Raises LayoutError for outputs that are not finite, whose blocks would be lost without a word.
+        """
         if not pages:
             return []
         rescale_first = self.network.config.model_type == "pp_doclayout_v4"
         pixels = self.settings.prepare(pages, rescale_first=rescale_first)
         outputs = self.network(pixel_values=pixels.to(self.network.device, self.network.dtype))
+        if not (outputs.logits.isfinite().all() and outputs.pred_boxes.isfinite().all()):
+            raise LayoutError(f"the layout network's output is not finite in {self.network.dtype}")
         input_size = (self.settings.width, self.settings.height)
         return detections(outputs, [page.size for page in pages], input_size, self.labels, threshold)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from models.checkpoint import StoreError
@@ -26,6 +27,14 @@ def test_labels_are_those_of_the_config(tmp_path: Path) -> None:
 def test_no_pages_have_no_blocks(tmp_path: Path) -> None:
     network = load_network(write_layout_checkpoint(tmp_path, "pp_doclayout_v3"), CPU, torch.float32)
     assert network.find([], 0.5) == []
+
+
+def test_outputs_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
+    """Bug: no score that is not a number reaches a threshold, so the page seemed to be empty."""
+    network = load_network(write_layout_checkpoint(tmp_path, "pp_doclayout_v3"), CPU, torch.float32)
+    network.network.model.decoder.class_embed.bias.fill_(torch.nan)
+    with pytest.raises(LayoutError, match="not finite"):
+        network.find([Image.new("RGB", (60, 40))], 0.5)
 
 
 @pytest.mark.parametrize("config", ['{"model_type": "rt_detr"}', "[]", "{"])
