@@ -1,0 +1,69 @@
+"""Checkpoint folders of layout networks for tests: transformers' own classes, small, with random weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PPDocLayoutV2Config, PPDocLayoutV3Config, PPDocLayoutV4Config
+
+from models.layout.network import CLASSES
+
+LABELS = {0: "text", 1: "table", 2: "doc_title"}
+INPUT = 160  # pixels per side of the network's input
+QUERIES = 20
+BACKBONE = {
+    "model_type": "hgnet_v2",
+    "embedding_size": 8,
+    "depths": [1] * 4,
+    "hidden_sizes": [16, 24, 32, 32],
+    "stem_channels": [3, 8, 8],
+    "stage_in_channels": [8, 16, 24, 32],
+    "stage_mid_channels": [8] * 4,
+    "stage_out_channels": [16, 24, 32, 32],
+    "stage_num_blocks": [1] * 4,
+    "stage_numb_of_layers": [1] * 4,
+    "out_features": ["stage2", "stage3", "stage4"],
+}
+COMMON = {
+    "backbone_config": BACKBONE,
+    "encoder_in_channels": [24, 32, 32],
+    "encoder_hidden_dim": 32,
+    "encoder_ffn_dim": 32,
+    "encoder_attention_heads": 2,
+    "d_model": 32,
+    "num_queries": QUERIES,
+    "decoder_in_channels": [32] * 3,
+    "decoder_ffn_dim": 32,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 2,
+    "id2label": LABELS,
+}
+READING_ORDER = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+MASKS = {"mask_feature_channels": [16, 16], "x4_feat_dim": 16, "num_prototypes": 8}
+WITH_STAGE_1 = {"backbone_config": BACKBONE | {"out_features": ["stage1", "stage2", "stage3", "stage4"]}}
+CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "pp_doclayout_v2": (
+        PPDocLayoutV2Config,
+        {"class_thresholds": [0.1] * 3, "class_order": [4, 3, 1], "reading_order_config": READING_ORDER},
+    ),
+    "pp_doclayout_v3": (PPDocLayoutV3Config, MASKS | WITH_STAGE_1),
+    "pp_doclayout_v4": (PPDocLayoutV4Config, {"hidden_size": 32}),
+}
+
+
+def write_layout_checkpoint(folder: Path, model_type: str) -> Path:
+    """A whole checkpoint in `folder`, with the image settings of a release, but for the size."""
+    kind, own = CONFIGS[model_type]
+    torch.manual_seed(0)
+    network = CLASSES[model_type](kind(**COMMON | own))
+    for layer in network.modules():  # the class's own start gives every query of every page the same outputs
+        if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
+            layer.reset_parameters()
+        if isinstance(layer, torch.nn.Linear) and layer.out_features == len(LABELS):
+            torch.nn.init.normal_(layer.weight)
+    network.save_pretrained(folder)
+    settings = {"size": {"height": INPUT, "width": INPUT}, "resample": 3, "do_resize": True, "do_pad": None}
+    settings |= {"rescale_factor": 0.00392156862745098, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
