@@ -27,8 +27,8 @@ SHOWN = frozenset({"image", "table", "seal", "chart"})  # labels of what may lie
 FORMULA, SECTION, ENTRY, TABLE, TEXT = "inline_formula", "reference", "reference_content", "table", "text"
 
 ALIGNED = 5  # pixels between edges that count as one line
-GUTTER = 0.3  # of the wider of two columns: the next column begins nearer than that
-GAP = 0.5  # of the taller of two boxes: the next line begins nearer than that
+GUTTER = 0.3  # the next column begins nearer than this share of the wider of two columns
+GAP = 0.5  # the next line begins nearer than this share of the taller of two boxes
 MAX_STACK_ASPECT = 3  # height over width; a stack that is as tall is no longer read well
 
 
