@@ -5,6 +5,7 @@ import json
 import os
 import random
 import subprocess
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from layout.blocks import FORMULA, FORMULA_OVERLAP, MAX_STACK_ASPECT, SECTION, blocks_of, stack, without_overlaps
+from layout.blocks import FORMULA, FORMULA_OVERLAP, MAX_STACK_ASPECT, SECTION, Block, blocks_of, stack, without_overlaps
 from layout.boxes import RULES, Box, Detection, Polygon, select
 from layout.crops import crop
+from layout.tasks import IMAGES, task_of
 from tests.e2e.servers import ROOT
 
 PAGES = 1000
@@ -107,9 +109,11 @@ class Pages:
             for seed, page in enumerate(self.selected)
         ]
         self.kept = [without_overlaps(found) for found in self.found]
-        self.theirs = self._run(folder)
+        results = self._run(folder)
+        self.theirs: list[dict[str, list[Any]]] = results.pop("pages")
+        self.reading: dict[str, dict[str, Any]] = results
 
-    def _run(self, folder: Path) -> list[dict[str, list[Any]]]:
+    def _run(self, folder: Path) -> dict[str, Any]:
         python = ROOT / ".venv-clients" / "bin" / "python"
         assert python.exists(), "scripts/setup_clients makes what this test needs"
         pages = [
@@ -129,7 +133,7 @@ class Pages:
         line = [python, programs / "layout_with_paddlex.py", task]
         done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=SECONDS_TO_RUN)
         assert done.returncode == 0, done.stderr
-        results: list[dict[str, list[Any]]] = json.loads(done.stdout.splitlines()[-1])
+        results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return results
 
 
@@ -208,6 +212,19 @@ def test_the_same_texts_are_stacked_to_the_pixel_and_only_tall_ones_keep_their_o
             assert sum(box.height for box in texts) >= MAX_STACK_ASPECT * min(box.width for box in texts)
     assert stacks > PAGES / 20
     assert 0 < differing < PAGES / 50
+
+
+@pytest.mark.parametrize(("reading", "read"), [("default", ()), ("all", IMAGES)])
+def test_blocks_of_each_label_go_to_the_model_alike(pages: Pages, reading: str, read: Collection[str]) -> None:
+    page = Image.new("RGB", (60, 50), "white")
+    page.paste("black", (10, 10, 40, 20))
+    ours = {}
+    for label in (*LABELS, "spotting"):
+        task = task_of(label, read)
+        block = Block((Detection(label, 1.0, Box(0, 0, 60, 50), 0),), task=task)
+        if task:
+            ours[label] = [task.prompt, list(task.bounds), list(crop(page, block, max_aspect=200).size)]
+    assert ours == pages.reading[reading]
 
 
 def test_every_page_ends_as_blocks(pages: Pages) -> None:

@@ -1,7 +1,8 @@
 """PaddleX's own rules for pages in argv[1], results to stdout; run in .venv-clients. No network, no Paddle.
 
 Pages are a JSON list of objects: pipeline, size, rows (label index, score, box, order: what the network gives),
-and found and kept, blocks {label, coordinate, polygon_points?} as they go into each of the next two steps.
+and found and kept, blocks {label, coordinate, polygon_points?} as they go into each of the next two steps. Results are
+those of each page, and by label the prompt, bounds and image that a block goes to the model with.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import numpy as np
 import paddlex
 import yaml
 from paddlex.inference.models.layout_analysis.processors import LayoutAnalysisProcess
+from paddlex.inference.pipelines.paddleocr_vl.pipeline import _PaddleOCRVLPipeline
 from paddlex.inference.pipelines.paddleocr_vl.uilts import filter_overlap_boxes, merge_blocks
 
 CONFIGS = Path(paddlex.__file__).parent / "configs" / "pipelines"
@@ -54,6 +56,21 @@ def merged(kept: list[dict[str, Any]], size: tuple[int, int]) -> list[Any]:
     ]
 
 
+def read(labels: list[str], kept_as_images: list[str]) -> dict[str, list[Any]]:
+    """Prompt, bounds and size of the image by label; those of a block whose ink fills a part of it."""
+    pixels = np.full((50, 60, 3), 255, dtype=np.uint8)
+    pixels[10:20, 10:40] = 0
+    names = ("ocr", "table", "chart", "formula", "seal")
+    config: dict[str, Any] = {f"{name}_min_pixels": 112896 for name in names} | {
+        f"{name}_max_pixels": 1003520 for name in names
+    }
+    config |= {"image_labels": kept_as_images, "use_chart_recognition": True, "use_seal_recognition": True}
+    blocks = [{"label": label, "img": pixels, "box": [0, 0, 60, 50]} for label in labels]
+    collect = _PaddleOCRVLPipeline._paddleocr_vl_collect_page_vlm_entries_core
+    entries, _, _ = collect(None, 0, blocks, [], config)
+    return {labels[place]: [prompt, bounds, image.shape[1::-1]] for _, place, image, prompt, bounds, _ in entries}
+
+
 def main() -> None:
     task = json.loads(Path(sys.argv[1]).read_text())
     configs = {
@@ -68,7 +85,9 @@ def main() -> None:
         }
         for page in task["pages"]
     ]
-    json.dump(results, sys.stdout)
+    labels = [*task["labels"], "spotting"]
+    reading = {"default": read(labels, APART[:-1]), "all": read(labels, [])}
+    json.dump({"pages": results, **reading}, sys.stdout)
 
 
 main()
