@@ -139,8 +139,7 @@ def _is_next_column(first: Box, second: Box) -> bool:
 
 
 def _is_next_line(first: Box, second: Box) -> bool:
-    gap = abs(second.top - first.bottom)
-    return gap < GAP * max(first.height, second.height) and second.bottom >= first.top
+    return abs(second.top - first.bottom) < GAP * max(first.height, second.height)
 
 
 def _hull(first: Box, second: Box) -> Box:

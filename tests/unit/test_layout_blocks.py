@@ -46,7 +46,7 @@ def test_an_inline_formula_that_lies_in_another_block_is_read_there(other: str) 
 def test_of_two_inline_formulas_that_overlap_the_larger_stays() -> None:
     """Bug: PaddleX drops both."""
     found = page(("inline_formula", 10, 10, 50, 30), ("inline_formula", 10, 10, 60, 30))
-    assert without_overlaps(found) == found[1:]
+    assert without_overlaps(found) == without_overlaps(found[::-1]) == found[1:]
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,16 @@ def test_what_is_no_next_column_is_read_alone(second: tuple[str, int, int, int, 
     assert stacks(("text", 0, 300, 200, 400), second) == [[0], [1]]
 
 
-@pytest.mark.parametrize(("left", "right", "align"), [(0, 300, "left"), (100, 200, "right")])
+@pytest.mark.parametrize(("left", "right", "align"), [(5, 300, "left"), (100, 195, "right")])
 def test_a_text_that_flows_around_a_figure_is_stacked(left: int, right: int, align: str) -> None:
     found = page(("text", 0, 0, 200, 60), ("text", left, 70, right, 130), ("image", 0, 100, 400, 120))
     text, image = stack(found)
     assert (len(text.parts), text.aligns, image.label) == (2, (align,), "image")
+
+
+@pytest.mark.parametrize(("top", "expected"), [(88, [[0, 1], [2]]), (90, [[0], [1], [2]])])
+def test_a_text_far_below_is_read_alone(top: int, expected: list[list[float]]) -> None:
+    assert stacks(("text", 0, 0, 200, 60), ("text", 0, top, 300, top + 50), ("image", 0, 60, 400, 80)) == expected
 
 
 def test_paragraphs_that_touch_no_figure_are_read_alone() -> None:
@@ -111,7 +116,7 @@ def test_paragraphs_that_touch_no_figure_are_read_alone() -> None:
 
 
 def test_paragraphs_of_the_same_width_are_read_alone() -> None:
-    assert stacks(("text", 0, 0, 200, 60), ("text", 0, 70, 200, 130), ("image", 0, 0, 90, 90)) == [[0], [1], [2]]
+    assert stacks(("text", 0, 0, 200, 60), ("text", 5, 70, 195, 130), ("image", 0, 0, 90, 90)) == [[0], [1], [2]]
 
 
 def test_a_figure_between_the_texts_of_a_stack_comes_after_it() -> None:

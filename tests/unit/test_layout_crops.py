@@ -53,7 +53,10 @@ def test_stacked_images_are_aligned_with_all_above(aligns: Sequence[Align], left
 
 def test_a_formula_is_trimmed_to_its_ink() -> None:
     image = Image.new("RGB", (200, 100), WHITE)
-    ImageDraw.Draw(image).rectangle((50, 40, 89, 59), fill=BLACK)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((60, 40, 89, 59), fill=BLACK)
+    draw.rectangle((50, 50, 60, 50), fill=(190, 190, 190))  # thin strokes are grey
+    draw.rectangle((20, 20, 25, 20), fill=(230, 230, 230))  # noise is lighter
     assert crop(image, block("display_formula", 0, 0, 200, 100), MAX_ASPECT).size == (40, 20)
     assert crop(image, block("text", 0, 0, 200, 100), MAX_ASPECT).size == (200, 100)
 
