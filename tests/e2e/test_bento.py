@@ -73,7 +73,7 @@ def test_only_what_serving_needs_and_the_licence_are_packed(bento: Path) -> None
     code = {path.name for path in (bento / "src").iterdir()}
     assert code == {
         *("service.py", "lifecycle.py", "bentoml_patches.py", "settings.py", "bentofile.yaml", "LICENSE"),
-        *("api", "answers", "modes", "images", "engine", "models"),
+        *("api", "answers", "layout", "modes", "images", "engine", "models"),
     }
     kinds = {path.suffix for path in (bento / "src").rglob("*") if path.is_file() and path.name != "LICENSE"}
     assert kinds == {".py", ".yaml", ".json", ".jinja", ".safetensors", ".md", ".cu"}

@@ -1,0 +1,49 @@
+"""What a block's label means: the prompt it is read with, the size it is read at, and what is left out of the page.
+
+Knows PaddleX's labels and the model's prompts, and nothing of boxes and images. A label that is not named here is text.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from models.paddleocr_vl import prompts
+from models.protocol import PixelBounds
+
+# Source of labels and bounds: PaddleX 3.7, inference/pipelines/paddleocr_vl/pipeline.py.
+_BOUNDS = PixelBounds(112896, 1003520)
+IMAGES = frozenset({"image", "header_image", "footer_image", "chart", "seal"})
+"""Labels of blocks that are kept as images and not read, unless a request wants them read."""
+RUNNING = frozenset({"header", "header_image", "footer", "footer_image", "number"})
+"""Labels of what pages repeat. PaddleX leaves out footnotes and texts beside the page too, which say something."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a block is read."""
+
+    prompt: str
+    bounds: PixelBounds = _BOUNDS
+    trims: bool = False  # white around the ink is cut off first
+    enlarges: bool = False  # an image that is small on both sides is doubled first
+
+
+_TEXT = Task(prompts.OCR)
+_FORMULA = Task(prompts.FORMULA, trims=True)
+_TASKS = {
+    "table": Task(prompts.TABLE),
+    "chart": Task(prompts.CHART),
+    "seal": Task(prompts.SEAL),
+    "formula": _FORMULA,
+    "display_formula": _FORMULA,
+    "inline_formula": _FORMULA,
+    "spotting": Task(prompts.SPOTTING, PixelBounds(112896, 1605632), enlarges=True),
+}
+
+
+def task_of(label: str, read: Collection[str] = ()) -> Task | None:
+    """How a block of this label is read; None for one that is kept as an image. `read`: labels of images to read."""
+    return None if kept_as_image(label, read) else _TASKS.get(label, _TEXT)
+
+
+def kept_as_image(label: str, read: Collection[str]) -> bool:
+    return label in IMAGES and label not in read
