@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from engine.launches import fill, to_device
-from engine.memory import GRAPHS_BYTES, MIB, is_shortage
+from engine.memory import GRAPHS_BYTES, MIB, is_shortage, release_cached
 
 logger = logging.getLogger(__name__)
 
@@ -185,18 +185,6 @@ class GpuCapture:
     def renew_pool(self) -> None:
         """Take another pool, where no graph of the last one lives: PyTorch does not capture into such a pool again."""
         self._pool = torch.cuda.graph_pool_handle()
-
-
-def release_cached() -> None:
-    """Return the memory that PyTorch's allocator caches to the driver, for other processes and for graphs.
-
-    PyTorch refuses where it takes a capture for unfinished. That must not end the thread that makes room after some
-    other failure.
-    """
-    try:
-        torch.cuda.empty_cache()
-    except RuntimeError as error:
-        logger.warning("Cached GPU memory cannot be released: %s", error)
 
 
 def graphs_for(device: torch.device, capture: GpuCapture | None, max_bytes: int) -> Graphs | None:

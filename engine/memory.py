@@ -4,6 +4,7 @@ Where memory is short, prefill and caches shrink first, which costs little time 
 the number of slots shrinks last.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,8 @@ from torch import nn
 from engine.config import DEFAULT_LENGTH, EngineConfig
 from engine.device import DeviceError
 from engine.kv_cache import slot_bytes
+
+logger = logging.getLogger(__name__)
 
 MIB = 2**20
 MAX_SLOTS = {"cpu": 8, "cuda": 64}  # beyond these a step only gets slower
@@ -171,8 +174,20 @@ def free_bytes(device: torch.device) -> int:
     """Memory that this process can still get; PyTorch's cached blocks are part of it."""
     if device.type != "cuda":
         return int(psutil.virtual_memory().available)
-    torch.cuda.empty_cache()
+    release_cached()
     return int(torch.cuda.mem_get_info(device)[0])
+
+
+def release_cached() -> None:
+    """Return the memory that PyTorch's allocator caches to the driver, for other processes and for graphs.
+
+    PyTorch refuses where it takes a capture for unfinished. That must not end the thread that makes room after some
+    other failure.
+    """
+    try:
+        torch.cuda.empty_cache()
+    except RuntimeError as error:
+        logger.warning("Cached GPU memory cannot be released: %s", error)
 
 
 def workspace_bytes(device: torch.device) -> int:

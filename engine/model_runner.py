@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from engine.allocator import trim
-from engine.cuda_graphs import release_cached
 from engine.decode import Decode, Flight
 from engine.errors import GenerationFailed, UnexpectedFailure
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
 from engine.launches import Stopwatch
-from engine.memory import MemoryPlan, is_shortage
+from engine.memory import MemoryPlan, is_shortage, release_cached
 from engine.pace import LaunchedSlices, Pace, Slices, TimedSlices
 from engine.prefill import Prefill
 from engine.request import Sequence, Token

@@ -50,6 +50,7 @@ class KernelLinear(FusedLinear):
         self._own = (linear.weight, linear.bias)  # looking a parameter up takes long beside a launch
         self._transposed = linear.weight.T
         self._kernels, self._few = kernels, few
+        self._normed = kernels.normed_linear  # for few rows
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in) -> (N, out)"""
@@ -74,21 +75,20 @@ class KernelLinear(FusedLinear):
 
     def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
         if len(x) <= self._few.most and isinstance(norm, KernelNorm):
-            return self._kernels.normed_linear(x, norm.weight, norm.eps, self.weight)
+            return self._normed(x, norm.weight, norm.eps, self.weight)
         return super().normed(norm, x)
 
 
 class KernelSwiGLU(KernelLinear):
     """`SwiGLU`, with the gating in one launch, or in the same as norm and product."""
 
+    def __init__(self, linear: nn.Linear, kernels: Kernels, few: FewRows) -> None:
+        super().__init__(linear, kernels, few)
+        self._normed = kernels.normed_gated
+
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, hidden) -> (N, intermediate)"""
         return self._kernels.gated(super().forward(x))
-
-    def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
-        if len(x) <= self._few.most and isinstance(norm, KernelNorm):
-            return self._kernels.normed_gated(x, norm.weight, norm.eps, self.weight)
-        return super().normed(norm, x)
 
 
 class KernelHead(KernelLinear):

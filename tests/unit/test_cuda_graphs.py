@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.cuda_graphs import MIN_BYTES, SECONDS_WITHOUT, Captured, GpuCapture, Graphs, graphs_for, release_cached
+from engine.cuda_graphs import MIN_BYTES, SECONDS_WITHOUT, Captured, GpuCapture, Graphs, graphs_for
 from engine.decode import common_blocks
 from engine.engine import Engine
-from engine.memory import MIB
+from engine.memory import MIB, release_cached
 from engine.request import SamplingParams, TokenEvent
 from engine.slots import MIN_REUSE
 from tests.engines import answers, ids_of, running_engine

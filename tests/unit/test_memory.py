@@ -81,6 +81,17 @@ def test_prefill_shrinks_before_the_length_of_a_slot_and_that_before_their_numbe
     assert min(large.slots, medium.slots, small.slots) >= 8 > least.slots
 
 
+def test_free_memory_is_told_though_cached_memory_cannot_be_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: after a capture that failed while work was timed, the plan ended the start."""
+
+    def refused() -> None:
+        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", refused)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (5, 10))
+    assert free_bytes(GPU) == 5
+
+
 def test_several_workers_keep_one_length_whatever_memory_they_find() -> None:
     """Bug: a request that one worker accepted was too long for another."""
     assert planned(6144, FP32).sizes.length < planned(6144, FP32, workers=2).sizes.length
