@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from layout import polygons
-from layout.boxes import Box, Detection
 from layout.tasks import RUNNING, Task, kept_as_image, task_of
+from models.detection import Box, Detection
 
 Align: TypeAlias = Literal["left", "right", "center"]
 

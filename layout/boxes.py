@@ -9,62 +9,13 @@ Equal to `LayoutAnalysisProcess` of PaddleX 3.7 as its PaddleOCR-VL pipelines se
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
 
-Polygon: TypeAlias = tuple[tuple[float, float], ...]
-"""Corners (x, y) in pixels of the page, the last joined to the first."""
+from models.detection import Box, Detection
 
 SAME_LABEL_IOU = 0.6  # from here on, two boxes of one label are one block found twice
 OTHER_LABEL_IOU = 0.98  # the same for boxes of two labels
-CONTAINED = 0.9  # share of its own area from which a box lies inside another
 IMAGE = "image"
 PAGE_SHARE = {True: 0.82, False: 0.93}  # landscape or not: an image above this share of the page is the page itself
-
-
-class Box(NamedTuple):
-    """A rectangle in pixels of the upright page; right and bottom are the first pixels outside."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    @property
-    def width(self) -> float:
-        return self.right - self.left
-
-    @property
-    def height(self) -> float:
-        return self.bottom - self.top
-
-    @property
-    def area(self) -> float:
-        return self.width * self.height
-
-    def shared(self, other: "Box") -> float:
-        """Area of the intersection."""
-        wide = min(self.right, other.right) - max(self.left, other.left)
-        high = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(0, wide) * max(0, high)
-
-    def overlap(self, other: "Box") -> float:
-        """Intersection over the smaller of both areas, 0 to 1."""
-        smaller = min(self.area, other.area)
-        return self.shared(other) / smaller if smaller > 0 else 0.0
-
-    def inside(self, other: "Box") -> bool:
-        return self.area > 0 and self.shared(other) / self.area >= CONTAINED
-
-
-@dataclass(frozen=True)
-class Detection:
-    """A block as a layout network found it."""
-
-    label: str
-    score: float  # 0 to 1
-    box: Box
-    order: float  # place in reading order, smallest first
-    polygon: Polygon | None = None  # its outline, from networks that give one
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from layout.blocks import Align, Block
-from layout.boxes import Detection
+from models.detection import Detection
 
 WHITE = (255, 255, 255)
 INK = 200  # grey level, of 255, up to which a pixel counts as ink once the block's levels are stretched

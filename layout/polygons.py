@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TypeAlias
 
-from layout.boxes import Polygon
+from models.detection import Polygon
 
 Edge: TypeAlias = tuple[float, float, float, float]  # x and y of the upper end, then of the lower
 Spans: TypeAlias = list[tuple[float, float]]  # left and right ends of what is inside, at one height

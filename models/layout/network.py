@@ -18,8 +18,9 @@ from transformers import (
     PPDocLayoutV4ForObjectDetection,
 )
 
+from models.detection import Detection
 from models.layout.images import LayoutImageSettings
-from models.layout.postprocess import Detection, detections
+from models.layout.postprocess import detections
 
 CLASSES: dict[str, Any] = {
     "pp_doclayout_v2": PPDocLayoutV2ForObjectDetection,

@@ -13,22 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.detection import Box, Detection, Polygon
 from models.layout.order import successor_ranks, voted_ranks
 from models.layout.polygons import outlines
 
 Size = tuple[int, int]  # width and height in pixels
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the page
-
-
-@dataclass(frozen=True, eq=False)
-class Detection:
-    """A block of a page. A query that two labels fit gives two detections with one rank."""
-
-    label: str  # from the checkpoint's config
-    score: float  # 0..1
-    box: Box  # may leave the page a little
-    rank: int  # place in reading order; with gaps where blocks were dropped
-    polygon: np.ndarray | None  # (points, 2) x and y in pixels of the page; None for V2, which finds boxes only
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,13 @@ def detections(
         rows = (chosen.labels.tolist(), chosen.scores.tolist(), boxes.tolist(), ranks.tolist(), polygons)
         pages.append(
             [
-                Detection(labels[label], score, (box[0], box[1], box[2], box[3]), rank, polygon)
+                Detection(
+                    labels[label],
+                    score,
+                    Box(*box),
+                    rank,
+                    None if polygon is None else tuple(map(tuple, polygon.tolist())),
+                )
                 for label, score, box, rank, polygon in zip(*rows, strict=True)
             ]
         )
@@ -103,6 +98,10 @@ def _places(
         return boxes, [None] * len(boxes)
     inside = masks[page][queries].float().sigmoid() > threshold
     return boxes, outlines(inside.cpu().numpy(), boxes, (input_size[0] / size[0], input_size[1] / size[1]))
+
+
+def _corners_of(polygon: np.ndarray | None) -> Polygon | None:
+    return None if polygon is None else tuple((x, y) for x, y in polygon.tolist())
 
 
 def _has_quads(outputs: Any) -> bool:

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from layout.blocks import FORMULA, FORMULA_OVERLAP, MAX_STACK_ASPECT, SECTION, Block, blocks_of, stack, without_overlaps
-from layout.boxes import RULES, Box, Detection, Polygon, select
+from layout.boxes import RULES, select
 from layout.crops import crop
 from layout.tasks import IMAGES, task_of
+from models.detection import Box, Detection, Polygon
 from tests.e2e.servers import ROOT
 
 PAGES = 1000

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from models.detection import Detection
 from models.layout.images import LayoutImageSettings
 from models.layout.network import CLASSES, load_network
-from models.layout.postprocess import Detection, detections
+from models.layout.postprocess import detections
 from tests.imports import ROOT
 from tests.layouts import INPUT, LABELS, QUERIES, write_layout_checkpoint
 
@@ -82,7 +83,7 @@ def columns(page: list[Detection]) -> dict[str, Tensor]:
         "scores": torch.tensor([found.score for found in page]),
         "labels": torch.tensor([list(LABELS.values()).index(found.label) for found in page]),
         "boxes": torch.tensor([found.box for found in page]),
-        "order_seq": torch.tensor([found.rank for found in page]),
+        "order_seq": torch.tensor([found.order for found in page]),
     }
 
 
@@ -106,7 +107,7 @@ def test_detections_are_those_of_transformers(model_type: str, answered: dict[st
 def test_polygons_are_those_of_transformers(model_type: str, answered: dict[str, tuple[Job, dict[str, Any]]]) -> None:
     job, theirs = answered[model_type]
     pages = detections(SimpleNamespace(**job["outputs"]), SIZES, (INPUT, INPUT), LABELS, THRESHOLD)
-    ours = [torch.tensor(found.polygon.tolist()) for page in pages for found in page if found.polygon is not None]
+    ours = [torch.tensor(found.polygon) for page in pages for found in page if found.polygon is not None]
     expected = [page["polygons"][place] for page in theirs["pages"] for place in better_first(page)]
     assert max(len(points) for points in expected) > (4 if model_type == "pp_doclayout_v3" else 3)
     for polygon, points in zip(ours, expected, strict=True):

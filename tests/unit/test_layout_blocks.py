@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from layout.blocks import blocks_of, stack, without_overlaps
-from layout.boxes import Box, Detection
+from models.detection import Box, Detection
 
 
 def page(*rows: tuple[str, int, int, int, int]) -> list[Detection]:

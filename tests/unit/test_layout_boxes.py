@@ -2,13 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from layout.boxes import RULES, Box, Detection, Rules, select
+from layout.boxes import RULES, Rules, select
+from models.detection import Box, Detection
 
 PAGE = (600, 800)
 RULE = Rules(threshold=0.3)
 
 
-def found(label: str, *box: float, score: float = 0.9, order: float = 0) -> Detection:
+def found(label: str, *box: float, score: float = 0.9, order: int = 0) -> Detection:
     return Detection(label, score, Box(*box), order)
 
 

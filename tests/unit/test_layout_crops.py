@@ -5,9 +5,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from layout.blocks import Align, Block
-from layout.boxes import Box, Detection, Polygon
 from layout.crops import crop, padded, stacked, trimmed
 from layout.tasks import task_of
+from models.detection import Box, Detection, Polygon
 from models.paddleocr_vl.images import MAX_ASPECT, ImageSettings
 from models.protocol import PixelBounds
 

@@ -1,7 +1,7 @@
 import pytest
 
-from layout.boxes import Polygon
 from layout.polygons import overlap
+from models.detection import Polygon
 
 SQUARE = ((0, 0), (10, 0), (10, 10), (0, 10))
 
