@@ -28,7 +28,7 @@ class Account:
         self._open = set(self._silent)  # answers without an end so far
         self._ends: dict[int, End] = {}
         self._began: float | None = None  # when the first token of all came
-        self._images = sum(len(pending.bounds) for pending in answers[0].reading.prompts)
+        self._images = answers[0].images
 
     def count(self, index: int, event: AnswerEvent) -> None:
         if index in self._silent:

@@ -45,23 +45,22 @@ class Progress:
 
     def report(self) -> OcrReport:
         answer = self.answer
-        transcript = answer.reading.transcript
-        confidence = transcript.confidence
+        confidence = answer.transcript.confidence
         return OcrReport(
             mode=self._mode,
             confidence=None if confidence is None else round(confidence, 6),
-            lines=[self._line(line) for line in transcript.lines()] if self._body.ocr.words else None,
+            lines=[self._line(line) for line in answer.transcript.lines()] if self._body.ocr.words else None,
             keep_chars=answer.keep_chars,
             fields=None if answer.fields is None else [_field(field) for field in answer.fields],
             checks=None if answer.checks is None else [_check(check) for check in answer.checks],
         )
 
     def _line(self, line: Part) -> OcrLine:
-        words = [OcrWord(**self._part(word)) for word in self.answer.reading.transcript.words(line)]
+        words = [OcrWord(**self._part(word)) for word in self.answer.transcript.words(line)]
         return OcrLine(**self._part(line), words=words)
 
     def _part(self, part: Part) -> dict[str, Any]:
-        text = self.answer.reading.transcript.text[part.start : part.end]
+        text = self.answer.transcript.text[part.start : part.end]
         return {"text": text, "confidence": round(part.confidence, 6)}
 
     def _entry(self, token: Token) -> TokenLogprob:

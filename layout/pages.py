@@ -33,3 +33,4 @@ class ReadPage:
     angle: int = 0  # degrees, counter-clockwise, by which the page was turned upright
     detections: Sequence[Detection] = ()  # what `layout.boxes` kept, before blocks were made of it
     blocks: list[ReadBlock] = field(default_factory=list)
+    error: str | None = None  # why the layout network could not look at it; its blocks were found by ink alone
