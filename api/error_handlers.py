@@ -13,7 +13,7 @@ from images.errors import ImageError
 
 logger = logging.getLogger(__name__)
 
-FIELD = re.compile("[a-z_0-9]+")
+FIELD = re.compile("[a-z_0-9][A-Za-z_0-9]*")
 HERE = "POST /v1/chat/completions, GET /v1/models and GET /health are here; /v1/openapi.json has all."
 
 
@@ -38,19 +38,23 @@ async def _on_image_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_validation_error(_: Request, error: Exception) -> Response:
-    """The first fault, in one sentence, with the field as `param`."""
     assert isinstance(error, RequestValidationError)
+    return refusal(error).response()
+
+
+def refusal(error: RequestValidationError) -> ApiError:
+    """The first fault, in one sentence, with the field as `param`."""
     fault = error.errors()[0]
     param = _field(fault["loc"])
     if fault["type"] == "json_invalid":
         detail = fault.get("ctx", {}).get("error", "")
-        return invalid(f"the body is not JSON: {detail} (at character {fault['loc'][-1]})", None).response()
+        return invalid(f"the body is not JSON: {detail} (at character {fault['loc'][-1]})", None)
     if param is None and fault["type"] in ("missing", "model_attributes_type"):
-        return invalid("the body must be a JSON object, sent as Content-Type: application/json", None).response()
+        return invalid("the body must be a JSON object, sent as Content-Type: application/json", None)
     if fault["type"] == "missing":
-        return invalid(f"{param} is missing", param).response()
+        return invalid(f"{param} is missing", param)
     said = fault["msg"].removeprefix("Value error, ")
-    return invalid(f"{param}: {said}, got {fault['input']!r:.80}", param).response()
+    return invalid(f"{param}: {said}, got {fault['input']!r:.80}", param)
 
 
 def _field(loc: tuple[Any, ...]) -> str | None:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from PIL import Image
 
 from images import decoding
 from images.errors import InvalidImage
 from images.fetching import FetchLimits, fetch
+from images.pdf import is_pdf
 from images.source import ImageSource
 
 T = TypeVar("T")
@@ -64,7 +65,8 @@ def read_images(data: bytes, param: str, limits: ImageLimits, decoder: Decoder =
         return [ImageSource(lambda: decoded, bytes=decoded_bytes(decoded))]
     open_page = partial(_decoded, param, decoder.open_page, data)
     pages = [partial(open_page, number, limits.max_image_pixels) for number in range(decoded)]
-    return [ImageSource(page, page=True, bytes=len(data)) for page in pages]
+    kind: Literal["pdf", "tiff"] = "pdf" if is_pdf(data) else "tiff"
+    return [ImageSource(page, page=True, kind=kind, bytes=len(data)) for page in pages]
 
 
 def decoded_bytes(image: Image.Image) -> int:

@@ -16,4 +16,5 @@ class ImageSource:
     open: Callable[[], Image.Image]  # upright RGB; for a page, this draws it
     detail: Detail = "auto"
     page: bool = False  # one of several pages of a document
+    kind: Literal["image", "pdf", "tiff"] = "image"  # what it comes from; a TIFF of one page is an image
     bytes: int = 0  # memory taken before it is opened; the pages of a document share theirs

@@ -61,9 +61,7 @@ def blocks_of(detections: Sequence[Detection], options: LayoutOptions) -> list[B
     return blocks_from(without_overlaps(detections), detections, options)
 
 
-def blocks_from(
-    kept: Sequence[Detection], detections: Sequence[Detection], options: LayoutOptions
-) -> list[Block]:
+def blocks_from(kept: Sequence[Detection], detections: Sequence[Detection], options: LayoutOptions) -> list[Block]:
     """Blocks in reading order from boxes without overlaps. `detections`: those that had a say in the tokens."""
     tables = [found for found in kept if found.label == TABLE]
     in_tables = {id(found) for found in kept for table in tables if held(found, table)}

@@ -11,7 +11,7 @@ from models.paddleocr_vl import prompts
 from models.protocol import PixelBounds
 
 # Source of labels and bounds: PaddleX 3.7, inference/pipelines/paddleocr_vl/pipeline.py.
-_BOUNDS = PixelBounds(112896, 1003520)
+BOUNDS = PixelBounds(112896, 1003520)
 IMAGES = frozenset({"image", "header_image", "footer_image", "chart", "seal"})
 """Labels of blocks that are kept as images and not read, unless a request wants them read."""
 RUNNING = frozenset({"header", "header_image", "footer", "footer_image", "number"})
@@ -24,7 +24,7 @@ class Task:
 
     kind: Kind
     prompt: str
-    bounds: PixelBounds = _BOUNDS
+    bounds: PixelBounds = BOUNDS
     trims: bool = False  # white around the ink is cut off first
     enlarges: bool = False  # an image that is small on both sides is doubled first
 

@@ -42,7 +42,7 @@ class Style(CamelModel):
     return_markdown_images: bool = True
     merge_tables: bool = True
     relevel_titles: bool = True
-    output_formats: Formats = []
+    output_formats: Formats = Field(default=[])
     log_id: Text | None = None
 
 
@@ -70,7 +70,7 @@ class LayoutParsingRequest(Style):
     max_new_tokens: int | None = Field(default=None, gt=0)
     merge_layout_blocks: bool = True
     markdown_ignore_labels: list[Text] | None = None
-    vlm_extra_args: dict[str, Pixels] = {}
+    vlm_extra_args: dict[str, Pixels] = Field(default={})
     restructure_pages: bool = False
     visualize: bool = True
 

@@ -1,11 +1,6 @@
-"""A block's text as PaddleX's results have it: its delimiters of formulas, and tables as HTML with their figures."""
-
-import re
-from collections.abc import Mapping
+"""A block's text as PaddleX's results have it: its delimiters of formulas, and tables as HTML."""
 
 from modes.tables import parse
-
-_FIGURE = re.compile(r"\[F\d+\]")
 
 
 def content_of(label: str, text: str) -> str:
@@ -27,10 +22,3 @@ def table_html(otsl: str) -> str:
     """A table as one line of HTML; empty where the text has no cells."""
     rows = parse(otsl).html_lines()
     return f"<table>{''.join(rows)}</table>" if rows else ""
-
-
-def with_images(html: str, names: Mapping[str, str]) -> str:
-    """The table with images in place of the tokens that were drawn over them; `names`: of images, by token."""
-    return _FIGURE.sub(
-        lambda found: f'<img src="{names[found[0]]}" alt="Image" />' if found[0] in names else found[0], html
-    )

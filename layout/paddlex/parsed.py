@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from layout.paddlex.content import content_of, with_images
+from layout.figures import put_back
+from layout.paddlex.content import content_of
 from layout.pages import ReadBlock, ReadPage
 from models.detection import Box, Detection
 
@@ -103,8 +104,8 @@ def parsed(page: ReadPage, *, several: bool) -> list[ParsedBlock]:
 
 
 def _content(page: ReadPage, read: ReadBlock, several: bool) -> str:
-    names = {token: figure_name(page, read, token, several) for token in read.figures}
-    return with_images(content_of(read.block.label, read.text), names)
+    tags = {token: f'<img src="{figure_name(page, read, token, several)}" alt="Image" />' for token in read.figures}
+    return put_back(content_of(read.block.label, read.text), tags)
 
 
 def images_of(page: ReadPage, *, several: bool) -> dict[str, Any]:
