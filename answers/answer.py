@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from answers.document_text import ReadDocument
 from answers.events import AnswerEvent, TokenUsage
 from answers.extraction import ExtractedField
 from answers.transcript import Transcript
 from engine.request import Times
-from layout.pages import ReadPage
 from modes.checks import Check
 
 
@@ -34,8 +34,8 @@ class Answer(Protocol):
         ...
 
     @property
-    def pages(self) -> list[ReadPage] | None:
-        """Pages with their blocks, as far as they are read; None where no blocks were looked for."""
+    def document(self) -> ReadDocument | None:
+        """Pages with their blocks, as far as they are read; None for an answer that is not made of blocks."""
         ...
 
     @property

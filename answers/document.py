@@ -13,7 +13,7 @@ from answers.pages import Ledger, PageOpener, PageWishes
 from answers.transcript import Transcript
 from engine.engine import Engine
 from engine.handles import Hold
-from engine.request import FinishReason, Times, TokenEvent
+from engine.request import REPETITION, FinishReason, Times, TokenEvent
 from images.source import ImageSource
 from layout.pages import ReadBlock, ReadPage
 
@@ -65,6 +65,7 @@ class DocumentReading:
     ) -> None:
         """`sources`: pages in order. `bounds`: changes the size at which blocks are read."""
         self.images = len(sources)
+        self.layout = wishes.layout
         self.pages: list[ReadPage] = []  # up to the one that is read
         self.transcript = Transcript()  # of all blocks that have ended, as the model writes it
         self.usage = TokenUsage()
@@ -205,14 +206,20 @@ class DocumentReading:
                     keep_chars=None if keep is None else start + keep,
                 )
             self._any_read = True
-            if (self.finish_reason, self.stop_reason) == ("stop", None) and event.finish_reason is not None:
-                self.finish_reason, self.stop_reason = event.finish_reason, event.stop_reason
+            self._end(prompt.read, event)
         except Exception as error:
             if not is_its_own(error):
                 raise
             logger.warning("A block could not be read: %s", type(error).__name__)  # the message may quote the page
             self._failure, prompt.read.error = error, str(error)
         self._settle(prompt, own, keep)
+
+    def _end(self, block: ReadBlock, last: TokenEvent) -> None:
+        """Note how a block's text ended."""
+        if last.finish_reason == "length":
+            block.cut = "repetition" if last.stop_reason == REPETITION else "length"
+        if (self.finish_reason, self.stop_reason) == ("stop", None) and last.finish_reason is not None:
+            self.finish_reason, self.stop_reason = last.finish_reason, last.stop_reason
 
     def _settle(self, prompt: BlockPrompt, own: Transcript, keep: int | None) -> None:
         own.end()

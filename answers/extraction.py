@@ -40,7 +40,7 @@ class Extraction:
     """A reading whose transcript fills a form; the form is the whole content, in the last event."""
 
     keep_chars = None  # the content repeats nothing
-    pages = None  # no blocks are looked for
+    document = None  # no blocks are looked for
 
     def __init__(self, *, engine: Engine, reading: Reading, node: Node) -> None:
         self.reading = reading

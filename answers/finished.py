@@ -17,7 +17,7 @@ class FinishedText:
 
     fields = None  # nothing is extracted
     checks = None
-    pages = None  # nor are there blocks
+    document = None  # nor are there blocks
 
     def __init__(self, *, reading: Reading, table_format: TableFormat, streaming: bool) -> None:
         self.reading = reading

@@ -1,159 +1,119 @@
-"""Documents read whole for routes that are no chat: pages with their blocks, and the account of them."""
+"""Whether a request's images are read as a document, block by block, and how; the fields that are about it."""
 
-import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
-
-from fastapi import Request
-from PIL import Image
 
 from answers.document import DocumentReading
-from answers.events import TokenUsage
-from answers.pages import PageWishes
-from api.chat import deadline_of
-from api.disconnect import unless_gone
-from api.errors import translated
-from api.metrics import End
-from api.serving import Serving
-from engine.errors import DeadlineExceeded, EngineError
-from engine.repetition import RepetitionLimits
-from engine.request import SamplingParams, Times
-from images.loading import load_images
-from images.source import ImageSource
-from layout.pages import ReadPage
-from modes.registry import max_repeats
+from answers.document_text import DocumentText
+from answers.pages import PageWishes, looks_like_page
+from api.errors import invalid
+from api.sampling import bounds, sampling, structure_of
+from api.schema.requests import ChatRequest
+from engine.engine import Engine
+from engine.handles import Hold
+from engine.request import SamplingParams
+from images.source import Detail, ImageSource
+from layout.markdown.options import MarkdownOptions
+from layout.options import LayoutOptions
+from models.protocol import PixelBounds
+from modes.choose import Prompt, Task
+from modes.registry import ALL_MODES, MODES
 
-MODE = "document"  # in metrics and the log
+OF_LAYOUT = ("layout", "images", "running")
+"""Fields about what only a layout network finds."""
 
-Seen = Callable[[ReadPage, Image.Image, Image.Image], None]
-"""Called in a thread with a page that is read, its image as the file has it, and the upright one that boxes are in."""
-
-Choose = Callable[[Sequence[ImageSource]], Sequence[ImageSource]]
-"""The pages to read, of all that the file has. Raises ApiError."""
+MODES_OF_DOCUMENTS = " and ".join(name for name, mode in MODES.items() if mode.layout != "never")
+OPTIONS = LayoutOptions(whole_glyphs=True, uncovered_ink=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Document:
-    """A document that was read."""
-
-    sources: Sequence[ImageSource]
-    pages: list[ReadPage]
-    usage: TokenUsage
-
-
-@dataclass(kw_only=True)
-class DocumentAccount:
-    """What the log's line and the trace say of a document."""
-
-    serving: Serving
-    started: float  # monotonic seconds, as all times
-    began: float | None = None
-    end: End = "abort"
-    reading: DocumentReading | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """Facts for the log and a trace, once the document is over."""
-        facts: dict[str, Any] = {"model": self.serving.model, "mode": MODE, "finish_reasons": [self.end]}
-        if self.reading is not None:
-            usage = self.reading.usage
-            facts |= {
-                "pictures": self.reading.images,
-                "prompt_tokens": usage.prompt,
-                "cached_tokens": usage.cached,
-                "completion_tokens": usage.completion,
-            }
-        if self.began is not None:
-            facts["first_token_seconds"] = round(self.began - self.started, 4)
-        return facts
-
-    def phases(self) -> Iterator[tuple[str, float, float]]:
-        """Phases with begin and end; those of several blocks overlap."""
-        for times in self.reading.times if self.reading else []:
-            yield from _phases(times)
+def document_of(body: ChatRequest, task: Task, engine: Engine) -> PageWishes | None:
+    """How the request's images are read as pages of a document; None where they are not. Raises ApiError."""
+    mode = ALL_MODES[task.mode]
+    field = _asking(body, task)
+    if mode.layout == "never" or not task.finished:
+        if field is not None:
+            raise invalid(f"{field} goes with the modes {MODES_OF_DOCUMENTS}; this is {task.mode}", field)
+        return None
+    served = engine.layout is not None
+    layout = served and body.layout is not False
+    likely = mode.layout == "always" or all(map(looks_like_page, sources_of(task)))
+    if field is None and not (layout and likely):
+        return None
+    other = _other_form(body)
+    if other is not None:
+        if field is not None:
+            raise invalid(f"{other} does not go with {field}: a document is one text in Markdown, block by block", other)
+        return None
+    _check_served(body, engine)
+    return PageWishes(
+        layout=layout,
+        options=OPTIONS,
+        orient=body.upright,
+        unwarp=body.unwarp,
+        keep_images=body.images != "none",
+        never_unread=not any(source.page for source in sources_of(task)),
+    )
 
 
-def _phases(times: Times) -> Iterator[tuple[str, float, float]]:
-    marks = (times.submitted, times.scheduled, times.encoded, times.began, times.newest)
-    for name, (begin, end) in zip(("queue", "encode", "prefill", "decode"), pairwise(marks), strict=True):
-        if begin is not None and end is not None:
-            yield name, begin, end
+def _asking(body: ChatRequest, task: Task) -> str | None:
+    """The first field that asks for a document by itself."""
+    asking = {
+        "layout": body.layout is True,
+        "images": body.images != "none",
+        "running": body.running,
+        "upright": body.upright,
+        "unwarp": body.unwarp,
+        "mode": body.mode is not None and ALL_MODES[task.mode].layout == "always",
+        "table_format": body.table_format is not None and ALL_MODES[task.mode].layout == "always",
+    }
+    return next((field for field, asks in asking.items() if asks), None)
 
 
-async def read_document(
-    request: Request,
-    serving: Serving,
-    *,
-    reference: str,
-    param: str,
-    wishes: PageWishes,
-    params: Callable[[str], SamplingParams],
-    choose: Choose = lambda sources: sources,
-    seen: Seen | None = None,
-) -> Document:
-    """The pages of the document at `reference`, a data URI or an address, which stands in the field `param`.
-
-    `seen` gets each page with its image, which costs drawing it once more. A client that leaves cancels it.
-    Raises ApiError, ImageError.
-    """
-    account = DocumentAccount(serving=serving, started=time.monotonic())
-    try:
-        hold = serving.engine.hold(1, request.state.client, deadline_of(request, serving))
-    except EngineError as error:
-        raise translated(error) from error
-    request.state.completion = account
-    serving.metrics.asked(MODE)
-
-    async def work() -> Document:
-        hold.reserve_bytes(len(reference))
-        loaded = await load_images(reference, param, serving.limits, serving.decoder, hold.turn())
-        hold.reserve_bytes(max(source.bytes for source in loaded))
-        sources = choose(loaded)
-        account.reading = DocumentReading(
-            engine=serving.engine, hold=hold, sources=sources, wishes=wishes, params=params
-        )
-        await _read(account, sources, wishes, seen)
-        return Document(sources=sources, pages=account.reading.pages, usage=account.reading.usage)
-
-    try:
-        document = await unless_gone(request, hold.unless_ended(asyncio.create_task(work())))
-        account.end = "stop"
-        return document
-    except EngineError as error:
-        account.end = "deadline" if isinstance(error, DeadlineExceeded) else "error"
-        raise translated(error) from error
-    finally:
-        serving.metrics.ended(account.end, time.monotonic() - account.started)
-        if account.reading is not None:
-            account.reading.abort()
-        hold.release()
+def _other_form(body: ChatRequest) -> str | None:
+    """The first field that asks for what a document's answer cannot be."""
+    structure = structure_of(body)
+    if structure is not None:
+        return structure.param
+    others = {
+        "grounded": body.grounded,
+        "n": body.n > 1,
+        "ignore_eos": body.ignore_eos,
+        "min_tokens": body.min_tokens,
+    }
+    return next((field for field, asks in others.items() if asks), None)
 
 
-async def _read(
-    account: DocumentAccount, sources: Sequence[ImageSource], wishes: PageWishes, seen: Seen | None
-) -> None:
-    assert account.reading is not None
-    async for event in account.reading.events():
-        if account.began is None and event.kind == "text":
-            account.began = time.monotonic()
-            account.serving.metrics.began(account.began - account.started)
-        if event.kind == "page" and seen is not None:
-            image = await asyncio.to_thread(sources[event.page.index].open)
-            upright = image
-            if wishes.orient or wishes.unwarp:
-                engine, hold = account.serving.engine, account.reading.hold
-                (made,) = await engine.upright([image], orient=wishes.orient, unwarp=wishes.unwarp, hold=hold)
-                upright = made.image
-            await asyncio.to_thread(seen, event.page, image, upright)
+def _check_served(body: ChatRequest, engine: Engine) -> None:
+    """Raises ApiError for a field that needs a model that is not served."""
+    asked = [name for name in OF_LAYOUT if getattr(body, name) not in (None, False, "none")]
+    if asked and body.layout is False:
+        raise invalid(f"{asked[0]} does not go with layout: false", asked[0])
+    if asked and engine.layout is None:
+        raise invalid(f"{asked[0]} needs a layout model, and this server has none; its operator sets LAYOUT", asked[0])
+    if body.upright and not engine.orients:
+        raise invalid("upright needs a model of orientation, and this server has none", "upright")
+    if body.unwarp and not engine.unwarps:
+        raise invalid("unwarp needs a model that flattens pages, and this server has none", "unwarp")
 
 
-def sampling(defaults: SamplingParams, **asked: Any) -> Callable[[str], SamplingParams]:
-    """Sampling of a prompt by its mode: the checkpoint's `defaults`, changed by what of `asked` is not None."""
-    given = {name: value for name, value in asked.items() if value is not None}
+def sources_of(task: Task) -> list[ImageSource]:
+    """Its images in order."""
+    return [image for prompt in task.prompts for image in prompt.images]
 
-    def of_mode(mode: str) -> SamplingParams:
-        return replace(defaults, **given, repetition=RepetitionLimits(min_count=max_repeats(mode)))
 
-    return of_mode
+async def begun(body: ChatRequest, task: Task, wishes: PageWishes, engine: Engine, hold: Hold) -> DocumentText:
+    """The answer to a document, its first block queued. Raises ApiError, ImageError, EngineError."""
+
+    def params(mode: str) -> SamplingParams:
+        return sampling(body, Prompt(messages=[], images=[], mode=mode), None, engine.defaults)[0]
+
+    def own_bounds(own: PixelBounds, detail: Detail) -> PixelBounds:
+        return bounds(body.mm_processor_kwargs, detail, own)
+
+    params(task.mode)  # what conflicts is refused here, not block by block
+    reading = DocumentReading(
+        engine=engine, hold=hold, sources=sources_of(task), wishes=wishes, params=params, bounds=own_bounds
+    )
+    await reading.begin()
+    options = MarkdownOptions(
+        images=body.images, running=body.running, table_format=body.table_format or MarkdownOptions.table_format
+    )
+    return DocumentText(reading=reading, options=options, streaming=body.stream)

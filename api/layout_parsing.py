@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from answers.pages import PageWishes
-from api.documents import read_document, sampling
+from api.reading import read_document, sampling
 from api.error_handlers import refusal
 from api.errors import ApiError, invalid, translated
 from api.paddlex import PageImages, restructured, settings_of, whole_result

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from answers.pages import PageWishes
-from api.documents import Document
+from api.reading import Document
 from api.errors import invalid
 from api.schema.layout_parsing import LayoutParsingRequest, RestructureRequest, SentPage
 from api.serving import Serving
