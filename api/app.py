@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from api import __version__, chat, health, layout_parsing, models, tokenization
+from api import __version__, chat, health, layout_parsing, models, ocr, tokenization
 from api.auth import RATE_HEADERS, Authentication
 from api.error_handlers import add_error_handlers
 from api.gate import BODY_SECONDS, BodyLimits
@@ -66,7 +66,7 @@ def create_app(
     app.add_middleware(RequestTasks, tasks=app.state.requests)
     app.add_middleware(RequestMetrics)
     add_error_handlers(app)
-    for routes in (health, models, chat, tokenization, layout_parsing):
+    for routes in (health, models, chat, tokenization, layout_parsing, ocr):
         app.include_router(routes.router)
     app.add_api_route(
         "/{path:path}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False

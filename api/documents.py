@@ -1,6 +1,5 @@
 """Whether a request's images are read as a document, block by block, and how; the fields that are about it."""
 
-
 from answers.document import DocumentReading
 from answers.document_text import DocumentText
 from answers.pages import PageWishes, looks_like_page
@@ -40,7 +39,9 @@ def document_of(body: ChatRequest, task: Task, engine: Engine) -> PageWishes | N
     other = _other_form(body)
     if other is not None:
         if field is not None:
-            raise invalid(f"{other} does not go with {field}: a document is one text in Markdown, block by block", other)
+            raise invalid(
+                f"{other} does not go with {field}: a document is one text in Markdown, block by block", other
+            )
         return None
     _check_served(body, engine)
     return PageWishes(

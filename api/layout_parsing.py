@@ -15,10 +15,10 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from answers.pages import PageWishes
-from api.reading import read_document, sampling
 from api.error_handlers import refusal
 from api.errors import ApiError, invalid, translated
 from api.paddlex import PageImages, restructured, settings_of, whole_result
+from api.reading import Wanted, read_document, sampling
 from api.schema.layout_parsing import LayoutParsingRequest, RestructureRequest, ratios
 from api.serving import Serving, serving_of
 from api.unknown_fields import unknown_fields
@@ -84,16 +84,16 @@ async def layout_parsing(body: LayoutParsingRequest, request: Request) -> Respon
         repetition_penalty=body.repetition_penalty,
     )
     images = PageImages(wishes.orient or wishes.unwarp)
-    document = await read_document(
-        request,
-        serving,
+    wanted = Wanted(
         reference=reference_of(body.file),
         param="file",
         wishes=wishes,
         params=params,
         choose=lambda sources: _checked(body, sources),
         seen=images.add if body.visualize else None,
+        id=body.log_id,
     )
+    document = await read_document(request, serving, wanted)
     result = await asyncio.to_thread(whole_result, body, document, settings_of(body, wishes), images, serving)
     return _answered(body.log_id, result, headers)
 
@@ -128,17 +128,16 @@ def _checked(body: LayoutParsingRequest, sources: Sequence[ImageSource]) -> Sequ
 
 def wishes_of(body: LayoutParsingRequest, serving: Serving) -> PageWishes:
     """How pages are to be cut into blocks. Raises ApiError for what this server has no model for."""
-    layout = serving.engine.layout
-    served = layout is not None
+    served = serving.engine.layout is not None
     if body.use_layout_detection and not served:
         raise invalid("useLayoutDetection needs a layout model; the setting LAYOUT chooses one", "useLayoutDetection")
     cut = served if body.use_layout_detection is None else body.use_layout_detection
     if cut and body.prompt_label is not None:
         raise invalid("promptLabel is for whole pages; it needs useLayoutDetection: false", "promptLabel")
-    if body.use_doc_orientation_classify and not (layout and layout.orients):
+    if body.use_doc_orientation_classify and not serving.engine.orients:
         message = "useDocOrientationClassify needs its model; the setting ORIENTATION chooses one"
         raise invalid(message, "useDocOrientationClassify")
-    if body.use_doc_unwarping and not (layout and layout.unwarps):
+    if body.use_doc_unwarping and not serving.engine.unwarps:
         raise invalid("useDocUnwarping needs its model; the setting UNWARPING chooses one", "useDocUnwarping")
     return PageWishes(
         layout=cut,

@@ -9,8 +9,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from answers.pages import PageWishes
-from api.reading import Document
 from api.errors import invalid
+from api.reading import Document
 from api.schema.layout_parsing import LayoutParsingRequest, RestructureRequest, SentPage
 from api.serving import Serving
 from layout.paddlex.markdown import IGNORED, Style, formatted, markdown

@@ -11,22 +11,31 @@ from fastapi import Request
 from PIL import Image
 
 from answers.document import DocumentReading
-from answers.events import TokenUsage
+from answers.extraction import FormFilling
 from answers.pages import PageWishes
+from answers.prompts import PendingPrompt
+from answers.transcript import Transcript
+from api import logs
 from api.chat import deadline_of
 from api.disconnect import unless_gone
 from api.errors import translated
 from api.metrics import End
 from api.serving import Serving
+from engine.engine import Engine
 from engine.errors import DeadlineExceeded, EngineError
+from engine.handles import Hold
 from engine.repetition import RepetitionLimits
 from engine.request import SamplingParams, Times
 from images.loading import load_images
 from images.source import ImageSource
 from layout.pages import ReadPage
+from models.paddleocr_vl.prompts import OCR
+from modes.choose import Prompt
 from modes.registry import max_repeats
+from modes.schemas import Node
 
 MODE = "document"  # in metrics and the log
+MAX_ID = 512  # characters of a client's id that the log holds
 
 Seen = Callable[[ReadPage, Image.Image, Image.Image], None]
 """Called in a thread with a page that is read, its image as the file has it, and the upright one that boxes are in."""
@@ -36,12 +45,27 @@ Choose = Callable[[Sequence[ImageSource]], Sequence[ImageSource]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a request wants of its document."""
+
+    reference: str  # a data URI or an address
+    param: str  # the field that holds it
+    wishes: PageWishes
+    params: Callable[[str], SamplingParams]  # of a prompt, by its mode
+    choose: Choose = lambda sources: sources
+    seen: Seen | None = None  # costs drawing each page once more
+    node: Node | None = None  # a schema to fill from the whole text
+    id: str | None = None  # the client's own, for the log
+
+
+@dataclass(frozen=True, kw_only=True)
 class Document:
     """A document that was read."""
 
     sources: Sequence[ImageSource]
     pages: list[ReadPage]
-    usage: TokenUsage
+    transcript: Transcript  # of all blocks in their order, BETWEEN two
+    filled: FormFilling | None  # the schema that was wanted
 
 
 @dataclass(kw_only=True)
@@ -53,6 +77,7 @@ class DocumentAccount:
     began: float | None = None
     end: End = "abort"
     reading: DocumentReading | None = None
+    id: str | None = None  # the client's own
 
     def facts(self) -> dict[str, Any]:
         """Facts for the log and a trace, once the document is over."""
@@ -65,6 +90,8 @@ class DocumentAccount:
                 "cached_tokens": usage.cached,
                 "completion_tokens": usage.completion,
             }
+        if self.id is not None:
+            facts["id"] = logs.cut(self.id, MAX_ID)
         if self.began is not None:
             facts["first_token_seconds"] = round(self.began - self.started, 4)
         return facts
@@ -82,43 +109,18 @@ def _phases(times: Times) -> Iterator[tuple[str, float, float]]:
             yield name, begin, end
 
 
-async def read_document(
-    request: Request,
-    serving: Serving,
-    *,
-    reference: str,
-    param: str,
-    wishes: PageWishes,
-    params: Callable[[str], SamplingParams],
-    choose: Choose = lambda sources: sources,
-    seen: Seen | None = None,
-) -> Document:
-    """The pages of the document at `reference`, a data URI or an address, which stands in the field `param`.
-
-    `seen` gets each page with its image, which costs drawing it once more. A client that leaves cancels it.
-    Raises ApiError, ImageError.
-    """
-    account = DocumentAccount(serving=serving, started=time.monotonic())
+async def read_document(request: Request, serving: Serving, wanted: Wanted) -> Document:
+    """The document, read block by block. A client that leaves cancels it. Raises ApiError, ImageError."""
+    account = DocumentAccount(serving=serving, started=time.monotonic(), id=wanted.id)
     try:
         hold = serving.engine.hold(1, request.state.client, deadline_of(request, serving))
     except EngineError as error:
         raise translated(error) from error
     request.state.completion = account
     serving.metrics.asked(MODE)
-
-    async def work() -> Document:
-        hold.reserve_bytes(len(reference))
-        loaded = await load_images(reference, param, serving.limits, serving.decoder, hold.turn())
-        hold.reserve_bytes(max(source.bytes for source in loaded))
-        sources = choose(loaded)
-        account.reading = DocumentReading(
-            engine=serving.engine, hold=hold, sources=sources, wishes=wishes, params=params
-        )
-        await _read(account, sources, wishes, seen)
-        return Document(sources=sources, pages=account.reading.pages, usage=account.reading.usage)
-
     try:
-        document = await unless_gone(request, hold.unless_ended(asyncio.create_task(work())))
+        work = asyncio.create_task(_work(account, hold, wanted))
+        document = await unless_gone(request, hold.unless_ended(work))
         account.end = "stop"
         return document
     except EngineError as error:
@@ -131,9 +133,32 @@ async def read_document(
         hold.release()
 
 
-async def _read(
-    account: DocumentAccount, sources: Sequence[ImageSource], wishes: PageWishes, seen: Seen | None
-) -> None:
+async def _work(account: DocumentAccount, hold: Hold, wanted: Wanted) -> Document:
+    serving = account.serving
+    hold.reserve_bytes(len(wanted.reference))
+    loaded = await load_images(wanted.reference, wanted.param, serving.limits, serving.decoder, hold.turn())
+    hold.reserve_bytes(max(source.bytes for source in loaded))
+    sources = wanted.choose(loaded)
+    account.reading = reading = DocumentReading(
+        engine=serving.engine, hold=hold, sources=sources, wishes=wanted.wishes, params=wanted.params
+    )
+    await _read(account, sources, wanted)
+    filled = None
+    if wanted.node is not None:
+        filled = FormFilling(engine=serving.engine, hold=hold, usage=reading.usage, node=wanted.node)
+        await filled.fill(reading.transcript, _question(sources[0], serving.engine))
+    return Document(sources=sources, pages=reading.pages, transcript=reading.transcript, filled=filled)
+
+
+def _question(page: ImageSource, engine: Engine) -> PendingPrompt:
+    """The prompt that the transcript answers, as the model sees it when it is asked about the transcript."""
+    content = [{"type": "image"}, {"type": "text", "text": OCR}]
+    prompt = Prompt(messages=[{"role": "user", "content": content}], images=[page], mode=MODE)
+    return PendingPrompt(prompt=prompt, params=[], bounds=[engine.bounds])
+
+
+async def _read(account: DocumentAccount, sources: Sequence[ImageSource], wanted: Wanted) -> None:
+    wishes, seen = wanted.wishes, wanted.seen
     assert account.reading is not None
     async for event in account.reading.events():
         if account.began is None and event.kind == "text":

@@ -26,8 +26,22 @@ def document_markdown(pages: Sequence[ReadPage], options: MarkdownOptions | None
 
     Everything else is as `MarkdownWriter` gives it out while the pages are read.
     """
-    items = [Item(page, block, index, block.text) for page in pages for index, block in enumerate(page.blocks)]
-    writer = MarkdownWriter(options, levels_of(items))
+    return _written(pages, MarkdownWriter(options, _levels(pages)))
+
+
+def pages_markdown(pages: Sequence[ReadPage], options: MarkdownOptions | None = None) -> list[Document]:
+    """The same page by page: nothing is joined over pages, but the levels of headings are those of the document."""
+    levels = _levels(pages)
+    return [_written([page], MarkdownWriter(options, levels)) for page in pages]
+
+
+def _levels(pages: Sequence[ReadPage]) -> Mapping[tuple[int, int], int]:
+    return levels_of(
+        [Item(page, block, index, block.text) for page in pages for index, block in enumerate(page.blocks)]
+    )
+
+
+def _written(pages: Sequence[ReadPage], writer: MarkdownWriter) -> Document:
     text = ""
     for page in pages:
         for block in page.blocks:
