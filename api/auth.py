@@ -14,6 +14,7 @@ from api.rates import Rates
 
 OPEN = {"/health", "/ping"}  # without a key, as BentoML's own probes are; every other path needs one
 METRICS = "/metrics"
+SCHEMES = ("bearer", "token")  # the second as PaddleOCR's services want it, and clients of /layout-parsing send it
 RATE_HEADERS = tuple(f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset"))
 """Headers with the requests allowed a minute, those left now, and the seconds until all are available again."""
 
@@ -56,7 +57,7 @@ class Authentication(HttpMiddleware):
         if self._keys is None:
             return
         scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
-        given = secret.strip() if scheme.lower() == "bearer" else ""
+        given = secret.strip() if scheme.lower() in SCHEMES else ""
         client = self._keys.client_of(given)
         if client is not None:
             state["client"], state["known"] = client, True

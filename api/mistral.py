@@ -212,8 +212,8 @@ class PageAnswer:
             bottom_right_x=right,
             bottom_right_y=bottom,
             content=shown,
-            image_id=(images or [""])[0] if kind == "image" else None,
-            table_id=(tables or [None])[0] if kind == "table" else None,
+            image_id=next(iter(images), "") if kind == "image" else None,
+            table_id=next(iter(tables), None) if kind == "table" else None,
             confidence_scores=self._block_confidence(read),
         )
 
