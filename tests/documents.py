@@ -1,0 +1,59 @@
+"""Pages with text in known places, and an engine that finds blocks exactly there."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from engine.engine import Engine
+from engine.handles import Hold
+from images.source import ImageSource
+from models.detection import Box, Detection
+
+SIZE = (800, 1000)
+FONT = ImageFont.load_default(28)
+
+
+def page(*texts: str, top: int = 60) -> Image.Image:
+    """A page with one line of text in each block of `boxes`."""
+    image = Image.new("RGB", SIZE, "white")
+    pen = ImageDraw.Draw(image)
+    for text, box in zip(texts, boxes(len(texts), top), strict=True):
+        pen.text((box.left + 10, box.top + 8), text, fill="black", font=FONT)
+    return image
+
+
+def boxes(count: int, top: int = 60) -> list[Box]:
+    return [Box(60, top + 120 * place, 560, top + 120 * place + 50) for place in range(count)]
+
+
+def detections(labels: Sequence[str]) -> list[Detection]:
+    """Blocks of these labels, one below the other as on `page`."""
+    return [
+        Detection(label, 0.9, box, order)
+        for order, (label, box) in enumerate(zip(labels, boxes(len(labels)), strict=True))
+    ]
+
+
+def source(image: Image.Image, *, page: bool = True) -> ImageSource:
+    return ImageSource(lambda: image, page=page)
+
+
+def finds(patch: pytest.MonkeyPatch, *pages: Sequence[Detection]) -> list[Image.Image]:
+    """Let engines find these blocks on one page after another, the last ones on all further pages.
+
+    The pages that were looked at, as far as they are.
+    """
+    seen: list[Image.Image] = []
+
+    async def find_blocks(
+        self: Engine, images: Sequence[Image.Image], threshold: float, hold: Hold
+    ) -> list[list[Detection]]:
+        found = [list(pages[min(len(seen) + place, len(pages) - 1)]) for place in range(len(images))]
+        seen.extend(images)
+        return found
+
+    patch.setattr(Engine, "find_blocks", find_blocks, raising=False)
+    patch.setattr(Engine, "layout", SimpleNamespace(model_type="pp_doclayout_v3"), raising=False)
+    return seen
