@@ -69,7 +69,7 @@ def _field(loc: tuple[Any, ...]) -> str | None:
 
 def _is_tagged(before: Any, name: Any) -> bool:
     """Whether the location's next part names an alternative of a union that is discriminated by `type`."""
-    return name == "response_format" or (before == "content" and isinstance(name, int))
+    return name in ("response_format", "document") or (before == "content" and isinstance(name, int))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
