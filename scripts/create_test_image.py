@@ -12,6 +12,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from scripts.sample_page import draw_page
+
 Row = tuple[str, ...]
 """Strings of a line: the first starts at the left, the last ends at the right, any other ends at two thirds."""
 
@@ -20,6 +22,7 @@ PITCH = 1.4  # distance of lines, in type sizes
 MARGIN = 12  # pixels
 MIN_GAP = 16  # pixels between two strings of a line
 CELL_PADDING = 8  # pixels around the text of a table cell
+PAGE = "page"
 
 SAMPLES: dict[str, list[Row]] = {
     "document": [
@@ -70,7 +73,9 @@ def text_of(sample: str) -> str:
 
 
 def draw(sample: str = "document") -> Image.Image:
-    """A sample in black on white, just large enough for its text."""
+    """A sample in black on white, just large enough for its text; the page is as large as paper."""
+    if sample == PAGE:
+        return draw_page()
     return draw_table(SAMPLES[sample]) if sample == "table" else draw_lines(sample)
 
 
@@ -123,7 +128,7 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Draw a sample image.")
     parser.add_argument("out", nargs="?", type=Path, default=Path("test_document.png"), help="default: %(default)s")
-    parser.add_argument("--sample", choices=SAMPLES, default="document", help="default: %(default)s")
+    parser.add_argument("--sample", choices=[*SAMPLES, PAGE], default="document", help="default: %(default)s")
     options = parser.parse_args(arguments)
     try:
         draw(options.sample).save(options.out)
