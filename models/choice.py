@@ -90,12 +90,7 @@ def remarks(served: Mapping[str, Served]) -> list[tuple[int, str]]:
     elif layout.name == EMBEDDED_LAYOUT_NAME:
         text = f"Serving the embedded layout checkpoint, {EMBEDDED_LAYOUT_NAME}: it knows rendered English pages only."
         lines.append((logging.WARNING, text))
-    lines.extend(
-        (logging.INFO, f"Serving {one.name} at {one.revision} for {role}.")
-        for role, one in served.items()
-        if one.name not in (EMBEDDED_NAME, EMBEDDED_LAYOUT_NAME)
-    )
-    return lines
+    return lines + [(logging.INFO, f"{role.upper()}: {one.name} at {one.revision}") for role, one in served.items()]
 
 
 def _wanted(role: str, argument: str, setting: str | None) -> str | None:

@@ -178,6 +178,6 @@ def test_the_log_names_what_is_served_and_that_there_is_no_layout() -> None:
     lines = [text for _, text in remarks(chosen(model=HUB_MODEL, unwarping="flat:1"))]
     assert lines == [
         "No layout model is served: a page is read as one image. LAYOUT chooses one.",
-        f"Serving {HUB_ID} at {COMMIT} for model.",
-        "Serving flat at 1 for unwarping.",
+        f"MODEL: {HUB_ID} at {COMMIT}",
+        "UNWARPING: flat at 1",
     ]
