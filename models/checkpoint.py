@@ -203,7 +203,7 @@ def _labels(folder: Path, kind: Kind, config: dict[str, Any]) -> tuple[str, ...]
             f"{folder}/config.json names no labels. Its id2label must have a name for each id, from 0."
         )
     labels = tuple(named[number] for number in ids)
-    if kind is Kind.ORIENTATION and {label.partition("_")[0] for label in labels} != ANGLES:
+    if kind is Kind.ORIENTATION and set(labels) != ANGLES:
         raise NotACheckpointError(
             f"{folder} tells {', '.join(labels)} apart. Not the orientations of a page, 0, 90, 180 and 270."
         )

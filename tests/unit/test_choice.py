@@ -56,7 +56,7 @@ def sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def chosen(arguments: dict[str, str] | None = None, **settings: str) -> dict[str, Served]:
+def chosen(arguments: dict[str, str] | None = None, /, **settings: str) -> dict[str, Served]:
     nothing: dict[str, Any] = dict.fromkeys(choice.ROLES)
     return choose(STORE, dict.fromkeys(choice.ROLES, "") | (arguments or {}), nothing | settings, print)
 
