@@ -186,7 +186,7 @@ def _config(folder: Path) -> dict[str, Any]:
 def _kind(folder: Path, config: dict[str, Any]) -> Kind:
     """Raises NotACheckpointError unless the config names an architecture that is served."""
     model_type = config.get("model_type")
-    if model_type in KINDS:
+    if isinstance(model_type, str) and model_type in KINDS:
         return KINDS[model_type]
     own_format = "" if model_type else " PaddlePaddle's own format has none: take the repository in _safetensors."
     raise NotACheckpointError(
