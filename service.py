@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import threading
-from pathlib import Path
 
 import bentoml
 from pydantic import BaseModel
@@ -21,8 +20,7 @@ from engine.engine import Engine
 from engine.threads import background_pool
 from images.processes import DecoderProcesses
 from lifecycle import WorkerLifecycle, end_server, supervise_workers
-from models.checkpoint import EMBEDDED_NAME
-from models.choice import chosen_tag, revision, served_name
+from models.choice import choose, remarks
 from settings import load_settings
 
 logger = logging.getLogger("bentoml.paddleocr_vl")
@@ -38,7 +36,10 @@ CONTAINER_IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", d
 class Arguments(BaseModel):
     """Arguments of `bentoml serve --arg model=TAG`, or of `bentoml build`: a built bento takes no others."""
 
-    model: str = ""  # same as the setting MODEL; if both are set, they must agree
+    model: str = ""  # same as the setting MODEL, and so on; if both are set, they must agree
+    layout: str = ""
+    orientation: str = ""
+    unwarping: str = ""
 
 
 settings = load_settings(os.environ)
@@ -47,7 +48,8 @@ if settings.transformers_cache:
 configure_logs(logging.getLogger("bentoml"), settings.log_level, settings.log_format)
 bypass_request_timeout()
 arguments = bentoml.use_arguments(Arguments)
-tag = chosen_tag(bentoml.models, arguments.model, settings.model, logger.info)
+named = arguments.model_dump()
+served = choose(bentoml.models, named, settings.model_dump(include=set(named)), logger.info)
 app = create_app(
     max_request_bytes=settings.max_request_bytes,
     body_seconds=settings.body_seconds,
@@ -76,28 +78,27 @@ if bentoml.server_context.worker_index is None and threading.current_thread() is
 class PaddleOCRVLService:
     """One worker: an engine with its model, the processes that decode images, and the app in front of them."""
 
-    if arguments.model:  # the model of a build is packed into its bento; any other is in the store
-        packed = bentoml.models.BentoModel(tag)
-
     def __init__(self) -> None:
         configure_logs(logging.getLogger("bentoml"), settings.log_level, settings.log_format)
-        checkpoint = bentoml.models.get(tag)
-        name = served_name(checkpoint)
         worker = bentoml.server_context.worker_index
-        if name == EMBEDDED_NAME:
-            logger.warning("Serving the embedded checkpoint, %s: it reads small clean English print only.", name)
+        for level, text in remarks(served):
+            logger.log(level, text)
         self.decoders = DecoderProcesses(
             count=IMAGE_THREADS,
             seconds=settings.decode_seconds,
             max_pixels=settings.max_image_pixels,
             max_bytes=settings.max_image_bytes,
         )
-        self.engine = Engine(settings.engine_config(Path(checkpoint.path), worker or 1), on_failure=self._on_failure)
+        folders = {role: one.folder for role, one in served.items()}
+        self.engine = Engine(settings.engine_config(folders, worker or 1), on_failure=self._on_failure)
         app.state.serving = Serving(
             engine=self.engine,
-            model=name,
+            model=served["model"].name,
             limits=settings.limits(),
-            revision=revision(checkpoint),
+            revision=served["model"].revision,
+            layout=served.get("layout"),
+            orientation=served.get("orientation"),
+            unwarping=served.get("unwarping"),
             other_names=settings.served_model_names,
             strict_names=settings.strict_model_names,
             strict_fields=settings.strict_fields,
@@ -131,8 +132,14 @@ class PaddleOCRVLService:
     def _on_failure(self, error: BaseException) -> None:
         """A model that cannot be loaded ends the server; after a thread died, another worker takes over."""
         if self.engine.state == "failed":
-            logger.critical("The model %s cannot be loaded: %s", tag, error)
+            logger.critical("%s cannot be loaded: %s", " with ".join(one.name for one in served.values()), error)
             end_server()
         if self.lifecycle is not None:
             logger.critical("The engine died, and its worker ends: %s", error)
             self.lifecycle.replace_worker()
+
+
+# Models that a build names are packed into its bento; any others are in the store.
+PaddleOCRVLService.models.extend(  # type: ignore[attr-defined]  # the decorator makes a bentoml.Service of the class
+    bentoml.models.BentoModel(one.tag) for role, one in served.items() if named[role] and one.tag
+)

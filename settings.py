@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,6 +25,7 @@ from api.tracing import Exporter
 from engine.config import EngineConfig
 from images.fetching import FetchLimits
 from images.loading import ImageLimits
+from models.choice import checked_choice
 
 
 class SettingsError(SystemExit):
@@ -55,12 +57,6 @@ def _is_folder(value: Path) -> Path:
     parent = next(folder for folder in (value.absolute(), *value.absolute().parents) if folder.exists())
     if not parent.is_dir():
         raise ValueError(f"Use a folder; {parent} is a file")
-    return value
-
-
-def _is_model(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][-._a-z0-9]*:[-._a-z0-9]+|[\w.-]+/[\w.-]+@[0-9a-f]{40}", value, re.ASCII):
-        raise ValueError("Use a tag of the model store, NAME:VERSION, or HUB_ID@COMMIT with the commit's 40 digits")
     return value
 
 
@@ -104,10 +100,21 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    model: Annotated[str, AfterValidator(_is_model)] | None = Field(
+    model: Annotated[str, AfterValidator(partial(checked_choice, "model"))] | None = Field(
         default=None,
         description="what is served where no `--arg model=` says so: a tag of the model store, or `HUB_ID@COMMIT`, "
         "fetched at the first start; unset: the embedded checkpoint, in an image nothing",
+    )
+    layout: Annotated[str, AfterValidator(partial(checked_choice, "layout"))] | None = Field(
+        default=None,
+        description="what finds the blocks of a page ([more](models.md#layout)), chosen as `MODEL` is, or `embedded`, "
+        "or `off`; unset: `embedded` with the embedded checkpoint, otherwise `off`",
+    )
+    orientation: Annotated[str, AfterValidator(partial(checked_choice, "orientation"))] | None = Field(
+        default=None, description="what finds how a page was turned, chosen as `MODEL` is, or `off`; unset: `off`"
+    )
+    unwarping: Annotated[str, AfterValidator(partial(checked_choice, "unwarping"))] | None = Field(
+        default=None, description="what flattens a photographed page, chosen as `MODEL` is, or `off`; unset: `off`"
     )
     host: Annotated[str, AfterValidator(_is_address)] = Field(
         default="0.0.0.0",  # noqa: S104 - a server is there to be reached
@@ -302,10 +309,13 @@ class Settings(BaseModel):
             fetching=fetching,
         )
 
-    def engine_config(self, model: Path, worker: int = 1) -> EngineConfig:
-        """Configuration of the worker with this number, from 1."""
+    def engine_config(self, folders: Mapping[str, Path], worker: int = 1) -> EngineConfig:
+        """Configuration of the worker with this number, from 1; `folders`: role of `models.choice` -> checkpoint."""
         return EngineConfig(
-            model=model,
+            model=folders["model"],
+            layout=folders.get("layout"),
+            orientation=folders.get("orientation"),
+            unwarping=folders.get("unwarping"),
             device=self.device,
             dtype=self.dtype,
             weights=self.weights,

@@ -7,8 +7,9 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api import __version__
-from api.schema.responses import Health, Queue, Status, Version
+from api.schema.responses import Health, PageModel, Queue, Status, Version
 from api.serving import Serving, serving_of
+from models.choice import Served
 
 PUBLIC_FIELDS = {"status", "model_loaded", "device", "memory_used_mb"}
 # Any other state of the engine is unhealthy.
@@ -41,6 +42,9 @@ def _health(serving: Serving) -> Health:
         memory_used_mb=engine.memory_used_mb(),
         memory_planned_mb=engine.memory_planned_mb(),
         revision=serving.revision,
+        layout=_page_model(serving.layout),
+        orientation=_page_model(serving.orientation),
+        unwarping=_page_model(serving.unwarping),
         version=__version__,
         uptime_seconds=int(time.monotonic() - serving.began),
         queue=Queue(
@@ -50,6 +54,10 @@ def _health(serving: Serving) -> Health:
             free_slots=stats.free_slots,
         ),
     )
+
+
+def _page_model(served: Served | None) -> PageModel | None:
+    return None if served is None else PageModel(model=served.name, revision=served.revision)
 
 
 @router.get("/ping", response_class=Response, responses={503: {}})

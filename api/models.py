@@ -23,4 +23,10 @@ def get_model(name: str, request: Request) -> ModelCard:
 
 
 def _card(serving: Serving, name: str) -> ModelCard:
-    return ModelCard(id=name, created=serving.started, root=serving.model, max_model_len=serving.engine.max_model_len)
+    return ModelCard(
+        id=name,
+        created=serving.started,
+        root=serving.model,
+        max_model_len=serving.engine.max_model_len,
+        layout=None if serving.layout is None else serving.layout.name,
+    )

@@ -12,6 +12,7 @@ from api.metrics import Metrics
 from engine.engine import Engine
 from images import decoding
 from images.loading import Decoder, ImageLimits
+from models.choice import Served
 
 FAMILY = re.compile(r"paddleocr-?vl", re.IGNORECASE)  # any PaddleOCR-VL name is answered by whichever is loaded
 
@@ -27,6 +28,9 @@ class Serving:
     model: str  # the checkpoint's name, which every answer carries
     limits: ImageLimits
     revision: str = "unknown"  # the checkpoint's
+    layout: Served | None = None  # the model that finds a page's blocks; None: none is served
+    orientation: Served | None = None  # the one that tells how a page was turned
+    unwarping: Served | None = None  # the one that flattens a photographed page
     other_names: tuple[str, ...] = ()  # further names of the checkpoint
     strict_names: bool = False  # no other PaddleOCR-VL name is answered
     strict_fields: bool = False  # an unknown field is an error

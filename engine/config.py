@@ -11,6 +11,9 @@ class EngineConfig:
     """Configuration of an engine: its checkpoint, its device, and its limits."""
 
     model: Path  # checkpoint folder
+    layout: Path | None = None  # checkpoint folder: finds the blocks of a page
+    orientation: Path | None = None  # checkpoint folder: tells how a page was turned
+    unwarping: Path | None = None  # checkpoint folder: flattens a photographed page
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     dtype: str = "auto"  # auto | float32 | bfloat16 | float16
     weights: str = "native"  # native | int8: the decoder's linear layers in 8 bits, on CPUs

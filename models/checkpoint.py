@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 
 EMBEDDED = Path(__file__).parent / "tiny"
 EMBEDDED_NAME = "paddleocr-vl-tiny"
-MODEL_TYPE = "paddleocr_vl"
+EMBEDDED_LAYOUT = Path(__file__).parent / "tiny_layout"
+EMBEDDED_LAYOUT_NAME = "pp-doclayout-tiny"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
@@ -38,13 +40,39 @@ SIDE_FILES = (
     "LICENSE.txt",
     "LICENSE.md",
 )
+
+
+class Kind(StrEnum):
+    """The work of a checkpoint, as the store records it."""
+
+    OCR = "ocr"
+    LAYOUT = "layout"
+    ORIENTATION = "orientation"
+    UNWARPING = "unwarping"
+
+
+# Model types of transformers' configs.
+KINDS = {
+    "paddleocr_vl": Kind.OCR,
+    "pp_doclayout_v2": Kind.LAYOUT,
+    "pp_doclayout_v3": Kind.LAYOUT,
+    "pp_doclayout_v4": Kind.LAYOUT,
+    "pp_lcnet": Kind.ORIENTATION,
+    "uvdoc": Kind.UNWARPING,
+}
 # Required files; of two alternatives, transformers writes one.
-NEEDED = (
-    ("tokenizer.json",),
-    ("preprocessor_config.json", "processor_config.json"),
-    ("chat_template.jinja", "chat_template.json"),
-)
+IMAGE_SETTINGS = ("preprocessor_config.json", "processor_config.json")
+NEEDED = {
+    Kind.OCR: (("tokenizer.json",), IMAGE_SETTINGS, ("chat_template.jinja", "chat_template.json")),
+    Kind.LAYOUT: (IMAGE_SETTINGS,),
+    Kind.ORIENTATION: (IMAGE_SETTINGS,),
+    Kind.UNWARPING: (IMAGE_SETTINGS,),
+}
+# The tensor with a value for each label, by the names of transformers' classes.
+LABEL_HEADS = {Kind.LAYOUT: "model.enc_score_head.bias", Kind.ORIENTATION: "head.bias"}
+ANGLES = {"0", "90", "180", "270"}  # labels of an orientation network, in degrees
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+COUNTER = "I64"  # dtype of batch norm's step counts, which are no parameters
 
 # BentoML's rule for each half of a tag.
 TAG_PART = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
@@ -55,17 +83,17 @@ class StoreError(ValueError):
 
     StoreError
     ├── NotACheckpointError         the folder holds something else
-    ├── IncompleteCheckpointError   the folder is a PaddleOCR-VL checkpoint with parts missing
+    ├── IncompleteCheckpointError   the folder is a checkpoint of a known kind with parts missing
     └── hub.SourceError             a model of the hub cannot be fetched
     """
 
 
 class NotACheckpointError(StoreError):
-    """The folder is not a PaddleOCR-VL checkpoint."""
+    """The folder is not a checkpoint of a known kind."""
 
 
 class IncompleteCheckpointError(StoreError):
-    """A PaddleOCR-VL checkpoint lacks files or tensors."""
+    """A checkpoint lacks files, tensors or labels."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +120,14 @@ def embedded_tag() -> str:
 
 def describe_embedded() -> Description:
     """The embedded checkpoint, whose weights are always one file. Raises StoreError."""
-    return _described(EMBEDDED, [EMBEDDED / WEIGHTS], embedded_tag(), "embedded", None)
+    return _described(EMBEDDED, Kind.OCR, (), [EMBEDDED / WEIGHTS], embedded_tag(), "embedded", None)
+
+
+def embedded_layout_revision() -> str:
+    """The revision of the embedded layout checkpoint. Raises IncompleteCheckpointError."""
+    if not (EMBEDDED_LAYOUT / WEIGHTS).is_file():
+        raise IncompleteCheckpointError(f"{EMBEDDED_LAYOUT} lacks {WEIGHTS}; training/train_layout.py makes it")
+    return sha256(EMBEDDED_LAYOUT / WEIGHTS)[:8]
 
 
 def describe(
@@ -102,8 +137,10 @@ def describe(
 
     Raises NotACheckpointError, IncompleteCheckpointError, and StoreError for a tag that BentoML would reject.
     """
-    _check_config(folder)
-    return _described(folder, _weights(folder), tag, source or str(folder.resolve()), revision)
+    config = _config(folder)
+    kind = _kind(folder, config)
+    labels = _labels(folder, kind, config) if kind in LABEL_HEADS else ()
+    return _described(folder, kind, labels, _weights(folder), tag, source or str(folder.resolve()), revision)
 
 
 def image_settings(folder: Path) -> dict[str, Any]:
@@ -135,17 +172,42 @@ def _json_object(file: Path) -> dict[str, Any]:
     return value
 
 
-def _check_config(folder: Path) -> None:
-    """Raises NotACheckpointError unless config.json names our architecture."""
+def _config(folder: Path) -> dict[str, Any]:
+    """The object in config.json. Raises NotACheckpointError."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except OSError:
         raise NotACheckpointError(f"{folder} is not a checkpoint: it has no readable config.json") from None
     except ValueError as error:
         raise NotACheckpointError(f"{folder}/config.json is not JSON: {error}") from error
-    model_type = config.get("model_type") if isinstance(config, dict) else None
-    if model_type != MODEL_TYPE:
-        raise NotACheckpointError(f"{folder}/config.json has model_type {model_type!r}. Not {MODEL_TYPE!r}.")
+    return config if isinstance(config, dict) else {}
+
+
+def _kind(folder: Path, config: dict[str, Any]) -> Kind:
+    """Raises NotACheckpointError unless the config names an architecture that is served."""
+    model_type = config.get("model_type")
+    if isinstance(model_type, str) and model_type in KINDS:
+        return KINDS[model_type]
+    own_format = "" if model_type else " PaddlePaddle's own format has none: take the repository in _safetensors."
+    raise NotACheckpointError(
+        f"{folder}/config.json has model_type {model_type!r}. None of {', '.join(KINDS)}.{own_format}"
+    )
+
+
+def _labels(folder: Path, kind: Kind, config: dict[str, Any]) -> tuple[str, ...]:
+    """The labels of a network in the order of their ids. Raises IncompleteCheckpointError, NotACheckpointError."""
+    named: Any = config.get("id2label")
+    ids = [str(number) for number in range(len(named))] if isinstance(named, dict) else []
+    if not ids or named.keys() != set(ids) or not all(isinstance(label, str) and label for label in named.values()):
+        raise IncompleteCheckpointError(
+            f"{folder}/config.json names no labels. Its id2label must have a name for each id, from 0."
+        )
+    labels = tuple(named[number] for number in ids)
+    if kind is Kind.ORIENTATION and set(labels) != ANGLES:
+        raise NotACheckpointError(
+            f"{folder} tells {', '.join(labels)} apart. Not the orientations of a page, 0, 90, 180 and 270."
+        )
+    return labels
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -193,22 +255,37 @@ def _tensors(file: Path) -> dict[str, tuple[int, str]]:
         raise IncompleteCheckpointError(f"{file} is not a whole safetensors file: {error}") from error
 
 
-def _described(folder: Path, weights: list[Path], tag: str | None, source: str, revision: str | None) -> Description:
-    missing = [" or ".join(names) for names in NEEDED if not any((folder / name).is_file() for name in names)]
+def _described(
+    folder: Path,
+    kind: Kind,
+    names: tuple[str, ...],
+    weights: list[Path],
+    tag: str | None,
+    source: str,
+    revision: str | None,
+) -> Description:
+    """`names`: of the network's labels, in the order of their ids."""
+    missing = [" or ".join(files) for files in NEEDED[kind] if not any((folder / file).is_file() for file in files)]
     if missing:
         raise IncompleteCheckpointError(f"{folder} lacks {', '.join(missing)}")
     image_settings(folder)
     files = (*(folder / name for name in SIDE_FILES if (folder / name).is_file()), *weights)
     digests = {file.name: sha256(file) for file in files}
-    tensors = [tensor for file in weights for tensor in _tensors(file).values()]
-    dtype = "+".join(sorted({DTYPES.get(dtype, dtype) for _, dtype in tensors}))
-    labels = {"source": source, "revision": revision or "", "dtype": dtype}
+    tensors = {name: tensor for file in weights for name, tensor in _tensors(file).items() if tensor[1] != COUNTER}
+    head = LABEL_HEADS.get(kind, "")
+    if head in tensors and tensors[head][0] != len(names):
+        raise IncompleteCheckpointError(
+            f"{folder}/config.json names {len(names)} labels, and the weights have {tensors[head][0]}."
+        )
+    dtype = "+".join(sorted({DTYPES.get(dtype, dtype) for _, dtype in tensors.values()}))
+    labels = {"kind": str(kind), "source": source, "revision": revision or "", "dtype": dtype}
     return Description(
         tag=checked_tag(tag or _folder_tag(folder, digests)),
         labels=labels,
         metadata={
             **labels,
-            "parameters": sum(size for size, _ in tensors),
+            "parameters": sum(size for size, _ in tensors.values()),
+            "labels": list(names),
             "files": digests,
             "sizes": {file.name: file_size(file) for file in files},  # bytes
         },

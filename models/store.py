@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.checkpoint import Description, StoreError, describe, describe_embedded, file_size, sha256
+from models.checkpoint import Description, Kind, StoreError, describe, describe_embedded, file_size, sha256
 
-METADATA = {"source", "revision", "dtype", "parameters", "files"}  # metadata of every model imported by this module
+# Metadata of every model imported by this module; `kind`, and `labels`, are younger than some imports.
+METADATA = {"source", "revision", "dtype", "parameters", "files"}
 SETTLING_SECONDS = 5.0
 
 
@@ -74,6 +75,11 @@ def is_revision_stored(store: Any, tag: str, source: str, revision: str) -> bool
 def stored_models(store: Any) -> list[Any]:
     """The models of `store` that this module imported."""
     return [model for model in store.list() if model.info.metadata.keys() >= METADATA]
+
+
+def kind_of(model: Any) -> Kind:
+    """The kind of a model of the store; one without a record is from a time when all were OCR models."""
+    return Kind(model.info.metadata.get("kind", Kind.OCR))
 
 
 def faults(model: Any) -> list[str]:

@@ -1,7 +1,8 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Puts a PaddleOCR-VL checkpoint into BentoML's model store: scripts/import_model.py SOURCE
+"""Puts a checkpoint into BentoML's model store: scripts/import_model.py SOURCE
 
-SOURCE is `tiny` (the embedded checkpoint), a local folder, or a hub id like PaddlePaddle/PaddleOCR-VL-1.5. The tag
+SOURCE is `tiny` (the embedded checkpoint), a local folder, or a hub id like PaddlePaddle/PaddleOCR-VL-1.5. Its config
+tells its kind: PaddleOCR-VL, or a network that prepares pages for it (PP-DocLayout, PP-LCNet, UVDoc). The tag
 names the exact revision or content, so that a service which refers to it never changes silently. Every file from a hub
 is checked against the checksum that the hub lists. `--list` shows the imported models, `--verify` checks their files.
 """
@@ -16,9 +17,9 @@ import bentoml
 
 from models.checkpoint import Description, StoreError, checked_tag, describe, describe_embedded
 from models.hub import EXAMPLE, HUB_ID, import_revision
-from models.store import faults, is_stored, put, stored_models
+from models.store import faults, is_stored, kind_of, put, stored_models
 
-COLUMNS = ("tag", "source", "revision", "parameters", "dtype", "size", "created")
+COLUMNS = ("tag", "kind", "source", "revision", "parameters", "dtype", "size", "created")
 
 
 def main(arguments: Sequence[str] | None = None, store: Any = bentoml.models) -> int:
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None, store: Any = bentoml.models) ->
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Put a PaddleOCR-VL checkpoint into BentoML's model store.")
+    parser = argparse.ArgumentParser(description="Put a checkpoint into BentoML's model store.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("source", nargs="?", metavar="SOURCE", help=f"'tiny', a local folder, or a hub id like {EXAMPLE}")
     what.add_argument("--list", action="store_true", help="show the imported models")
@@ -67,9 +68,11 @@ def import_model(store: Any, source: str, revision: str | None, name: str | None
         description = find(source, name)
         known = is_stored(store, description)
         tag = put(store, description)
-    _, _, _, parameters, dtype, size, _ = row(store.get(tag))
+    model = store.get(tag)
+    _, kind, _, _, parameters, dtype, size, _ = row(model)
     done = "Already in the store, nothing to do" if known else "Imported"
-    print(f"{done}: {tag} ({parameters} parameters, {dtype}, {size})")
+    labels = len(model.info.metadata.get("labels", ()))
+    print(f"{done}: {tag} ({kind}, {parameters} parameters, {dtype}, {size}{f', {labels} labels' if labels else ''})")
     return 0
 
 
@@ -97,6 +100,7 @@ def row(model: Any) -> tuple[str, ...]:
     size = sum(path.stat().st_size for path in Path(model.path).iterdir())
     return (
         str(model.tag),
+        str(kind_of(model)),
         metadata["source"],
         metadata["revision"] or "-",
         f"{metadata['parameters'] / 1e6:.1f} M",

@@ -166,6 +166,7 @@ class ModelCard(BaseModel):
     owned_by: str = "paddleocr"
     root: str  # the checkpoint that answers under this name
     max_model_len: int | None  # tokens of prompt and answer together, as vLLM gives it; None until it is known
+    layout: str | None  # the model that finds a page's blocks before this one reads them
 
 
 class ModelList(BaseModel):
@@ -200,6 +201,13 @@ class Queue(BaseModel):
     free_slots: int
 
 
+class PageModel(BaseModel):
+    """A model that prepares pages for the OCR model."""
+
+    model: str
+    revision: str
+
+
 class Health(BaseModel):
     status: Status
     reason: str | None  # for not being healthy
@@ -210,6 +218,9 @@ class Health(BaseModel):
     memory_used_mb: float  # MiB: the process's resident memory, or what it holds on a GPU
     memory_planned_mb: float | None  # at most, by the memory plan; None until the model is loaded
     revision: str
+    layout: PageModel | None  # None: none is served, as for the next two
+    orientation: PageModel | None
+    unwarping: PageModel | None
     version: str
     uptime_seconds: int
     queue: Queue

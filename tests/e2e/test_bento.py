@@ -13,6 +13,7 @@ import yaml
 
 from tests.e2e.sample import MODEL, assert_nearly_read, messages
 from tests.e2e.servers import ROOT, running
+from tests.layouts import write_layout_checkpoint
 
 CLEAN_PYTHON = ROOT / ".venv-bento" / "bin" / "python"  # made by scripts/setup_bento
 # Python runs this at the start of every process of the server; it records each name look-up and connection.
@@ -35,11 +36,17 @@ sys.addaudithook(watch)
 """
 
 
-def build(project: Path, home: Path, version: str) -> Path:
+def command(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A finished `python ARGUMENTS` in the checkout, with a BentoML home of its own."""
+    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"} | settings
+    done = [sys.executable, *arguments]
+    return subprocess.run(done, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+def build(project: Path, home: Path, version: str, *arguments: str) -> Path:
     """The folder of a bento of `project`, built for CPUs."""
-    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
-    command = [sys.executable, "-m", "bentoml", "build", "-f", "bentofile.cpu.yaml", "--version", version, str(project)]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    options = ("-f", str(project / "bentofile.cpu.yaml"), "--version", version, *arguments)
+    done = command(home, "-m", "bentoml", "build", *options, str(project))
     assert done.returncode == 0, done.stdout + done.stderr
     return home / "bentos" / "paddleocr_vl" / version
 
@@ -83,6 +90,24 @@ def test_no_model_is_packed_unless_one_is_chosen(bento: Path) -> None:
     """An image with a packed model looks in no other place, not even in a volume."""
     manifest = yaml.safe_load((bento / "bento.yaml").read_text())
     assert [manifest["models"], *(service["models"] for service in manifest["services"])] == [[], []]
+
+
+@pytest.fixture(scope="module")
+def layout_tag(home: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tag of a layout checkpoint in the store."""
+    folder = write_layout_checkpoint(tmp_path_factory.mktemp("layouts") / "layout", "pp_doclayout_v2")
+    done = command(home, "scripts/import_model.py", str(folder))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[1]
+
+
+def test_a_layout_named_by_a_build_is_recorded_and_no_other_is_served(home: Path, layout_tag: str) -> None:
+    built = build(ROOT, home, "with-layout", "--arg", f"layout={layout_tag}")
+    (service,) = yaml.safe_load((built / "bento.yaml").read_text())["services"]
+    assert [model["tag"] for model in service["models"]] == [layout_tag]
+    refused = command(home, "-m", "bentoml", "serve", "paddleocr_vl:with-layout", LAYOUT="other:1")
+    assert refused.returncode != 0
+    assert f"LAYOUT is other:1, but this is built or started with --arg layout={layout_tag}" in refused.stderr
 
 
 def test_the_clean_environment_holds_what_the_bento_asks_for_and_no_more(bento: Path) -> None:

@@ -22,6 +22,7 @@ from models.checkpoint import EMBEDDED
 from tests import hub
 from tests.e2e.sample import MODEL, messages
 from tests.e2e.servers import HANG_SECONDS, ROOT, SECONDS_TO_START, Server, running, started, wait_until
+from tests.layouts import write_layout_checkpoint
 
 LONG: Any = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nothing ends it
 
@@ -134,6 +135,7 @@ def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ending]:
         "misshapen": (["--arg", f"model={tag}"], {}),
         "value": ([], {"DTYPE": "int7"}),
         "missing": ([], {"MODEL": "no-such:1"}),
+        "kind": ([], {"LAYOUT": tag}),
         "unchosen": ([], {"BENTOML_CONTAINERIZED": "true"}),
         "two": (["--arg", "model=one:1"], {"MODEL": "other:1"}),
     }
@@ -170,8 +172,12 @@ def test_an_unknown_setting_value_ends_the_server_and_is_named(endings: dict[str
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [("missing", "The model store has no no-such:1"), ("unchosen", "No model is chosen")],
-    ids=["that the store lacks", "none, in an image"],
+    [
+        ("missing", "MODEL is no-such:1, and the model store has no no-such:1"),
+        ("kind", "which is of kind ocr. It must be of kind layout"),
+        ("unchosen", "No model is chosen"),
+    ],
+    ids=["that the store lacks", "for another work", "none, in an image"],
 )
 def test_a_model_that_cannot_be_served_ends_the_server_at_once(
     endings: dict[str, Ending], wrong: str, said: str
@@ -195,3 +201,12 @@ def test_a_model_named_by_its_commit_is_fetched_at_the_first_start_only(tmp_path
             assert httpx.get(f"{server.url}/health", timeout=HANG_SECONDS).json()["model"] == source.repository
     with running(tmp_path, HF_ENDPOINT=source.address, **chosen):
         pass  # no server answers any more
+
+
+def test_a_layout_model_of_the_hub_is_served_and_named_by_health(tmp_path: Path) -> None:
+    folder = write_layout_checkpoint(tmp_path / "layout", "pp_doclayout_v2")
+    with hub.serving(hub.content_of(folder), repository="PaddlePaddle/PP-DocLayoutV2_safetensors") as source:
+        chosen = {"LAYOUT": f"{source.repository}@{source.commit}", "HF_HOME": str(tmp_path / "hub")}
+        with running(tmp_path, HF_ENDPOINT=source.address, **chosen) as server:
+            health = httpx.get(f"{server.url}/health", timeout=HANG_SECONDS).json()
+    assert health["layout"] == {"model": source.repository, "revision": source.commit}

@@ -6,6 +6,7 @@ from starlette.testclient import TestClient
 from api import __version__
 from engine.config import EngineConfig
 from engine.engine import Engine
+from models.choice import Served
 from tests.engines import running_engine
 from tests.http.served import MODEL, client_of
 from tests.payloads import chat, image_part, user
@@ -13,7 +14,7 @@ from tests.prompts import noise_image
 
 HEALTH_KEYS = [
     *("status", "reason", "model_loaded", "model", "device", "dtype", "memory_used_mb", "memory_planned_mb"),
-    *("revision", "version", "uptime_seconds", "queue"),
+    *("revision", "layout", "orientation", "unwarping", "version", "uptime_seconds", "queue"),
 ]
 
 
@@ -31,12 +32,22 @@ def test_health_reports_the_model_that_is_served(client: TestClient) -> None:
         "device": "cpu",
         "dtype": "float32",
         "revision": "unknown",
+        "layout": None,
+        "orientation": None,
+        "unwarping": None,
         "version": __version__,
         "queue": {"running": 0, "waiting": 0, "slots": 4, "free_slots": 4},
     }
     assert measured["memory_used_mb"] > 0
     assert measured["memory_planned_mb"] > 0
     assert measured["uptime_seconds"] >= 0
+
+
+def test_health_names_the_models_that_prepare_pages(engine: Engine) -> None:
+    layout = Served("PaddlePaddle/PP-DocLayoutV3_safetensors", "abc", Path("/layout"))
+    body = client_of(engine, layout=layout).get("/health").json()
+    assert body["layout"] == {"model": "PaddlePaddle/PP-DocLayoutV3_safetensors", "revision": "abc"}
+    assert (body["orientation"], body["unwarping"]) == (None, None)
 
 
 def test_health_answers_503_with_the_same_keys_before_the_model_is_loaded(checkpoint: Path) -> None:
@@ -69,6 +80,13 @@ def test_the_list_of_models_names_the_one_that_answers(client: TestClient) -> No
     assert body["object"] == "list"
     assert [card["id"] for card in body["data"]] == [MODEL]
     assert body["data"][0]["max_model_len"] == 512
+
+
+def test_a_card_names_the_layout_model_and_the_list_has_no_card_of_it(engine: Engine) -> None:
+    """Clients take any entry of the list for a model to chat with."""
+    layout = Served("PaddlePaddle/PP-DocLayoutV3_safetensors", "abc", Path("/layout"))
+    (card,) = client_of(engine, layout=layout).get("/v1/models").json()["data"]
+    assert (card["id"], card["layout"]) == (MODEL, layout.name)
 
 
 @pytest.mark.parametrize("name", [MODEL, "PaddlePaddle/PaddleOCR-VL", "PaddleOCR-VL-1.6-0.9B"])

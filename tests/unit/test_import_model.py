@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save_file
 
 from models.checkpoint import EMBEDDED
 from tests.hub import COMMIT, REFUSING, REPOSITORY, Hub, content_of, environment, serving
+from tests.layouts import LABELS, write_layout_checkpoint
 
 ROOT = Path(__file__).parents[2]
 TAG = "paddleocr-vl:1.5-1a2b3c4d"
+LAYOUT_REPOSITORY = "PaddlePaddle/PP-DocLayoutV3_safetensors"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -122,6 +125,20 @@ def test_a_hub_id_is_imported_at_the_commit_of_main(run: Run, hub: Hub, home: Pa
     assert stored(home) == {"paddleocr-vl:1.5-1a2b3c4d": wanted}
 
 
+def test_a_layout_checkpoint_of_a_hub_is_imported_with_its_kind_and_labels(
+    run: Run, tmp_path: Path, home: Path
+) -> None:
+    files = content_of(write_layout_checkpoint(tmp_path / "layout", "pp_doclayout_v3"))
+    with serving(files | {"inference.pdiparams": b"no"}, repository=LAYOUT_REPOSITORY) as hub:
+        answer = run(LAYOUT_REPOSITORY, "--revision", COMMIT, HF_ENDPOINT=hub.address)
+    tag = "pp-doclayoutv3_safetensors:1a2b3c4d"
+    assert answer.stdout.splitlines()[-1].startswith(f"Imported: {tag} (layout, "), answer.stderr
+    assert answer.stdout.endswith(f", {len(LABELS)} labels)\n")
+    assert stored(home) == {tag: {*files, "model.yaml"}}
+    recorded = yaml.safe_load((home / "models" / tag.replace(":", "/") / "model.yaml").read_text())
+    assert recorded["metadata"]["labels"] == list(LABELS.values())
+
+
 def test_a_stored_revision_is_not_downloaded_again(run: Run, hub: Hub, tmp_path: Path) -> None:
     run(REPOSITORY, HF_ENDPOINT=hub.address)
     shutil.rmtree(tmp_path / "here" / "hub")
@@ -155,8 +172,8 @@ def test_the_list_has_only_imported_models(run: Run, hub: Hub, bentoml: Run, tmp
     subprocess.run([sys.executable, "-c", code], env=environment(tmp_path / "here", REFUSING), check=True)
     assert "someones:1" in bentoml("models", "list").stdout
     head, *models = lines(run("--list").stdout)
-    assert head == ["tag", "source", "revision", "parameters", "dtype", "size", "created"]
-    assert [model[:6] for model in models] == [[TAG, REPOSITORY, COMMIT, "0.0", "M", "float16"]]
+    assert head == ["tag", "kind", "source", "revision", "parameters", "dtype", "size", "created"]
+    assert [model[:7] for model in models] == [[TAG, "ocr", REPOSITORY, COMMIT, "0.0", "M", "float16"]]
 
 
 def test_the_list_of_an_empty_store_is_only_a_header(run: Run) -> None:
@@ -214,7 +231,7 @@ def test_an_exported_model_is_whole_on_a_machine_without_a_hub(
     bentoml("models", "import", file, home="there")
     verified = run("--verify", TAG, home="there")
     assert (verified.returncode, verified.stdout) == (0, f"{TAG}: good\n")
-    assert lines(run("--list", home="there").stdout)[1][:3] == [TAG, REPOSITORY, COMMIT]
+    assert lines(run("--list", home="there").stdout)[1][:4] == [TAG, "ocr", REPOSITORY, COMMIT]
     there, here = (tmp_path / home / "bentoml" / "models" / TAG.replace(":", "/") for home in ("there", "here"))
     assert content_of(there) == content_of(here)
     again = run(REPOSITORY, "--revision", COMMIT, home="there")

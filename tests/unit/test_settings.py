@@ -21,7 +21,10 @@ def test_an_empty_variable_is_an_unset_one() -> None:
 
 
 BAD_VALUES = {
-    "MODEL": [("PaddlePaddle/PaddleOCR-VL-1.5", "HUB_ID@COMMIT"), ("Ocr", "NAME:VERSION")],
+    "MODEL": [("PaddlePaddle/PaddleOCR-VL-1.5", "HUB_ID@COMMIT"), ("Ocr", "NAME:VERSION"), ("off", "HUB_ID@COMMIT")],
+    "LAYOUT": [("PP-DocLayoutV3", "NAME:VERSION"), ("on", "40 digits, or embedded, or off")],
+    "ORIENTATION": [("true", "40 digits, or off"), ("embedded", "40 digits, or off")],
+    "UNWARPING": [("UVDoc", "NAME:VERSION")],
     "HOST": [("localhost", "IP address")],
     "PORT": [("0", "greater than or equal to 1"), ("65536", "less than or equal to 65535")],
     "WORKERS": [("0", "greater than or equal to 1"), ("two", "integer")],
@@ -152,13 +155,24 @@ def test_switches_are_switched(value: str, meaning: bool) -> None:
 
 def test_engine_settings_reach_the_engine() -> None:
     settings = load_settings({"SLOTS": "3", "MAX_WAITING": "0", "PICTURE_CACHE_BYTES": "0", "DTYPE": "float32"})
-    config = settings.engine_config(Path("model"))
+    config = settings.engine_config({"model": Path("model")})
     assert config == EngineConfig(model=Path("model"), dtype="float32", slots=3, max_waiting=0, image_cache_bytes=0)
-    assert load_settings({}).engine_config(Path("model")) == EngineConfig(model=Path("model"))
+    assert load_settings({}).engine_config({"model": Path("model")}) == EngineConfig(model=Path("model"))
+
+
+def test_every_chosen_checkpoint_reaches_the_engine() -> None:
+    folders = {role: Path(role) for role in ("model", "layout", "orientation", "unwarping")}
+    config = load_settings({}).engine_config(folders)
+    assert {role: getattr(config, role) for role in folders} == folders
+
+
+@pytest.mark.parametrize("value", ["layout:1", f"some/layout@{'0' * 40}", "embedded", "off"])
+def test_a_layout_is_chosen_by_tag_or_commit_or_word(value: str) -> None:
+    assert load_settings({"LAYOUT": value}).layout == value
 
 
 def test_the_second_of_three_workers_takes_the_second_gpu() -> None:
-    config = load_settings({"WORKERS": "3"}).engine_config(Path("model"), worker=2)
+    config = load_settings({"WORKERS": "3"}).engine_config({"model": Path("model")}, worker=2)
     assert (config.worker, config.workers) == (1, 3)
 
 

@@ -76,7 +76,12 @@ def test_a_folder_is_stored_whole_under_its_name_and_content(store: Any, folder:
 
 def test_metadata_have_source_size_dtype_and_digests(store: Any, folder: Path) -> None:
     info = store.get(put(store, describe(folder, source="someone/model", revision="abc"))).info
-    assert info.labels == {"source": "someone/model", "revision": "abc", "dtype": "float16+float32"}
+    assert info.labels == {
+        "kind": "ocr",
+        "source": "someone/model",
+        "revision": "abc",
+        "dtype": "float16+float32",
+    }
     assert info.metadata["parameters"] == 10
     assert set(info.metadata["files"]) == {path.name for path in folder.iterdir()}
     assert all(len(digest) == 64 for digest in info.metadata["files"].values())
@@ -223,7 +228,7 @@ NOT_CHECKPOINTS: dict[str, tuple[Damage, str]] = {
     "config that is not JSON": (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
     "another model": (
         lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
-        r"model_type 'llama'\. Not 'paddleocr_vl'",
+        r"model_type 'llama'\. None of paddleocr_vl, pp_doclayout_v2",
     ),
 }
 
