@@ -32,6 +32,8 @@ WIDE, ROW = 8.0, 2.2  # a frame around a line or more of text
 SOLID = {4: 1.8, 2: 3.0, 1: TALL}
 DENSE, SPARSE = 0.5, 0.25  # shares of its box that a spot fills: solid from the first on, a frame below the second
 
+WHOLE = 0.8  # the same for a figure at the edge of the page, where the shadow of a slanted sheet fills half of its box
+
 
 @dataclass(frozen=True)
 class Ink:
@@ -104,9 +106,13 @@ def _sides(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _solid_areas(grey: np.ndarray, found: Components, glyph: float) -> tuple[list[np.ndarray], np.ndarray]:
     """Boxes of flat panels, and (figures, 4) boxes of other solid areas, joined where they overlap."""
     widths, heights = _sides(found.boxes)
-    solid = found.boxes[_is_solid(widths, heights, found.areas, glyph)]
-    panels = [box for box in solid if _is_flat(grey, box)]
-    figures = [box for box in solid if not any(box is panel for panel in panels)]
+    left, top, right, bottom = found.boxes.T
+    inside = (left > 0) & (top > 0) & (right < grey.shape[1]) & (bottom < grey.shape[0])
+    whole = found.areas >= WHOLE * widths * heights
+    solid = found.boxes[_is_solid(widths, heights, found.areas, glyph) & (inside | whole)]
+    flat = [_is_flat(grey, box) for box in solid]
+    panels = [box for box, is_panel in zip(solid, flat, strict=True) if is_panel]
+    figures = [box for box, is_panel in zip(solid, flat, strict=True) if not is_panel]
     joined: list[np.ndarray] = []
     for box in figures:
         touching = [other for other in joined if _meet(box, other)]

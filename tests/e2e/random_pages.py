@@ -32,7 +32,7 @@ def near(chance: random.Random, box: Box) -> Box:
     return Box(left, top, left + wide, top + high)
 
 
-def page(seed: int) -> tuple[tuple[int, int], list[Detection]]:
+def random_page(seed: int) -> tuple[tuple[int, int], list[Detection]]:
     """Size of a random page, and what a network might find there: repeats, columns, tiny boxes, boxes over the edge."""
     chance = random.Random(seed)
     size = chance.choice(((420, 600), (600, 420)))

@@ -1,4 +1,4 @@
-"""A request's layout options, and tokens in tables: ours against PaddleX's, installed in .venv-clients, on random pages.
+"""A request's layout options, and tokens in tables: ours against PaddleX's, in .venv-clients, on random pages.
 
 Left out are the faults that `layout/boxes.py` names: one mode of merging for all labels is compared on pages without
 outlines, and the outlines of boxes that grow are not compared.
@@ -24,7 +24,7 @@ from layout.crops import crop
 from layout.figures import figures_in
 from layout.options import LayoutOptions, Merge, Ratio, Shape
 from models.detection import Box, Detection, Polygon
-from tests.e2e.random_pages import LABELS, outline, page
+from tests.e2e.random_pages import LABELS, outline, random_page
 from tests.e2e.servers import ROOT
 
 PAGES, TABLES = 1200, 60
@@ -35,13 +35,13 @@ RULE = RULES["pp_doclayout_v3"]
 def options_of(seed: int) -> LayoutOptions:
     """Options of each kind, by turns and together."""
     chance = random.Random(seed)
-    some = chance.sample(LABELS, 12) + ["text"]
+    some = [*chance.sample(LABELS, 12), "text"]
     thresholds: list[float | dict[str, float] | None] = [
         None,
         0.55,
         {label: chance.uniform(0.2, 0.9) for label in some},
     ]
-    ratios: list[Ratio | dict[str, Ratio]] = [(1.0, 1.0), (1.1, 1.4), (0.9, 0.5), {label: (1.3, 0.8) for label in some}]
+    ratios: list[Ratio | dict[str, Ratio]] = [(1.0, 1.0), (1.1, 1.4), (0.9, 0.5), dict.fromkeys(some, (1.3, 0.8))]
     modes: tuple[Merge, ...] = ("large", "small", "union")
     merges: list[Merge | dict[str, Merge] | None] = [None, *modes, {label: chance.choice(modes) for label in some}]
     shapes: tuple[Shape, ...] = ("rect", "quad", "poly", "auto")
@@ -88,7 +88,7 @@ class Compared:
 
     def __init__(self, folder: Path) -> None:
         self.options = [options_of(seed) for seed in range(PAGES)]
-        drawn = [page(seed) for seed in range(PAGES)]
+        drawn = [random_page(seed) for seed in range(PAGES)]
         self.sizes = [size for size, _ in drawn]
         self.detections = [
             [

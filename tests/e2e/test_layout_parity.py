@@ -18,10 +18,10 @@ from layout.blocks import FORMULA, FORMULA_OVERLAP, MAX_STACK_ASPECT, SECTION, B
 from layout.boxes import RULES, select
 from layout.crops import crop
 from layout.figures import held
-from layout.tasks import IMAGES, task_of
 from layout.options import LayoutOptions
+from layout.tasks import IMAGES, task_of
 from models.detection import Box, Detection
-from tests.e2e.random_pages import LABELS, outline, page
+from tests.e2e.random_pages import LABELS, outline, random_page
 from tests.e2e.servers import ROOT
 
 PAGES = 1000
@@ -34,7 +34,7 @@ class Pages:
 
     def __init__(self, folder: Path) -> None:
         self.pipelines = [list(PIPELINES)[seed % 2] for seed in range(PAGES)]
-        drawn = [page(seed) for seed in range(PAGES)]
+        drawn = [random_page(seed) for seed in range(PAGES)]
         self.sizes, self.detections = zip(*drawn, strict=True)
         self.selected = [
             select(found, size, RULES[PIPELINES[name]], LayoutOptions())

@@ -34,6 +34,13 @@ def test_edges_may_cross() -> None:
     assert overlap(((0, 0), (10, 10), (10, 0), (0, 10)), SQUARE) == pytest.approx(1)
 
 
+def test_heights_that_differ_by_rounding_alone_do_no_harm() -> None:
+    """Bug: the middle between two such heights was one of them, where an edge had ended and the next not begun."""
+    almost = 30.000000000000004
+    cut = ((58, 1), (61, 2), (100, 80), (40, 110), (0, 30))
+    assert overlap(cut, ((0, almost), (60, 0), (100, 80), (40, 110))) == pytest.approx(1, abs=0.01)
+
+
 def test_a_line_has_no_overlap() -> None:
     assert overlap(((0, 5), (10, 5), (5, 5)), SQUARE) == 0
 
