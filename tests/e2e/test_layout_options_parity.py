@@ -1,7 +1,7 @@
 """A request's layout options, and tokens in tables: ours against PaddleX's, in .venv-clients, on random pages.
 
 Left out are the faults that `layout/boxes.py` names: one mode of merging for all labels is compared on pages without
-outlines, and the outlines of boxes that grow are not compared.
+outlines, and the outlines of boxes that grow are not compared. PaddleX fails on outlines without area; none have.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from layout.boxes import RULES, select
 from layout.crops import crop
 from layout.figures import figures_in
 from layout.options import LayoutOptions, Merge, Ratio, Shape
+from layout.polygons import iou
 from models.detection import Box, Detection, Polygon
 from tests.e2e.random_pages import LABELS, outline, random_page
 from tests.e2e.servers import ROOT
@@ -83,6 +84,10 @@ def polygon_of(box: Box, seed: int) -> Polygon:
     return tuple(corners)
 
 
+def _rounded(box: Box) -> Box:
+    return Box(*map(round, box))
+
+
 class Compared:
     """Pages and tables by our rules and by PaddleX's."""
 
@@ -92,8 +97,9 @@ class Compared:
         self.sizes = [size for size, _ in drawn]
         self.detections = [
             [
-                replace(one, polygon=None if options.shape == "rect" else polygon_of(Box(*map(round, one.box)), seed))
+                replace(one, polygon=None if options.shape == "rect" else polygon_of(_rounded(one.box), seed))
                 for seed, one in enumerate(found)
+                if min(_rounded(one.box).width, _rounded(one.box).height) > 0
             ]
             for (_, found), options in zip(drawn, self.options, strict=True)
         ]
@@ -163,16 +169,25 @@ def test_the_same_boxes_are_selected_with_options_but_for_those_that_contain_eac
 
 
 def test_outlines_have_the_same_shapes(compared: Compared) -> None:
-    shapes: dict[str, int] = {}
+    """Two slanted rectangles may be equally small, but for rounding; then PaddleX may have the other one."""
+    shapes = dict.fromkeys(("rect", "quad", "poly", "auto"), 0)
+    other = 0
     for ours, theirs, options in zip(compared.ours, compared.theirs, compared.options, strict=True):
         if len(ours) != len(theirs) or options.unclip != (1.0, 1.0):
             continue
         for one, (_, _, polygon) in zip(ours, theirs, strict=True):
-            shapes[options.shape] = shapes.get(options.shape, 0) + 1
+            shapes[options.shape] += 1
             assert (one.polygon is None) == (polygon is None)
-            assert one.polygon is None or np.allclose(one.polygon, polygon, atol=0.05)
+            if one.polygon and not is_near(one.polygon, polygon):
+                other += 1
+                assert len(one.polygon) == len(polygon) == 4
+                assert iou(one.polygon, polygon) > 0.95
     assert min(shapes.values()) > 500
-    assert len(shapes) == 4
+    assert other < sum(shapes.values()) / 200
+
+
+def is_near(one: Polygon, other: Polygon) -> bool:
+    return len(one) == len(other) and np.allclose(one, other, atol=0.05)
 
 
 def test_figures_in_tables_get_the_same_tokens(compared: Compared) -> None:
