@@ -48,7 +48,7 @@ def finds(patch: pytest.MonkeyPatch, *pages: Sequence[Detection]) -> list[Image.
     seen: list[Image.Image] = []
 
     async def find_blocks(
-        self: Engine, images: Sequence[Image.Image], threshold: float, hold: Hold
+        _: Engine, images: Sequence[Image.Image], _threshold: float, _hold: Hold
     ) -> list[list[Detection]]:
         found = [list(pages[min(len(seen) + place, len(pages) - 1)]) for place in range(len(images))]
         seen.extend(images)
