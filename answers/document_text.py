@@ -20,7 +20,7 @@ class ReadDocument:
 
     layout: bool  # whether a layout network found the blocks
     pages: list[ReadPage]
-    spans: Sequence[Span]  # of its blocks in the content; none until its end
+    spans: Sequence[Span]  # places of its blocks in the content; none until its end
 
 
 class DocumentText:
@@ -34,7 +34,7 @@ class DocumentText:
         self.reading = reading
         self._options = options
         self._writer = MarkdownWriter(options) if streaming else None
-        self._pieces: list[str] = []  # of the content
+        self._pieces: list[str] = []  # content so far
         self._spans: Sequence[Span] = ()
 
     @property

@@ -25,7 +25,7 @@ from models.paddleocr_vl.images import MAX_ASPECT
 
 WHOLE = "ocr"  # PaddleX's label of a page that is one block
 
-PAGE_SIDE, PAGE_PIXELS = 700, 500_000  # of the longer side, and of all; pages are scanned and drawn at more than either
+PAGE_SIDE, PAGE_PIXELS = 700, 500_000  # the longer side's, and all; pages are scanned and drawn at more
 PAGE_ASPECT = 1.8  # longer side over shorter; paper has up to 1.65 (legal), photographs of it up to 16:9
 
 
@@ -35,7 +35,7 @@ class PageWishes:
 
     layout: bool  # a layout network finds the blocks; else each page is one block
     options: LayoutOptions = field(default_factory=LayoutOptions)
-    label: str = WHOLE  # of the block that a page is without layout; it decides the prompt
+    label: str = WHOLE  # without layout, the page's own; it decides the prompt
     orient: bool = False  # pages are turned upright
     unwarp: bool = False  # pages that lay curved before a camera are flattened
     keep_images: bool = False  # blocks that are not read keep their images, and tables those of their figures
@@ -49,7 +49,7 @@ class BlockImage:
     read: ReadBlock
     task: Task
     image: Image.Image
-    detail: Detail  # that its page is asked in
+    detail: Detail  # asked for its page
 
     @property
     def bytes(self) -> int:
