@@ -65,7 +65,7 @@ class PreparedPage:
 
 
 class Ledger:
-    """Bytes of a document's images that wait outside of the engine, counted as those that wait inside are."""
+    """Bytes of a document's images outside of the engine, counted as those that wait inside are."""
 
     def __init__(self, engine: Engine, hold: Hold) -> None:
         self._engine, self._hold = engine, hold
@@ -96,6 +96,12 @@ def looks_like_page(source: ImageSource) -> bool:
     width, height = source.open().size
     large = max(width, height) >= PAGE_SIDE or width * height >= PAGE_PIXELS
     return large and max(width, height) <= PAGE_ASPECT * min(width, height)
+
+
+def _kept_bytes(page: ReadPage) -> int:
+    """Bytes of the images that stay until the answer ends."""
+    images = [image for block in page.blocks for image in (block.image, *block.figures.values())]
+    return sum(decoded_bytes(image) for image in images if image is not None)
 
 
 class PageOpener:
@@ -130,7 +136,7 @@ class PageOpener:
                 error = str(failure)
         page = ReadPage(index=index, size=image.size, angle=angle, error=error)
         prepared = await asyncio.to_thread(self._cut, page, image, found, detail)
-        self._ledger.reserve(sum(one.bytes for one in prepared.waiting))
+        self._ledger.reserve(sum(one.bytes for one in prepared.waiting) + _kept_bytes(page))
         return prepared
 
     @property

@@ -282,6 +282,15 @@ def test_all_bytes_are_given_back(scripted: Engine, monkeypatch: pytest.MonkeyPa
     assert (scripted.admission.bytes, scripted.admission.inside) == (0, 0)
 
 
+def test_images_that_are_kept_count_until_the_answer_ends(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    finds(monkeypatch, detections(["image"]))
+    held: list[int] = []
+    wishes = replace(FAST, keep_images=True)
+    run(scripted, [source(page("a"))] * 2, wishes, each=lambda *_: held.append(scripted.admission.bytes))
+    assert held[-1] == 2 * 500 * 50 * 3
+    assert scripted.admission.bytes == 0
+
+
 def test_no_more_blocks_are_in_the_engine_than_it_has_slots(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that waited there went before other requests of the same client."""
     finds(monkeypatch, detections(["text"] * 6))
