@@ -30,7 +30,7 @@ def load(folder: Path, classes: Mapping[str, Any], device: torch.device) -> Any:
     except (OSError, ValueError) as error:
         raise LayoutError(f"{folder}/config.json cannot be read: {error}") from error
     model_type = config.get("model_type") if isinstance(config, dict) else None
-    if model_type not in classes:
+    if not isinstance(model_type, str) or model_type not in classes:
         raise LayoutError(f"{folder}/config.json has model_type {model_type!r}, which is none of {', '.join(classes)}.")
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # its bar has no place in a server's log
     try:

@@ -41,7 +41,7 @@ def load_networks(
 ) -> PageNetworks:
     """The networks of those checkpoint folders. Raises LayoutError, and StoreError for missing image settings."""
     return PageNetworks(
-        layout and load_network(layout, device),
-        orientation and load_orientation(orientation, device),
-        unwarping and load_unwarping(unwarping, device),
+        None if layout is None else load_network(layout, device),
+        None if orientation is None else load_orientation(orientation, device),
+        None if unwarping is None else load_unwarping(unwarping, device),
     )

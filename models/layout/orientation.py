@@ -86,10 +86,9 @@ class OrientationNetwork:
             raise LayoutError(f"the orientation network's output is not finite in {self.network.dtype}")
         return [self._degrees[label] for label in logits.argmax(dim=1).tolist()]
 
-
-def turned(page: Image.Image, degrees: int) -> Image.Image:
-    """The page turned counter-clockwise, pixel by pixel; PaddleX interpolates, and loses a row at the edge."""
-    return page.transpose(TURNS[degrees]) if degrees else page
+    def turned(self, degrees: int, page: Image.Image) -> Image.Image:
+        """The page turned counter-clockwise, pixel by pixel; PaddleX interpolates, and loses a row at the edge."""
+        return page.transpose(TURNS[degrees]) if degrees else page
 
 
 def load_orientation(folder: Path, device: torch.device) -> OrientationNetwork:

@@ -1,9 +1,9 @@
 """Detections from a layout network's outputs: label, score, box, reading order and outline of every block.
 
 Knows the outputs of transformers' PP-DocLayout classes; drops only what scores below a threshold. `choose` reads them
-on the device, `detections` needs the host alone. Equal to the `post_process_object_detection` of transformers' processors,
-but for two things: a block whose mask is lost gets its box as its polygon, and of two detections of one query, whose
-order transformers leaves open, the better comes first.
+on the device, `detections` needs the host alone. Equal to the `post_process_object_detection` of transformers'
+processors, but for two things: a block whose mask is lost gets its box as its polygon, and of two detections of one
+query, whose order transformers leaves open, the better comes first.
 """
 
 from collections.abc import Mapping, Sequence

@@ -83,7 +83,7 @@ def forward_sliced(network: nn.Module, function: Callable[[], Result], device: t
     result, error = outcome.pop()
     if error is not None:
         raise error
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _same_stream(stream: "torch.cuda.Stream | None") -> Any:
