@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PAGES_AHEAD = 1  # whose blocks are known and wait until those of the page before are in the engine
+PAGES_AHEAD = 1  # pages whose blocks wait until those of the page before are in the engine
 BETWEEN = "\n\n"  # blocks, in the transcript
 
 
@@ -32,7 +32,7 @@ class BlockEvent:
     kind: Literal["begin", "text", "end", "page"]
     page: ReadPage
     block: ReadBlock | None = None  # None for a page
-    token: TokenEvent | None = None  # of a text
+    token: TokenEvent | None = None  # the text, where it is one
     place: int = 0  # characters of the transcript before a text
     keep_chars: int | None = None  # characters of the transcript before the repeats of a loop
 
@@ -67,7 +67,7 @@ class DocumentReading:
         self.images = len(sources)
         self.layout = wishes.layout
         self.pages: list[ReadPage] = []  # up to the one that is read
-        self.transcript = Transcript()  # of all blocks that have ended, as the model writes it
+        self.transcript = Transcript()  # blocks that have ended, as the model writes them
         self.usage = TokenUsage()
         self.finish_reason: FinishReason = "stop"  # the first that is not a plain end, as `stop_reason`
         self.stop_reason: str | None = None
@@ -81,11 +81,11 @@ class DocumentReading:
         self._unsent: asyncio.Queue[list[BlockPrompt]] = asyncio.Queue(PAGES_AHEAD)
         self._free = asyncio.Semaphore(max(1, engine.slots))
         self._tasks: set[asyncio.Task[None]] = set()
-        self._times: list[Times] = []  # of prompts that have ended
-        self._sent: list[BlockPrompt] = []  # the others that are submitted
+        self._times: list[Times] = []  # those of prompts that have ended
+        self._sent: list[BlockPrompt] = []  # prompts that are on their way or run
         self._begun = False
         self._any_read = False
-        self._failure: Exception | None = None  # of the last block that failed
+        self._failure: Exception | None = None  # the last block's that failed
 
     async def begin(self) -> None:
         """Wait until a prompt is in the queue, or no page has one. Raises ImageError, EngineError."""

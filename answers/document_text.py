@@ -1,7 +1,7 @@
 """An answer that is the Markdown of a document, streamed in reading order or made of the whole."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from answers.document import BlockEvent, DocumentReading
@@ -20,7 +20,7 @@ class ReadDocument:
 
     layout: bool  # whether a layout network found the blocks
     pages: list[ReadPage]
-    spans: list[Span]  # of its blocks in the content
+    spans: Sequence[Span]  # places of its blocks in the content; none until its end
 
 
 class DocumentText:
@@ -34,8 +34,8 @@ class DocumentText:
         self.reading = reading
         self._options = options
         self._writer = MarkdownWriter(options) if streaming else None
-        self._pieces: list[str] = []  # of the content
-        self._spans: list[Span] = []
+        self._pieces: list[str] = []  # content so far
+        self._spans: Sequence[Span] = ()
 
     @property
     def content(self) -> str:
@@ -95,7 +95,9 @@ class DocumentText:
         if self._writer is not None:
             rest, self._spans = self._writer.finish(), self._writer.spans
             return rest
-        return await asyncio.to_thread(document_markdown, self.reading.pages, self._options)
+        made = await asyncio.to_thread(document_markdown, self.reading.pages, self._options)
+        self._spans = made.spans
+        return made.text
 
     def _event(self, event: BlockEvent, new: str) -> AnswerEvent:
         token = event.token

@@ -25,7 +25,7 @@ from models.paddleocr_vl.images import MAX_ASPECT
 
 WHOLE = "ocr"  # PaddleX's label of a page that is one block
 
-PAGE_SIDE, PAGE_PIXELS = 700, 500_000  # of the longer side, and of all; pages are scanned and drawn at more than either
+PAGE_SIDE, PAGE_PIXELS = 700, 500_000  # the longer side's, and all; pages are scanned and drawn at more
 PAGE_ASPECT = 1.8  # longer side over shorter; paper has up to 1.65 (legal), photographs of it up to 16:9
 
 
@@ -35,7 +35,7 @@ class PageWishes:
 
     layout: bool  # a layout network finds the blocks; else each page is one block
     options: LayoutOptions = field(default_factory=LayoutOptions)
-    label: str = WHOLE  # of the block that a page is without layout; it decides the prompt
+    label: str = WHOLE  # without layout, the page's own; it decides the prompt
     orient: bool = False  # pages are turned upright
     unwarp: bool = False  # pages that lay curved before a camera are flattened
     keep_images: bool = False  # blocks that are not read keep their images, and tables those of their figures
@@ -49,7 +49,7 @@ class BlockImage:
     read: ReadBlock
     task: Task
     image: Image.Image
-    detail: Detail  # that its page is asked in
+    detail: Detail  # asked for its page
 
     @property
     def bytes(self) -> int:
@@ -65,7 +65,7 @@ class PreparedPage:
 
 
 class Ledger:
-    """Bytes of a document's images that wait outside of the engine, counted as those that wait inside are."""
+    """Bytes of a document's images outside of the engine, counted as those that wait inside are."""
 
     def __init__(self, engine: Engine, hold: Hold) -> None:
         self._engine, self._hold = engine, hold
@@ -96,6 +96,12 @@ def looks_like_page(source: ImageSource) -> bool:
     width, height = source.open().size
     large = max(width, height) >= PAGE_SIDE or width * height >= PAGE_PIXELS
     return large and max(width, height) <= PAGE_ASPECT * min(width, height)
+
+
+def _kept_bytes(page: ReadPage) -> int:
+    """Bytes of the images that stay until the answer ends."""
+    images = [image for block in page.blocks for image in (block.image, *block.figures.values())]
+    return sum(decoded_bytes(image) for image in images if image is not None)
 
 
 class PageOpener:
@@ -130,7 +136,7 @@ class PageOpener:
                 error = str(failure)
         page = ReadPage(index=index, size=image.size, angle=angle, error=error)
         prepared = await asyncio.to_thread(self._cut, page, image, found, detail)
-        self._ledger.reserve(sum(one.bytes for one in prepared.waiting))
+        self._ledger.reserve(sum(one.bytes for one in prepared.waiting) + _kept_bytes(page))
         return prepared
 
     @property

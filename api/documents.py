@@ -87,11 +87,12 @@ def _check_served(body: ChatRequest, engine: Engine) -> None:
     asked = [name for name in OF_LAYOUT if getattr(body, name) not in (None, False, "none")]
     if asked and body.layout is False:
         raise invalid(f"{asked[0]} does not go with layout: false", asked[0])
-    if asked and engine.layout is None:
+    served = engine.layout
+    if asked and served is None:
         raise invalid(f"{asked[0]} needs a layout model, and this server has none; its operator sets LAYOUT", asked[0])
-    if body.upright and not engine.orients:
-        raise invalid("upright needs a model of orientation, and this server has none", "upright")
-    if body.unwarp and not engine.unwarps:
+    if body.upright and not (served and served.orients):
+        raise invalid("upright needs a model that tells which side is up, and this server has none", "upright")
+    if body.unwarp and not (served and served.unwarps):
         raise invalid("unwarp needs a model that flattens pages, and this server has none", "unwarp")
 
 

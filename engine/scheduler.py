@@ -83,6 +83,6 @@ class Scheduler:
         sequence.slot = None
 
 
-def counted(sequences: Collection[Sequence], noun: str) -> str:
+def counted(ones: Collection[object], noun: str) -> str:
     """`1 prompt`, `2 prompts`."""
-    return f"{len(sequences)} {noun}{'' if len(sequences) == 1 else 's'}"
+    return f"{len(ones)} {noun}{'' if len(ones) == 1 else 's'}"

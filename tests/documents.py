@@ -48,12 +48,12 @@ def finds(patch: pytest.MonkeyPatch, *pages: Sequence[Detection]) -> list[Image.
     seen: list[Image.Image] = []
 
     async def find_blocks(
-        self: Engine, images: Sequence[Image.Image], threshold: float, hold: Hold
+        _: Engine, images: Sequence[Image.Image], _threshold: float, _hold: Hold
     ) -> list[list[Detection]]:
         found = [list(pages[min(len(seen) + place, len(pages) - 1)]) for place in range(len(images))]
         seen.extend(images)
         return found
 
     patch.setattr(Engine, "find_blocks", find_blocks, raising=False)
-    patch.setattr(Engine, "layout", SimpleNamespace(model_type="pp_doclayout_v3"), raising=False)
+    patch.setattr(Engine, "layout", SimpleNamespace(model_type="pp_doclayout_v3", orients=False, unwarps=False), raising=False)
     return seen

@@ -95,7 +95,7 @@ class OcrReport(BaseModel):
     keep_chars: int | None = None  # characters to keep of a streamed answer that ends in repetition
     fields: list[OcrField] | None = None  # values of an extracted object, in its order
     checks: list[OcrCheck] | None = None
-    pages: list[OcrPage] | None = None  # of a document
+    pages: list[OcrPage] | None = None  # a document's
     blocks: list[OcrBlock] | None = None
 
 

@@ -22,7 +22,10 @@ from tests.checkpoints import TINY, write_script
 from tests.documents import SIZE, boxes, detections, finds, page, source
 from tests.engines import running_engine
 
+SMALL = PixelBounds(28 * 28, 28 * 28 * 16)
+QUICK = LayoutOptions(bounds=dict.fromkeys(("ocr", "table", "chart"), SMALL))
 WISHES = PageWishes(layout=True)
+FAST = PageWishes(layout=True, options=QUICK)
 TEXTS = ("Total amount due", "Invoice number 17", "Date of delivery")
 
 
@@ -48,7 +51,7 @@ def greedy(_: str) -> SamplingParams:
 def run(
     engine: Engine,
     sources: Sequence[ImageSource],
-    wishes: PageWishes = WISHES,
+    wishes: PageWishes = FAST,
     *,
     params: Callable[[str], SamplingParams] = greedy,
     each: Callable[[DocumentReading, BlockEvent], None] = lambda *_: None,
@@ -79,7 +82,7 @@ def markdown(engine: Engine, sources: Sequence[ImageSource], *, streaming: bool)
 
     async def read() -> tuple[str, str]:
         hold = engine.hold()
-        reading = DocumentReading(engine=engine, hold=hold, sources=sources, wishes=WISHES, params=greedy)
+        reading = DocumentReading(engine=engine, hold=hold, sources=sources, wishes=FAST, params=greedy)
         answer = DocumentText(reading=reading, options=MarkdownOptions(images="none"), streaming=streaming)
         pieces = [event.content async for event in answer.events()]
         hold.release()
@@ -93,17 +96,17 @@ def markdown(engine: Engine, sources: Sequence[ImageSource], *, streaming: bool)
 
 def test_each_block_is_read_with_its_own_image(reader: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     finds(monkeypatch, detections(["text"] * 3))
-    reading, _ = run(reader, [source(page(*TEXTS))])
+    reading, _ = run(reader, [source(page(*TEXTS))], WISHES)
     assert texts(reading) == [list(TEXTS)]
 
 
 def test_a_block_reads_the_same_in_company_as_alone(reader: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     finds(monkeypatch, detections(["doc_title", "text", "table"]))
-    together, _ = run(reader, [source(page(*TEXTS))])
+    together, _ = run(reader, [source(page(*TEXTS))], WISHES)
     alone = []
     for one in detections(["doc_title", "text", "table"]):
         finds(monkeypatch, [one])
-        alone += texts(run(reader, [source(page(*TEXTS))])[0])[0]
+        alone += texts(run(reader, [source(page(*TEXTS))], WISHES)[0])[0]
     assert texts(together) == [alone]
 
 
@@ -135,7 +138,7 @@ def test_tokens_of_all_blocks_are_counted(scripted: Engine, monkeypatch: pytest.
 
 def test_a_block_that_is_kept_as_an_image_is_not_read(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     finds(monkeypatch, detections(["text", "image"]))
-    reading, _ = run(scripted, [source(page("a", "b"))], replace(WISHES, keep_images=True))
+    reading, _ = run(scripted, [source(page("a", "b"))], replace(FAST, keep_images=True))
     assert texts(reading) == [["one two three", ""]]
     (text, image) = reading.pages[0].blocks
     assert text.image is None
@@ -163,7 +166,7 @@ def test_without_layout_a_page_is_one_block_whose_label_is_its_prompt(scripted: 
         asked.append(mode)
         return greedy(mode)
 
-    reading, _ = run(scripted, [source(page("a"))], PageWishes(layout=False, label="chart"), params=params)
+    reading, _ = run(scripted, [source(page("a"))], replace(FAST, layout=False, label="chart"), params=params)
     (block,) = reading.pages[0].blocks
     assert (block.block.label, block.block.parts[0].box, block.text) == ("chart", (0, 0, *SIZE), "one two three")
     assert asked == ["chart"]
@@ -175,17 +178,17 @@ def test_a_page_of_images_alone_is_read_whole_where_it_must_not_stay_unread(
     finds(monkeypatch, detections(["image"]))
     sources = [source(page("a"))]
     assert texts(run(scripted, sources)[0]) == [[""]]
-    assert texts(run(scripted, sources, replace(WISHES, never_unread=True))[0]) == [["one two three"]]
+    assert texts(run(scripted, sources, replace(FAST, never_unread=True))[0]) == [["one two three"]]
 
 
 # --- what fails -----------------------------------------------------------------------------------------------------
 
-TOO_LARGE = LayoutOptions(bounds={"table": PixelBounds(2_000_000, 2_000_000)})  # for a context of 512 tokens
+TOO_LARGE = LayoutOptions(bounds={"ocr": SMALL, "table": PixelBounds(600_000, 600_000)})  # for a context of 512 tokens
 
 
 def test_a_block_that_cannot_be_read_leaves_the_others(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     finds(monkeypatch, detections(["table", "text"]))
-    reading, _ = run(scripted, [source(page("a", "b"))], replace(WISHES, options=TOO_LARGE))
+    reading, _ = run(scripted, [source(page("a", "b"))], replace(FAST, options=TOO_LARGE))
     table, text = reading.pages[0].blocks
     assert (table.text, text.text) == ("", "one two three")
     assert table.error is not None
@@ -195,7 +198,7 @@ def test_a_block_that_cannot_be_read_leaves_the_others(scripted: Engine, monkeyp
 def test_where_no_block_can_be_read_the_answer_fails(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     finds(monkeypatch, detections(["table", "table"]))
     with pytest.raises(InvalidRequest, match="512 tokens"):
-        run(scripted, [source(page("a", "b"))], replace(WISHES, options=TOO_LARGE))
+        run(scripted, [source(page("a", "b"))], replace(FAST, options=TOO_LARGE))
 
 
 def test_a_field_that_is_wrong_for_every_block_fails_the_answer_before_it_begins(
@@ -220,8 +223,8 @@ def test_a_page_that_the_network_fails_on_is_read_by_its_ink(scripted: Engine, m
         raise GenerationFailed("not enough memory for a page")
 
     monkeypatch.setattr(Engine, "find_blocks", fail, raising=False)
-    options = LayoutOptions(uncovered_ink=True)
-    reading, _ = run(scripted, [source(page("Total"))], replace(WISHES, options=options))
+    options = replace(QUICK, uncovered_ink=True)
+    reading, _ = run(scripted, [source(page("Total"))], replace(FAST, options=options))
     assert (reading.pages[0].error, texts(reading)) == ("not enough memory for a page", [["one two three"]])
 
 
@@ -254,12 +257,16 @@ def test_only_a_few_pages_are_open_at_once(scripted: Engine, monkeypatch: pytest
     image = page(*"abcd")
 
     def opening(index: int) -> ImageSource:
-        return ImageSource(lambda: (opened.append(index), image)[1], page=True)
+        def open_() -> Image.Image:
+            opened.append(index)
+            return image
+
+        return ImageSource(open_, page=True)
 
     bytes_of_page = SIZE[0] * SIZE[1] * 3
     ahead, held = [], []
 
-    def watch(reading: DocumentReading, event: BlockEvent) -> None:
+    def watch(_: DocumentReading, event: BlockEvent) -> None:
         ahead.append(opened[-1] - event.page.index)
         held.append(scripted.admission.bytes)
 
@@ -271,8 +278,17 @@ def test_only_a_few_pages_are_open_at_once(scripted: Engine, monkeypatch: pytest
 
 def test_all_bytes_are_given_back(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     finds(monkeypatch, detections(["text", "table"]))
-    run(scripted, [source(page("a", "b"))] * 3, replace(WISHES, options=TOO_LARGE))
+    run(scripted, [source(page("a", "b"))] * 3, replace(FAST, options=TOO_LARGE))
     assert (scripted.admission.bytes, scripted.admission.inside) == (0, 0)
+
+
+def test_images_that_are_kept_count_until_the_answer_ends(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    finds(monkeypatch, detections(["image"]))
+    held: list[int] = []
+    wishes = replace(FAST, keep_images=True)
+    run(scripted, [source(page("a"))] * 2, wishes, each=lambda *_: held.append(scripted.admission.bytes))
+    assert held[-1] == 2 * 500 * 50 * 3
+    assert scripted.admission.bytes == 0
 
 
 def test_no_more_blocks_are_in_the_engine_than_it_has_slots(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +305,7 @@ def test_a_reader_that_leaves_frees_everything(scripted: Engine, monkeypatch: py
     async def leave() -> None:
         hold = scripted.hold()
         sources = [source(page(*"abcd"))] * 5
-        reading = DocumentReading(engine=scripted, hold=hold, sources=sources, wishes=WISHES, params=greedy)
+        reading = DocumentReading(engine=scripted, hold=hold, sources=sources, wishes=FAST, params=greedy)
         await reading.begin()
         reading.abort()
         hold.release()
@@ -303,11 +319,13 @@ def test_a_reader_that_leaves_frees_everything(scripted: Engine, monkeypatch: py
 
 
 def test_a_stream_has_the_text_of_the_whole(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    finds(monkeypatch, detections(["doc_title", "text"]), detections(["text", "image"]))
     sources = [source(page("a", "b"))] * 2
-    whole, streamed = (markdown(scripted, sources, streaming=streaming) for streaming in (False, True))
-    assert whole == streamed
-    assert whole[0] == whole[1] != ""
+    contents = []
+    for streaming in (False, True):
+        finds(monkeypatch, detections(["doc_title", "text"]), detections(["table", "image"]))
+        contents += markdown(scripted, sources, streaming=streaming)
+    assert len(set(contents)) == 1
+    assert contents[0].startswith("# one two three\n\none two three")
 
 
 def test_a_block_that_ends_at_its_limit_says_so(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from engine.build import _slots_in
 from engine.config import EngineConfig
 from engine.device import DeviceError
 from engine.memory import LENGTHS, MIB, MemoryPlan, Sizes, free_bytes, plan, weight_bytes
+from models.layout.networks import PageNetworks
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from tests.real_size import PARAMETERS, real_config
@@ -102,7 +103,8 @@ def test_fewer_slots_than_fit_do_not_look_like_short_memory(checkpoint: Path) ->
     """Bug: SLOTS=2 made old GPUs take fp16, as if memory were short."""
     processor = Processor(checkpoint)
     few = EngineConfig(model=checkpoint, slots=2)
-    assert _slots_in(FP32, few, processor, CPU) == _slots_in(FP32, EngineConfig(model=checkpoint), processor, CPU) > 2
+    unset, none = EngineConfig(model=checkpoint), PageNetworks()
+    assert _slots_in(FP32, few, processor, CPU, none) == _slots_in(FP32, unset, processor, CPU, none) > 2
 
 
 @pytest.mark.parametrize("length", [2048, 8192])
