@@ -6,7 +6,6 @@ Nothing of a page stays but what is still to be read of it, so that a long docum
 import asyncio
 from dataclasses import dataclass, field
 
-from layout.page import blocks_of_page
 from PIL import Image
 
 from engine.engine import Engine
@@ -18,6 +17,7 @@ from layout.blocks import Block
 from layout.boxes import Rules, lowest_threshold, rules_of
 from layout.crops import crop, figures_of
 from layout.options import LayoutOptions
+from layout.page import blocks_of_page
 from layout.pages import ReadBlock, ReadPage
 from layout.tasks import Task, task_of
 from models.detection import Box, Detection

@@ -128,16 +128,17 @@ def _checked(body: LayoutParsingRequest, sources: Sequence[ImageSource]) -> Sequ
 
 def wishes_of(body: LayoutParsingRequest, serving: Serving) -> PageWishes:
     """How pages are to be cut into blocks. Raises ApiError for what this server has no model for."""
-    served = serving.engine.layout is not None
+    layout = serving.engine.layout
+    served = layout is not None
     if body.use_layout_detection and not served:
         raise invalid("useLayoutDetection needs a layout model; the setting LAYOUT chooses one", "useLayoutDetection")
     cut = served if body.use_layout_detection is None else body.use_layout_detection
     if cut and body.prompt_label is not None:
         raise invalid("promptLabel is for whole pages; it needs useLayoutDetection: false", "promptLabel")
-    if body.use_doc_orientation_classify and not serving.engine.orients:
+    if body.use_doc_orientation_classify and not (layout and layout.orients):
         message = "useDocOrientationClassify needs its model; the setting ORIENTATION chooses one"
         raise invalid(message, "useDocOrientationClassify")
-    if body.use_doc_unwarping and not serving.engine.unwarps:
+    if body.use_doc_unwarping and not (layout and layout.unwarps):
         raise invalid("useDocUnwarping needs its model; the setting UNWARPING chooses one", "useDocUnwarping")
     return PageWishes(
         layout=cut,

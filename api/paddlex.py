@@ -108,7 +108,7 @@ def whole_result(
     if body.restructure_pages:
         restructure(pages, merge_tables=body.merge_tables, relevel_titles=body.relevel_titles)
     layout = serving.engine.layout
-    labels = list(layout.labels.values()) if layout else []
+    labels = list(layout.labels) if layout else []
     style = style_of(settings, pretty=body.prettify_markdown, formula_numbers=body.show_formula_number)
     results = []
     for page, blocks in zip(document.pages, pages, strict=True):

@@ -26,12 +26,9 @@ def parsing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> TestClient:
 
 def served(engine: Engine, patch: pytest.MonkeyPatch, found: list[Detection]) -> TestClient:
     finds(patch, found)
-    known = SimpleNamespace(
-        model_type="pp_doclayout_v3", labels=dict(enumerate(["text", "image", "number", "doc_title"]))
-    )
+    labels = ("text", "image", "number", "doc_title")
+    known = SimpleNamespace(model_type="pp_doclayout_v3", labels=labels, orients=False, unwarps=False)
     patch.setattr(Engine, "layout", known, raising=False)
-    patch.setattr(Engine, "orients", False, raising=False)
-    patch.setattr(Engine, "unwarps", False, raising=False)
     return client_of(engine)
 
 
@@ -148,8 +145,8 @@ def test_charts_are_read_where_the_request_wants_them(engine: Engine, monkeypatc
     ],
 )
 def test_a_field_that_cannot_be_is_named(parsing: TestClient, field: str, value: Any, said: str) -> None:
-    fields = {"minPixels": 20} if field == "maxPixels" else {}
-    assert said in refused(parsing, **{field: value}, **fields)
+    fields = {field: value} | ({"minPixels": 20} if field == "maxPixels" else {})
+    assert said in refused(parsing, **fields)
 
 
 def test_the_log_id_of_a_request_comes_back_with_errors_too(parsing: TestClient) -> None:

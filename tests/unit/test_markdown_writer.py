@@ -52,7 +52,17 @@ PIECES = (
     ),
 )
 ROWS = ("<fcel>A", "<ecel>", "<lcel>", "<ucel>", "<nl>", "<nl>", "*b*", "\n")
-LABELS = ("text", "text", "text", "paragraph_title", "table", "footnote", "display_formula", "formula_number", "number")
+LABELS: tuple[str, ...] = (
+    "text",
+    "text",
+    "text",
+    "paragraph_title",
+    "table",
+    "footnote",
+    "display_formula",
+    "formula_number",
+    "number",
+)
 LABELS += ("reference_content", "image", "figure_title", "algorithm", "content", "chart", "abstract")
 
 
