@@ -121,7 +121,7 @@ def _joined(blocks: Sequence[ReadBlock]) -> str:
 
 
 def _places(pages: Sequence[ReadPage]) -> dict[int, tuple[int, int]]:
-    """Where the text of each block, by its id, stands in the transcript."""
+    """The place of each block's text in the transcript, by the block's id."""
     places, end = {}, 0
     for block in (block for page in pages for block in page.blocks):
         start = end + (len(BETWEEN) if end and block.text else 0)
@@ -139,7 +139,7 @@ class PageAnswer:
     text: PageText
     counts: Counts
     transcript: Transcript
-    places: dict[int, tuple[int, int]]  # of blocks in the transcript
+    places: dict[int, tuple[int, int]]  # `_places`
     markdown: str = ""
     images: list[OcrImage] = field(default_factory=list)
     tables: list[OcrTable] = field(default_factory=list)

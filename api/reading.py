@@ -51,7 +51,7 @@ class Wanted:
     reference: str  # a data URI or an address
     param: str  # the field that holds it
     wishes: PageWishes
-    params: Callable[[str], SamplingParams]  # of a prompt, by its mode
+    params: Callable[[str], SamplingParams]  # by the mode of a prompt
     choose: Choose = lambda sources: sources
     seen: Seen | None = None  # costs drawing each page once more
     node: Node | None = None  # a schema to fill from the whole text
@@ -64,7 +64,7 @@ class Document:
 
     sources: Sequence[ImageSource]
     pages: list[ReadPage]
-    transcript: Transcript  # of all blocks in their order, BETWEEN two
+    transcript: Transcript  # all blocks in their order, BETWEEN two
     filled: FormFilling | None  # the schema that was wanted
 
 

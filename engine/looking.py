@@ -31,9 +31,9 @@ PREPARED_PAGES = 8  # at once, of all callers: a batch on the device and the nex
 class LayoutInfo:
     """The layout network that is served, and what else is done to pages."""
 
-    name: str  # of the checkpoint's folder
-    model_type: str  # of its config: pp_doclayout_v2, _v3 or _v4
-    labels: tuple[str, ...]  # that its blocks may have
+    name: str  # the checkpoint's folder
+    model_type: str  # in its config: pp_doclayout_v2, _v3 or _v4
+    labels: tuple[str, ...]  # those its blocks may have
     orients: bool  # pages can be turned upright
     unwarps: bool  # pages can be flattened
 

@@ -36,7 +36,7 @@ class Line:
     box: Box
     low: float  # height of its smaller glyphs
     high: float  # height of its taller glyphs
-    base: float  # where most of its glyphs stand
+    base: float  # bottom of most of its glyphs
     glyphs: int
 
 

@@ -24,7 +24,7 @@ COLUMNS: list[list[tuple[str, str]]] = [
         ("heading", "1 The first spring"),
         (
             "text",
-            "The orchard lies on a slope above the river, and nobody had cut its trees for twenty years. We began in "
+            "The orchard lies on a slope above the river, and its trees had not been cut for twenty years. We began in "
             "March, as soon as the snow was gone, and cleared one row after another.",
         ),
         (
@@ -63,7 +63,7 @@ COLUMNS: list[list[tuple[str, str]]] = [
 
 @dataclass
 class Column:
-    """Where the next line of a column goes."""
+    """The place of a column's next line."""
 
     left: int
     top: float

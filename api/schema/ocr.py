@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_va
 
 from api.schema.requests import ImageUrl, JsonSchema, Refused, RequestModel, Text
 
-MAX_PAGES = 100_000  # of a range such as 0-5
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 

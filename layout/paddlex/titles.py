@@ -12,7 +12,7 @@ from functools import cache
 
 from layout.paddlex.parsed import ParsedBlock
 
-GROUPS = 4  # of heights, at most
+GROUPS = 4  # heights are parted into so many at most
 HEADING = "paragraph_title"
 
 _NUMBERINGS = {  # in the order in which they are tried: kind, pattern, level; None: one more than its dots

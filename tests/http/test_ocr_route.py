@@ -12,12 +12,21 @@ from starlette.testclient import TestClient
 
 from engine.engine import Engine
 from tests.documents import detections, finds, page
-from tests.http.documents import document
 from tests.http.served import client_of
 
 LABELS = ["header", "doc_title", "text", "image", "number"]
 TEXTS = ["Head", "One", "Two", "Three", "4"]
-FILE = document("PDF", [page(*TEXTS)] * 2)
+
+
+def scan(*texts: str) -> str:
+    """A document of two pages with these texts in the boxes of `detections`."""
+    buffer = io.BytesIO()
+    sheet = page(*texts)
+    sheet.save(buffer, "TIFF", save_all=True, append_images=[sheet.copy()], compression="tiff_deflate")
+    return f"data:image/tiff;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+FILE = scan(*TEXTS)
 
 
 @pytest.fixture
@@ -46,7 +55,7 @@ def test_every_page_has_its_markdown_and_size(reading: TestClient) -> None:
     body = asked(reading, pages=None)
     assert [one["index"] for one in body["pages"]] == [0, 1]
     assert all(one["markdown"].count("# ") for one in body["pages"])
-    assert body["pages"][0]["dimensions"]["dpi"] == 144
+    assert body["pages"][0]["dimensions"]["dpi"] == 72
     assert body["usage_info"]["pages_processed"] == 2
 
 
@@ -74,19 +83,19 @@ def test_images_beyond_a_limit_are_left_out(reading: TestClient, fields: dict[st
 
 
 def test_headers_and_footers_stand_apart_on_demand(reading: TestClient) -> None:
-    (whole,), (apart,) = (
-        asked(reading, extract_header=wanted, extract_footer=wanted)["pages"] for wanted in (False, True)
-    )
+    (whole,) = asked(reading, include_blocks=True)["pages"]
+    (apart,) = asked(reading, include_blocks=True, extract_header=True, extract_footer=True)["pages"]
     assert (whole["header"], whole["footer"]) == (None, None)
-    assert apart["header"]
-    assert apart["footer"]
+    assert isinstance(apart["header"], str)
+    assert isinstance(apart["footer"], str)
     assert len(apart["blocks"]) == len(whole["blocks"]) - 2
 
 
 def test_tables_stand_apart_in_the_format_asked_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     finds(monkeypatch, detections(["table"]))
     client = client_of(engine)
-    (one,) = asked(client, table_format="html")["pages"]
+    document = {"type": "document_url", "document_url": scan("Table")}
+    (one,) = asked(client, table_format="html", document=document)["pages"]
     (table,) = one["tables"]
     assert (table["id"], table["format"]) == ("tbl-0.html", "html")
     assert one["markdown"] == "[tbl-0.html](tbl-0.html)"
