@@ -21,7 +21,7 @@ INK = 0.75  # share of the paper's brightness below which a pixel is ink
 DARK = 110  # grey level of 255; a page with a lower median is light on dark
 CONTRAST = 50  # grey levels between a panel and the ink on it
 FLAT = 24  # grey levels within which a pixel is the panel itself
-PANEL_SHARE = 0.5  # of the pixels in the box of a flat panel
+PANEL_SHARE = 0.5  # pixels of a flat panel's colour, of all in its box
 
 # Heights of a glyph:
 SPECK, NEAR = 0.35, 0.6  # size of a dot, and distance from the text that it belongs to

@@ -36,7 +36,7 @@ class Line:
     box: Box
     low: float  # height of its smaller glyphs
     high: float  # height of its taller glyphs
-    base: float  # where most of its glyphs stand
+    base: float  # height at which most of its glyphs stand, from the top of the page
     glyphs: int
 
 

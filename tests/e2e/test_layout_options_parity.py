@@ -191,7 +191,7 @@ def is_near(one: Polygon, other: Polygon) -> bool:
 
 
 def test_figures_in_tables_get_the_same_tokens(compared: Compared) -> None:
-    every = []
+    every: list[str] = []
     for found, theirs in zip(compared.tables, compared.tokens, strict=True):
         ours = {figure.token: list(figure.found.box) for figure in figures_in(found[0], found)}
         assert ours == theirs["tokens"]
