@@ -78,8 +78,19 @@ def kinds(text: str) -> list[str]:
 
 
 def shown(text: str) -> str:
-    """What a reader of rendered Markdown sees, with single blanks."""
-    return re.sub(r"\s+", " ", " ".join(map(_shown, PARSER.parse(text)))).strip()
+    """What a reader of rendered Markdown sees, numbers of items included, with single blanks."""
+    parts: list[str] = []
+    numbers: list[int | None] = []  # the next one of each open list; None in one with bullets
+    for token in PARSER.parse(text):
+        if token.type in ("ordered_list_open", "bullet_list_open"):
+            numbers.append(int(token.attrs.get("start", 1)) if token.tag == "ol" else None)
+        elif token.type in ("ordered_list_close", "bullet_list_close"):
+            numbers.pop()
+        elif token.type == "list_item_open" and (number := numbers[-1]) is not None:
+            parts.append(f"{number}.")
+            numbers[-1] = number + 1
+        parts.append(_shown(token))
+    return re.sub(r"\s+", " ", " ".join(parts)).strip()
 
 
 def marked(text: str) -> set[str]:

@@ -33,6 +33,7 @@ class Entry(Item):
     goes_on: bool = False  # whether it continues the sentence before it
     start: int = 0  # place in the text
     sent: int = 0  # characters of its Markdown that have been written
+    sure: int = 0  # characters of its text that those stand for
 
     def __post_init__(self) -> None:
         self.places.append((self.page.index, self.index))

@@ -252,10 +252,8 @@ def test_right_to_left_text_keeps_its_order() -> None:
 
 
 def test_sizes_of_titles_are_compared_over_pages_of_two_resolutions() -> None:
-    blocks = [
-        block("paragraph_title", "Large", box=(100, 0, 300, 40)),
-        block("paragraph_title", "Small", box=(0, 50, 90, 70)),
-    ]
-    twice = [block("paragraph_title", "Also small", box=(0, 50, 320, 90))]
-    pages = [page(*blocks), replace(page(*twice, index=1), size=(2000, 2800))]
+    large = block("paragraph_title", "Large", box=(100, 0, 300, 40))
+    small = block("paragraph_title", "Small", box=(0, 50, 90, 70))
+    twice = block("paragraph_title", "Also small", box=(0, 50, 320, 90))
+    pages = [page(large, small), replace(page(twice, index=1), size=(2000, 2800))]
     assert document_markdown(pages).text == f"## Large\n\n### Small{PAGE_SEPARATOR}### Also small"
