@@ -115,11 +115,17 @@ def test_answers_go_on_while_a_page_is_looked_at(reader: Engine, monkeypatch: py
 
 def test_pages_and_prompts_take_turns(reader: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that never ends must not keep a prompt from its first token."""
-    monkeypatch.setattr(network_of(reader), "run_sliced", endless)
+    begun = threading.Event()
+
+    def begin(pixels: torch.Tensor, thresholds: Sequence[float]) -> Sliced[list[Found]]:
+        begun.set()
+        return endless(pixels, thresholds)
+
+    monkeypatch.setattr(network_of(reader), "run_sliced", begin)
 
     async def run() -> None:
         looking = asyncio.create_task(blocks_of(reader))
-        await asyncio.sleep(0)
+        await asyncio.to_thread(begun.wait, 30)
         assert (await collect(await submit(reader, [noise_image(120, 90)], max_tokens=3)))[-1].completion_tokens == 3
         looking.cancel()
 
