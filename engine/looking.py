@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from models.layout.networks import PageNetworks
 
 T = TypeVar("T")
-PREPARED_PAGES = 8  # at once, of all callers: a batch on the device and the next one, 8 MB a page
+PREPARED_PAGES = (
+    8  # at once, of all callers, 8 MB each: some more than the device has in a batch, so that it need not wait
+)
 
 
 @dataclass(frozen=True)
