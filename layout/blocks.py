@@ -18,7 +18,7 @@ from layout import polygons
 from layout.figures import Figure, figures_in, held
 from layout.options import LayoutOptions
 from layout.tasks import RUNNING, Task, kept_as_image, task_of
-from models.detection import Box, Detection
+from models.detection import Box, Detection, hull
 
 Align: TypeAlias = Literal["left", "right", "center"]
 
@@ -61,9 +61,7 @@ def blocks_of(detections: Sequence[Detection], options: LayoutOptions) -> list[B
     return blocks_from(without_overlaps(detections), detections, options)
 
 
-def blocks_from(
-    kept: Sequence[Detection], detections: Sequence[Detection], options: LayoutOptions
-) -> list[Block]:
+def blocks_from(kept: Sequence[Detection], detections: Sequence[Detection], options: LayoutOptions) -> list[Block]:
     """Blocks in reading order from boxes without overlaps. `detections`: those that had a say in the tokens."""
     tables = [found for found in kept if found.label == TABLE]
     in_tables = {id(found) for found in kept for table in tables if held(found, table)}
@@ -152,7 +150,7 @@ def _continues(before: Detection, found: Detection, figures: Sequence[Box]) -> A
     if min(first.right, second.right) <= max(first.left, second.left):
         return "center" if _is_next_column(first, second) else None
     left, right = abs(first.left - second.left) <= ALIGNED, abs(first.right - second.right) <= ALIGNED
-    if left == right or not _is_next_line(first, second) or not _touches(_hull(first, second), figures):
+    if left == right or not _is_next_line(first, second) or not _touches(hull([first, second]), figures):
         return None
     return "left" if left else "right"
 
@@ -164,11 +162,6 @@ def _is_next_column(first: Box, second: Box) -> bool:
 
 def _is_next_line(first: Box, second: Box) -> bool:
     return abs(second.top - first.bottom) < GAP * max(first.height, second.height)
-
-
-def _hull(first: Box, second: Box) -> Box:
-    left, top = min(first.left, second.left), min(first.top, second.top)
-    return Box(left, top, max(first.right, second.right), max(first.bottom, second.bottom))
 
 
 def _touches(box: Box, figures: Sequence[Box]) -> bool:

@@ -71,7 +71,9 @@ def select(
     found = [replace(one, box=Box(*map(round, one.box))) for one in detections if one.score > threshold(one.label)]
     if options.nms:
         found = _without_repeats(found)
-    found = _merged(_without_whole_page(found, size), rules.merge if options.merge_boxes is None else options.merge_boxes)
+    found = _merged(
+        _without_whole_page(found, size), rules.merge if options.merge_boxes is None else options.merge_boxes
+    )
     found = _shaped(sorted(found, key=lambda one: one.order), options)
     clipped = [replace(one, box=_clip(one.box, size)) for one in (_unclipped(one, options.unclip) for one in found)]
     return [one for one in clipped if one.box.width > 0 and one.box.height > 0]

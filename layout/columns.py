@@ -87,8 +87,9 @@ def _parts(boxes: Sequence[Box], group: Sequence[int], gutters: Sequence[float],
     parts: list[list[int]] = []
     part: list[int] = []
     for left, right in pairwise([float("-inf"), *gutters, float("inf")]):
-        part += [place for place in group if left < boxes[place].left < right]
-        if _is_column([boxes[place] for place in part], glyph):
+        between = [place for place in group if left < boxes[place].left < right]
+        part += between
+        if _is_column([boxes[place] for place in between], glyph):
             parts.append(part)
             part = []
     if not parts:

@@ -60,10 +60,15 @@ def _touching(rows: np.ndarray, starts: np.ndarray, ends: np.ndarray, width: int
     above = (rows - 1) * stride
     first = np.searchsorted(rows * stride + ends, above + starts)  # the first that ends at or after the start
     last = np.searchsorted(rows * stride + starts, above + ends, side="right")  # all that begin by the end
+    lower, upper = pairs(first, last)
+    return upper, lower
+
+
+def pairs(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every place i, as often as numbers lie from first[i] up to below last[i], with these numbers."""
     counts = np.maximum(last - first, 0)
-    lower = np.repeat(np.arange(len(rows)), counts)
-    within = np.arange(len(lower)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return first[lower] + within, lower
+    one = np.repeat(np.arange(len(first)), counts)
+    return one, np.arange(len(one)) - np.repeat(np.cumsum(counts) - counts, counts) + first[one]
 
 
 def joined(count: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from layout.components import Components, components
+from models.detection import Box, hull
 
 LONGEST = 2400  # pixels; larger pages are made smaller first, as their glyphs have pixels to spare
 TILES = 40  # on the longer side of the page, each with a brightness of its own
@@ -23,13 +24,15 @@ FLAT = 24  # grey levels within which a pixel is the panel itself
 PANEL_SHARE = 0.5  # of the pixels in the box of a flat panel
 
 # Heights of a glyph:
-SPECK = 0.35
+SPECK, NEAR = 0.35, 0.6  # size of a dot, and distance from the text that it belongs to
 THIN, LONG = 0.4, 4.0  # a rule
 TALL = 6.0  # no glyph is taller
 WIDE, ROW = 8.0, 2.2  # a frame around a line or more of text
-# Shorter sides of panels and figures, by how often the longer side holds it: a bold letter is as large, but not as long.
+# Shorter sides of panels and figures, by the longer over the shorter: bold letters are as large, but not as long.
 SOLID = {4: 1.8, 2: 3.0, 1: TALL}
 DENSE, SPARSE = 0.5, 0.25  # shares of its box that a spot fills: solid from the first on, a frame below the second
+
+WHOLE = 0.8  # the same for a figure at the edge of the page, where the shadow of a slanted sheet fills half of its box
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,16 @@ class Ink:
     specks: np.ndarray  # dots and commas, and dirt
     strokes: np.ndarray  # rules and frames
     figures: np.ndarray  # photos and other solid areas
+
+    def with_specks(self, box: Box) -> Box:
+        """The box, grown to the dots and commas beside it."""
+        if not len(self.specks):
+            return box
+        reach = NEAR * self.glyph
+        x, y = (self.specks[:, :2] + self.specks[:, 2:]).T / 2
+        level = (y >= box.top - reach) & (y < box.bottom + reach)
+        near = self.specks[level & (x >= box.left - reach) & (x < box.right + reach)]
+        return hull([box, *(Box(*speck) for speck in near.tolist())])
 
 
 def find_ink(page: Image.Image) -> Ink:
@@ -93,9 +106,13 @@ def _sides(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _solid_areas(grey: np.ndarray, found: Components, glyph: float) -> tuple[list[np.ndarray], np.ndarray]:
     """Boxes of flat panels, and (figures, 4) boxes of other solid areas, joined where they overlap."""
     widths, heights = _sides(found.boxes)
-    solid = found.boxes[_is_solid(widths, heights, found.areas, glyph)]
-    panels = [box for box in solid if _is_flat(grey, box)]
-    figures = [box for box in solid if not any(box is panel for panel in panels)]
+    left, top, right, bottom = found.boxes.T
+    inside = (left > 0) & (top > 0) & (right < grey.shape[1]) & (bottom < grey.shape[0])
+    whole = found.areas >= WHOLE * widths * heights
+    solid = found.boxes[_is_solid(widths, heights, found.areas, glyph) & (inside | whole)]
+    flat = [_is_flat(grey, box) for box in solid]
+    panels = [box for box, is_panel in zip(solid, flat, strict=True) if is_panel]
+    figures = [box for box, is_panel in zip(solid, flat, strict=True) if not is_panel]
     joined: list[np.ndarray] = []
     for box in figures:
         touching = [other for other in joined if _meet(box, other)]

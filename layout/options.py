@@ -30,7 +30,7 @@ class LayoutOptions:
     """What goes where a box lies in another: large, the inner one; small, the outer one; union, neither. A mapping
     has it by label of the larger box for large, of the smaller for small. None: the network's own."""
     shape: Shape = "auto"
-    """What is made of outlines: boxes, the smallest slanted rectangle, the outline itself, or the simplest that fits."""
+    """What is made of outlines: boxes, the smallest slanted rectangles, the outlines themselves, or what fits best."""
     merge_blocks: bool = True
     """Whether texts that go on in the next column or beside a figure are read as one image."""
     read: frozenset[str] = frozenset()

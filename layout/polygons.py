@@ -158,7 +158,7 @@ def _crossing(edge: Edge, other: Edge) -> Iterator[float]:
 
 
 def _spans(edges: list[Edge], y: float) -> Spans:
-    ends = sorted(_x(edge, y) for edge in edges if edge[1] < y < edge[3])
+    ends = sorted(_x(edge, y) for edge in edges if edge[1] <= y < edge[3])  # always an even number
     return list(zip(ends[::2], ends[1::2], strict=True))
 
 
