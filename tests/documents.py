@@ -55,5 +55,7 @@ def finds(patch: pytest.MonkeyPatch, *pages: Sequence[Detection]) -> list[Image.
         return found
 
     patch.setattr(Engine, "find_blocks", find_blocks, raising=False)
-    patch.setattr(Engine, "layout", SimpleNamespace(model_type="pp_doclayout_v3", orients=False, unwarps=False), raising=False)
+    patch.setattr(
+        Engine, "layout", SimpleNamespace(model_type="pp_doclayout_v3", orients=False, unwarps=False), raising=False
+    )
     return seen

@@ -320,7 +320,7 @@ def test_a_reader_that_leaves_frees_everything(scripted: Engine, monkeypatch: py
 
 def test_a_stream_has_the_text_of_the_whole(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = [source(page("a", "b"))] * 2
-    contents = []
+    contents: list[str] = []
     for streaming in (False, True):
         finds(monkeypatch, detections(["doc_title", "text"]), detections(["table", "image"]))
         contents += markdown(scripted, sources, streaming=streaming)
