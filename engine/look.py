@@ -35,10 +35,9 @@ class Look:
 
     def advance(self, pages: abc.Sequence[Page], seconds: float, totals: Totals) -> list[tuple[Page, Any]]:
         """Look at a batch for that long; the results of pages whose work is done. Raises what the network raises."""
-        if self._work is None or not any(page in self._group for page in pages):  # done, or all of them were aborted
-            self._begin(pages)
-        assert self._work is not None
         try:
+            if self._work is None or not any(page in self._group for page in pages):  # done, or all were aborted
+                self._work = self._begin(pages)
             with self._watch:
                 results = self._slices.advance(self._work, seconds)
         except Exception:
@@ -69,13 +68,13 @@ class Look:
             pixels = network.prepare(blank).expand(self.at_once, -1, -1, -1)
             run(network.run_sliced(pixels, [1.0] * self.at_once))
 
-    def _begin(self, pages: abc.Sequence[Page]) -> None:
+    def _begin(self, pages: abc.Sequence[Page]) -> Sliced[list[Any]]:
         self.drop()
         self._group = list(pages[:1] if pages[0] in self._apart else pages)
-        pixels = torch.cat([page.pixels for page in self._group])
-        self._work = self._group[0].network.run_sliced(pixels, [page.threshold for page in self._group])
         self._slices.begin()
         self._watch = Stopwatch(self._device)
+        pixels = torch.cat([page.pixels for page in self._group])
+        return self._group[0].network.run_sliced(pixels, [page.threshold for page in self._group])
 
 
 def page_failure(error: Exception) -> GenerationFailed:
