@@ -7,7 +7,6 @@ from layout.markdown import grids, kinds, lines, lists
 from layout.pages import ReadBlock, ReadPage
 from models.detection import Box
 
-LONG = 20.0  # em; a text without small letters that is shorter may be a name or a label, and ends without a sign
 WIDTHS = 1.2  # factor up to which blocks of one text differ in width
 TABLE_WIDTHS = 1.1  # the same for the halves of a table; source: PaddleX 3.7, restructure_pages
 
@@ -47,9 +46,9 @@ class Sentence:
 
     page: int
     label: str
-    box: Box  # of its last part
+    box: Box  # the last one it was read in
     raw: str  # its last block's text
-    width: float = 0.0  # em of all blocks so far
+    width: float = 0.0  # em, all blocks so far
     in_list: lists.ListWriter | None = None
 
     def goes_on(self, item: Item, start: str, behind_floats: bool) -> bool:
@@ -61,7 +60,7 @@ class Sentence:
         if self.raw[-1] in lines.HYPHENS and not self.raw[-2:-1].isspace():
             return start[0].islower() or (moved and start[0].isalnum())
         if start[0].islower():
-            return moved or self.width >= LONG
+            return moved or self.width >= lines.LONG
         if not moved:
             return False
         if _LEADS_ON.search(self.raw):
@@ -69,7 +68,7 @@ class Sentence:
         like = 1 / WIDTHS <= box.width / self.box.width <= WIDTHS
         caseless = start[0].isalpha() and not start[0].isupper()
         inner = start[0].isdigit() or start.startswith(("(", "（", "\\("))
-        return self.width >= LONG and like and (caseless or inner)
+        return self.width >= lines.LONG and like and (caseless or inner)
 
 
 def continued_table(above: Item, last_page: int, below: Item) -> str | None:

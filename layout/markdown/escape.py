@@ -62,15 +62,16 @@ def protect(raw: str) -> Protected:
     return Protected(_FORMULA.sub(replace, STANDS_FOR_FORMULA.sub("", raw)), tuple(formulas))
 
 
-def inline(text: str, *, strict: bool = False) -> str:
+def inline(text: str, *, strict: bool = False, dollars: bool = False) -> str:
     """Escape what would be markup within a line, formulas already protected.
 
-    `strict`: the text continues a paragraph, in which a delimiter may be open.
+    `strict`: the text continues a paragraph, in which a delimiter may be open. `dollars`: the paragraph may go on with
+    a formula.
     """
     marks = {at for start, end in _delimiters(text, strict) for at in range(start, end)}
     marks |= {found.start() for found in _ESCAPED.finditer(text)}
     places = [at for at, character in enumerate(text) if character == "$"]
-    if strict or len(places) > 1 or STANDS_FOR_FORMULA.search(text):
+    if strict or dollars or len(places) > 1 or STANDS_FOR_FORMULA.search(text):
         marks.update(places)
     return "".join(("\\" if at in marks else "") + character for at, character in enumerate(text))
 
@@ -99,8 +100,8 @@ def _delimiters(text: str, strict: bool) -> Iterator[tuple[int, int]]:
     for index, (sign, start, end) in enumerate(runs):
         later = [(first, last) for other, first, last in runs[index + 1 :] if other == sign]
         opens, closes = _opens(text, sign, start, end), _closes(text, sign, start, end)
-        if sign == "`":  # a pair of equal runs is code, whatever stands beside them
-            marks = strict or sum(other == sign for other, _, _ in runs) > 1
+        if sign == "`":  # no backslash keeps a later one from closing it
+            marks = True
         elif strict:
             marks = opens or closes
         else:

@@ -6,7 +6,7 @@ with more rows of it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -24,8 +24,8 @@ BETWEEN_BLOCKS = "\n\n"
 class Entry(Item):
     """An item on its way into the text."""
 
-    level: int | None = None  # of a heading, where the whole document decided it
-    number: str | None = None  # of a formula
+    level: int | None = None  # a heading's, where the whole document decided it
+    number: str | None = None  # a formula's
     figures: dict[str, tuple[int, Image.Image]] = field(default_factory=dict)  # token in a table -> page and image
     places: list[tuple[int, int]] = field(default_factory=list)  # page and block of all that was joined to it
     last_page: int = 0
@@ -47,7 +47,7 @@ class Flow:
         self.figures = Figures(options.images)
         self._options = options
         self._length = 0
-        self._page = 0  # of the last text
+        self._page = 0  # the last one with text
         self._sentence: Sentence | None = None
         self._hyphen = ""  # at the end of the sentence, not yet written
         self._list: ListWriter | None = None  # the one that the text ends with
@@ -92,12 +92,19 @@ class Flow:
 
     def flush(self) -> str:
         """Write all that waits."""
-        text, self._hyphen = self._put(self._hyphen), ""
+        text = self._put_hyphen()
         held, self._held, self._sentence, self._table = self._held, [], None, None
         return text + "".join(map(self._write, held))
 
     def _put(self, text: str) -> str:
         self._length += len(text)
+        return text
+
+    def _put_hyphen(self) -> str:
+        """Write the hyphen that waits, at the end of the block written last."""
+        text, self._hyphen = self._put(self._hyphen), ""
+        if text:
+            self.spans[-1] = replace(self.spans[-1], end=self._length)
         return text
 
     def _separate(self, page: int, *, tight: bool = False) -> str:
@@ -122,11 +129,11 @@ class Flow:
         if sentence is None or not kinds.flows(entry.read) or not sentence.goes_on(entry, words, bool(self._held)):
             return self.flush() if self.waits else ""
         dropped, between = lines.glue(sentence.raw, words)
-        text = ("" if dropped else self._hyphen) + between
-        self._hyphen, entry.goes_on = "", True
+        self._hyphen, entry.goes_on = "" if dropped else self._hyphen, True
+        text = self._put_hyphen() + self._put(between)
         self._list, self._page = sentence.in_list, max(self._page, entry.page.index)
-        entry.start = self._length + len(text)
-        return self._put(text)
+        entry.start = self._length
+        return text
 
     def _more_rows(self, table: Entry, entry: Entry) -> str | None:
         if kinds.kind_of(entry.read) != "table":
@@ -165,7 +172,7 @@ class Flow:
         if written.open:
             body = self._keep_open(entry, written, body)
         text += self._put(body)
-        self._list = written.list
+        self._list, self._page = written.list, max(self._page, entry.last_page)
         self.spans += [Span(page, block, entry.start, self._length) for page, block in entry.places]
         return text + (self.flush() if entry.goes_on and not written.open else "")
 

@@ -50,7 +50,7 @@ class Title:
 @dataclass(frozen=True)
 class _Number:
     kind: str
-    depth: int = 1  # of a decimal number
+    depth: int = 1  # parts of a decimal number
 
 
 def levels(titles: Sequence[Title]) -> list[int]:

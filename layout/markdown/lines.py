@@ -11,6 +11,7 @@ from layout.markdown.escape import STANDS_FOR_FORMULA
 End: TypeAlias = Literal["joined", "break", "paragraph"]
 
 FORMULA_EMS = 2.0  # width of a formula within a line, in em; only an order of magnitude
+LONG = 20.0  # em; a shorter text may be a name or a label, which ends without a sign
 ROOM = 0.8  # a line whose end left room for the next word, within this share of the longest, ended on purpose
 WIDEST_PITCH = 2.2  # em from line to line, in text set with much space
 NARROWEST_PITCH = 1.15  # em from line to line, in text set solid

@@ -19,7 +19,7 @@ class Marker:
     """The marker at the start of a line."""
 
     kind: str  # what items of one level share: the bullet, the sign after a number, the form of another marker
-    number: int | None  # of an item that Markdown can number
+    number: int | None  # None where Markdown has none like it
     indent: int  # blanks before it
     text: str  # the line after the marker; markers that Markdown lacks stay in it
     sure: bool  # whether one alone makes a list; others, as a dash or `(a)`, take two in a block

@@ -46,10 +46,11 @@ def prose(
     if not pieces:
         return Prose("")
     is_open = flows and not lines.ended(protected.restore(pieces[-1].lines[-1][-1]))
+    may_go_on = is_open and sum(map(lines.ems, pieces[-1].lines[-1])) >= lines.LONG
     text, begins_list, writer = "", False, after
     for index, piece in enumerate(pieces):
         first = index == 0
-        body = _body(piece, strict=goes_on and first)
+        body = _body(piece, strict=goes_on and first, dollars=may_go_on and index == len(pieces) - 1)
         item = piece.item if piece.item and not (goes_on and first) else None
         was_list, writer = writer is not None and not (first and goes_on), writer or lists.ListWriter()
         if item and writer.fits(item):
@@ -91,10 +92,10 @@ def _joined(protected: Protected) -> str:
     return lines.join([line.strip() for line in protected.text.split("\n") if line.strip()])
 
 
-def _body(piece: _Piece, *, strict: bool) -> str:
+def _body(piece: _Piece, *, strict: bool, dollars: bool = False) -> str:
     """The lines of a piece, escaped but for the start of its first."""
     joined = [lines.join(line) for line in piece.lines]
-    inner = escape.inline("\n".join(joined), strict=strict).split("\n")
+    inner = escape.inline("\n".join(joined), strict=strict, dollars=dollars).split("\n")
     first, *rest = inner
     indent = " " * 2 if piece.item else ""
     return HARD_BREAK.join([first, *(indent + escape.line_start(line) for line in rest)])

@@ -11,7 +11,9 @@ from layout.markdown.options import MarkdownOptions, Span
 from layout.pages import ReadBlock, ReadPage
 
 FIRST_WORDS = 24  # characters from which it is known how a text begins: as an item, or as the rest of a sentence
-_PLAIN = re.compile(r"[^\n\r$*_\\`~<&\[\]|\U000f0000-\U000ffffd]*")  # is the same in Markdown, whatever follows
+_SURE = re.compile(  # what no later text changes: letters and such, and whole formulas
+    r"(?:[^\n\r$*_\\`~<&\[\]|\U000f0000-\U000ffffd]|(?>\\\(.*?\\\))(?!\\|\Z))*", re.DOTALL
+)
 
 
 class MarkdownWriter:
@@ -88,9 +90,10 @@ class MarkdownWriter:
         if not entry.started and (len(raw) < FIRST_WORDS or not self._can_start(entry, raw)):
             return ""
         text = "" if entry.started else self._flow.start(entry, raw)
-        found = _PLAIN.match(raw)
-        plain = found.group().rstrip().rstrip(lines.HYPHENS + lines.DASH).rstrip() if found else ""
-        return text + self._flow.stream(entry, plain[entry.sent :])
+        found = _SURE.match(raw)
+        protected = escape.protect(found.group() if found else "")
+        sure = protected.restore(protected.text.rstrip().rstrip(lines.HYPHENS + lines.DASH).rstrip())
+        return text + self._flow.stream(entry, sure[entry.sent :])
 
     def _can_start(self, entry: Entry, raw: str) -> bool:
         line = raw[:FIRST_WORDS].split("\n")[0]
