@@ -16,9 +16,6 @@ from models.protocol import PixelBounds
 from modes.choose import Prompt, Task
 from modes.registry import ALL_MODES, MODES
 
-OF_LAYOUT = ("layout", "images", "running")
-"""Fields about what only a layout network finds."""
-
 MODES_OF_DOCUMENTS = " and ".join(name for name, mode in MODES.items() if mode.layout != "never")
 OPTIONS = LayoutOptions(whole_glyphs=True, uncovered_ink=True)
 
@@ -31,10 +28,12 @@ def document_of(body: ChatRequest, task: Task, engine: Engine) -> PageWishes | N
         if field is not None:
             raise invalid(f"{field} goes with the modes {MODES_OF_DOCUMENTS}; this is {task.mode}", field)
         return None
-    served = engine.layout is not None
-    layout = served and body.layout is not False
+    if field is not None and field != "mode":
+        _check_served(field, body, engine)
+    if engine.layout is None or body.layout is False:
+        return None
     likely = mode.layout == "always" or all(map(looks_like_page, sources_of(task)))
-    if field is None and not (layout and likely):
+    if field is None and not likely:
         return None
     other = _other_form(body)
     if other is not None:
@@ -43,9 +42,8 @@ def document_of(body: ChatRequest, task: Task, engine: Engine) -> PageWishes | N
                 f"{other} does not go with {field}: a document is one text in Markdown, block by block", other
             )
         return None
-    _check_served(body, engine)
     return PageWishes(
-        layout=layout,
+        layout=True,
         options=OPTIONS,
         orient=body.upright,
         unwarp=body.unwarp,
@@ -56,16 +54,29 @@ def document_of(body: ChatRequest, task: Task, engine: Engine) -> PageWishes | N
 
 def _asking(body: ChatRequest, task: Task) -> str | None:
     """The first field that asks for a document by itself."""
+    always = ALL_MODES[task.mode].layout == "always"
     asking = {
         "layout": body.layout is True,
         "images": body.images != "none",
         "running": body.running,
         "upright": body.upright,
         "unwarp": body.unwarp,
-        "mode": body.mode is not None and ALL_MODES[task.mode].layout == "always",
-        "table_format": body.table_format is not None and ALL_MODES[task.mode].layout == "always",
+        "table_format": body.table_format is not None and always,
+        "mode": body.mode is not None and always,
     }
     return next((field for field, asks in asking.items() if asks), None)
+
+
+def _check_served(field: str, body: ChatRequest, engine: Engine) -> None:
+    """Raises ApiError where `field`, which needs a layout model, or another one needs a model that is not served."""
+    if body.layout is False:
+        raise invalid(f"{field} does not go with layout: false", field)
+    if engine.layout is None:
+        raise invalid(f"{field} needs a layout model, and this server has none; its operator sets LAYOUT", field)
+    if body.upright and not engine.layout.orients:
+        raise invalid("upright needs a model that tells which side is up, and this server has none", "upright")
+    if body.unwarp and not engine.layout.unwarps:
+        raise invalid("unwarp needs a model that flattens pages, and this server has none", "unwarp")
 
 
 def _other_form(body: ChatRequest) -> str | None:
@@ -80,20 +91,6 @@ def _other_form(body: ChatRequest) -> str | None:
         "min_tokens": body.min_tokens,
     }
     return next((field for field, asks in others.items() if asks), None)
-
-
-def _check_served(body: ChatRequest, engine: Engine) -> None:
-    """Raises ApiError for a field that needs a model that is not served."""
-    asked = [name for name in OF_LAYOUT if getattr(body, name) not in (None, False, "none")]
-    if asked and body.layout is False:
-        raise invalid(f"{asked[0]} does not go with layout: false", asked[0])
-    served = engine.layout
-    if asked and served is None:
-        raise invalid(f"{asked[0]} needs a layout model, and this server has none; its operator sets LAYOUT", asked[0])
-    if body.upright and not (served and served.orients):
-        raise invalid("upright needs a model that tells which side is up, and this server has none", "upright")
-    if body.unwarp and not (served and served.unwarps):
-        raise invalid("unwarp needs a model that flattens pages, and this server has none", "unwarp")
 
 
 def sources_of(task: Task) -> list[ImageSource]:

@@ -85,16 +85,11 @@ def test_every_page_of_a_pdf_is_read_block_by_block(client: TestClient) -> None:
 
 
 def test_a_server_without_a_layout_model_reads_pages_as_before(client: TestClient) -> None:
-    for words in ("read", "this document"):
-        report = choice(client, **asked(words))["ocr"]
+    for fields in ({}, {"mode": "document"}):
+        answer = choice(client, **asked(**fields))
+        assert answer["message"]["content"] == "One two three."
+        report = answer["ocr"]
         assert (report["layout"], report["pages"], report["blocks"]) == (False, None, None)
-
-
-def test_without_a_layout_model_a_page_of_a_document_is_one_block(client: TestClient) -> None:
-    answer = choice(client, **asked(mode="document"))
-    assert (answer["message"]["content"], answer["ocr"]["layout"]) == ("One two three.", False)
-    (block,) = answer["ocr"]["blocks"]
-    assert (block["label"], block["box"]) == ("ocr", [0, 0, *SIZE])
 
 
 # --- fields ---------------------------------------------------------------------------------------------------------
@@ -128,6 +123,9 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
     (asked("the table", images="inline"), "images"),
     (asked(images="link"), "images"),
     (asked(layout=False, running=True), "running"),
+    (asked(mode="document", layout=False, table_format="html"), "table_format"),
+    (asked(upright=True), "upright"),
+    (asked(unwarp=True), "unwarp"),
     (asked(mode="document", n=2), "n"),
     (asked(layout=True, response_format={"type": "json_object"}), "response_format"),
     (asked(mode="document", grounded=True, response_format={"type": "json_object"}), "response_format"),
