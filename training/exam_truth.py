@@ -15,7 +15,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image
 
-from training.exam_sources import FORMULA, IMAGE, TABLE, Page, Part
+from training.exam_sources import FOOTNOTE, FORMULA, HEADER, IMAGE, TABLE, Page, Part
 
 Box: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the drawn page
 HYPHEN = "-"
@@ -23,7 +23,7 @@ SAME = str.maketrans(dict.fromkeys("\x02\u00ad\u2010\u2011\u2012\u2013\u2212\uff
 BULLETS = "\u2022\u25e6\u25aa\u00b7\uf0b7"
 SYMBOL = "\u25a1"  # stands for the letters of formulas that pdfium gives as surrogates
 INK = 140  # grey levels below which a pixel is ink
-CUT_OFF = 8  # letters from which the beginning of a paragraph counts that goes on on the next page
+RUNNING_ZONE = 0.13  # share of the page at its top and bottom where headers, footers and numbers stand
 MAX_FORMULA = 30  # letters
 RULE_REACH = 9.0  # points between a cell's text and the rules around it
 GROWTH = 2  # pixels by which a box may grow to hold the ink that its edge cuts
@@ -96,28 +96,86 @@ def _glyphs(page: pypdfium2.PdfPage, placed: Any) -> Iterator[Glyph]:
 
 
 def find_parts(page: Page, sheet: Sheet) -> list[Found]:
-    """The blocks of a page in reading order. Parts that did not fit are left out, and what follows them in the body.
+    """The blocks of a page in reading order, without the parts that did not fit.
 
-    Raises TruthError for what must be there.
+    Raises TruthError for what must be there, and for text on the sheet that no part of the page has.
     """
-    found: dict[int, list[Found]] = {}
-    parts = page.parts()
-    images = iter(sheet.images)
-    for i in sorted(range(len(parts)), key=lambda i: -len(_wanted(parts[i]))):
-        part = parts[i]
-        if part.label not in (IMAGE, FORMULA):
-            found[i] = _find_text(part, sheet)
-    for i, part in enumerate(parts):
-        if part.label == IMAGE:
-            box = next(images, None)
-            found[i] = [Found(part, box, "")] if box else []
-    _find_formulas(parts, found, sheet)
-    for i, part in enumerate(parts):
-        if not found[i] and part not in page.body:
-            raise TruthError(f"{part.label} {part.text!r} is not on the sheet")
+    around = {part.label: _find_around(part, sheet) for part in page.parts() if part not in page.body}
+    body = _find_body(page, sheet)
     if left := "".join(sheet.glyphs[i].character for i in sorted(sheet.free)):
         raise TruthError(f"the sheet holds what no part of the page has: {left[:80]!r}")
-    return [_grown(one, sheet.image) for i in range(len(parts)) for one in found[i]]
+    head = around.pop(HEADER, [])
+    found = [*head, *body, *(one for pieces in around.values() for one in pieces)]
+    return [_grown(one, sheet.image) for one in found]
+
+
+def _find_around(part: Part, sheet: Sheet) -> list[Found]:
+    """A header, a footer, a page number or a footnote."""
+    high = sheet.image.height
+    for start in sorted(sheet.free, reverse=part.label != HEADER):  # all renderers write what is below last
+        bottom = sheet.glyphs[start].box[3]
+        outside = bottom < RUNNING_ZONE * high if part.label == HEADER else bottom > (1 - RUNNING_ZONE) * high
+        if part.label == FOOTNOTE or outside:
+            matched = _match(_wanted(part), sheet, start)
+            if _is_whole(matched, part):
+                return _taken(part, matched, sheet)
+    raise TruthError(f"{part.label} {part.text!r} is not on the sheet")
+
+
+def _find_body(page: Page, sheet: Sheet) -> list[Found]:
+    """The body's parts one after another, as the sheet has its text in the order of the source.
+
+    A formula's letters are those between what stands before and after it. The first part that is not there in full ends
+    the page; its beginning may be there.
+    """
+    found: list[Found] = []
+    images, formula = iter(sheet.images), None
+    cursor = 0
+    for part in page.body:
+        if part.label == FORMULA:
+            formula = part
+            continue
+        if part.label == IMAGE:
+            if not (box := next(images, None)):
+                break
+            found.append(Found(part, box, ""))
+            continue
+        matched = _next_match(part, sheet, cursor)
+        if not matched:
+            break
+        if formula:
+            found += _take_formula(formula, sheet, cursor, matched[0][0])
+            formula = None
+        cursor = matched[-1][0] + 1
+        found += _taken(part, matched, sheet)
+        if not _is_whole(matched, part):
+            break
+    return [*found, *(_take_formula(formula, sheet, cursor, len(sheet.glyphs)) if formula else [])]
+
+
+def _next_match(part: Part, sheet: Sheet, cursor: int) -> list[tuple[int, int]]:
+    """The glyphs of the whole part from `cursor` on or, if there are none, of its beginning within a formula's reach."""
+    wanted = _wanted(part)
+    best: list[tuple[int, int]] = []
+    starts = [start for start in sorted(sheet.free) if start >= cursor]
+    for place, start in enumerate(starts):
+        matched = _match(wanted, sheet, start)
+        if _is_whole(matched, part):
+            return matched
+        if place <= MAX_FORMULA and len(matched) > len(best):
+            best = matched
+    follows = bool(best) and best[-1][0] == starts[-1]
+    return best if follows and part.label != TABLE else []
+
+
+def _take_formula(part: Part, sheet: Sheet, start: int, end: int) -> list[Found]:
+    run = [glyph for glyph in range(start, end) if glyph in sheet.free]
+    if not run:
+        return []
+    if len(run) > MAX_FORMULA:
+        raise TruthError(f"too long for a formula: {''.join(sheet.glyphs[glyph].character for glyph in run)!r}")
+    sheet.free -= set(run)
+    return [Found(part, union([sheet.glyphs[glyph].box for glyph in run]), "")]
 
 
 def _wanted(part: Part) -> str:
@@ -130,39 +188,33 @@ def _wanted(part: Part) -> str:
     return "\n".join(f"{i}. {item}" if part.ordered else f"\u2022 {item}" for i, item in enumerate(items, 1))
 
 
-def _find_text(part: Part, sheet: Sheet) -> list[Found]:
-    wanted = _wanted(part)
-    letters = [i for i, character in enumerate(wanted) if not character.isspace()]
-    best: list[tuple[int, int]] = []
-    for start in sorted(sheet.free):
-        matched = _match(wanted, letters, sheet, start)
-        if len(matched) > len(best):
-            best = matched
-    reached = sum(at >= 0 for _, at in best)
-    whole = reached == len(letters)
-    if not whole and (part.label == TABLE or reached < min(CUT_OFF, len(letters))):
-        return []
-    sheet.free -= {glyph for glyph, _ in best}
-    if part.label == TABLE:
-        boxes = [sheet.glyphs[glyph].box for glyph, _ in best]
-        return [Found(part, _with_rules(union(boxes), sheet), "")]
-    return [Found(part, box, text) for box, text in _lines(best, wanted, sheet)]
-
-
-def _match(wanted: str, letters: Sequence[int], sheet: Sheet, start: int) -> list[tuple[int, int]]:
+def _match(wanted: str, sheet: Sheet, start: int) -> list[tuple[int, int]]:
     """Places of glyphs from `start` that print the wanted letters, each with the letter's place or -1 for a hyphen."""
     matched: list[tuple[int, int]] = []
     glyph = start
-    for at in letters:
-        character = BULLETS if wanted[at] in BULLETS else wanted[at]
-        if glyph in sheet.free and sheet.glyphs[glyph].character == HYPHEN != character and matched:
+    for at, letter in enumerate(wanted):
+        if letter.isspace():
+            continue
+        if glyph in sheet.free and sheet.glyphs[glyph].character == HYPHEN != letter and matched:
             matched.append((glyph, -1))
             glyph += 1
-        if glyph not in sheet.free or sheet.glyphs[glyph].character not in character:
+        if glyph not in sheet.free or sheet.glyphs[glyph].character not in (BULLETS if letter in BULLETS else letter):
             break
         matched.append((glyph, at))
         glyph += 1
     return matched
+
+
+def _is_whole(matched: Sequence[tuple[int, int]], part: Part) -> bool:
+    return bool(matched) and matched[-1][1] == len(_wanted(part)) - 1
+
+
+def _taken(part: Part, matched: Sequence[tuple[int, int]], sheet: Sheet) -> list[Found]:
+    """The blocks that the glyphs of a part make: one for each column."""
+    sheet.free -= {glyph for glyph, _ in matched}
+    if part.label == TABLE:
+        return [Found(part, _with_rules(union([sheet.glyphs[glyph].box for glyph, _ in matched]), sheet), "")]
+    return [Found(part, box, text) for box, text in _lines(matched, _wanted(part), sheet)]
 
 
 def _lines(matched: Sequence[tuple[int, int]], wanted: str, sheet: Sheet) -> Iterator[tuple[Box, str]]:
@@ -187,21 +239,6 @@ def _lines(matched: Sequence[tuple[int, int]], wanted: str, sheet: Sheet) -> Ite
 def _is_new_column(boxes: Sequence[Box], box: Box) -> bool:
     """Whether writing goes up by more than the height of a letter."""
     return box[3] < boxes[-1][1] - max(bottom - top for _, top, _, bottom in boxes)
-
-
-def _find_formulas(parts: Sequence[Part], found: dict[int, list[Found]], sheet: Sheet) -> None:
-    """Formulas are the letters that are left between what stands before and after them."""
-    left = sorted(sheet.free)
-    runs: list[list[int]] = []
-    for glyph in left:
-        runs = [*runs[:-1], [*runs[-1], glyph]] if runs and runs[-1][-1] == glyph - 1 else [*runs, [glyph]]
-    formulas = [i for i, part in enumerate(parts) if part.label == FORMULA]
-    runs = [run for run in runs if len(run) <= MAX_FORMULA]
-    for i, run in zip(formulas, runs, strict=False):
-        found[i] = [Found(parts[i], union([sheet.glyphs[glyph].box for glyph in run]), "")]
-        sheet.free -= set(run)
-    for i in formulas[len(runs) :]:
-        found[i] = []
 
 
 def _with_rules(box: Box, sheet: Sheet) -> Box:
