@@ -15,6 +15,7 @@ PACKAGES = ("libreoffice-writer-nogui",)
 FAMILIES = ("Open Sans", "Caladea", "Cantarell", "TeX Gyre Pagella", "Gentium Book Basic", "EB Garamond", "Fira Code")
 MAX_SECONDS = 600
 SETS_FORMULAS = False  # its formulas are a program of their own
+MAX_SHARE = 20  # of a table's width, in letters: what a column gets at most
 NAMESPACES = " ".join(
     f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
     for short, name in {
@@ -140,12 +141,17 @@ def _automatic(page: Page) -> str:
         f"<style:table-cell-properties fo:padding='3pt' {rule}/></style:style>"
         for name, rule in rules.items()
     )
+    shares = "".join(
+        f"<style:style style:name='column-{share}' style:family='table-column'>"
+        f"<style:table-column-properties style:rel-column-width='{share}*'/></style:style>"
+        for share in range(1, MAX_SHARE + 1)
+    )
     return (
         f"<style:page-layout style:name='page'><style:page-layout-properties {edge}/>{header}{footer}</style:page-layout>"
         f"<style:style style:name='columns' style:family='section'><style:section-properties text:dont-balance-text-columns='true'>{columns}</style:section-properties></style:style>"
         f"<style:style style:name='table' style:family='table'><style:table-properties style:width='{look.column_width * 0.94:.0f}pt' table:align='center' style:may-break-between-rows='false' fo:margin-bottom='7pt'/></style:style>"
         f"<style:style style:name='inline' style:family='graphic'><style:graphic-properties style:vertical-pos='top' style:vertical-rel='baseline'/></style:style>"
-        f"{lists}{cells}"
+        f"{lists}{cells}{shares}"
     )
 
 
@@ -190,5 +196,6 @@ def _table(part: Part, number: int) -> str:
             for cell in cells
         )
         rows += "</table:table-row>"
-    columns = f"<table:table-column table:number-columns-repeated='{len(part.cells[0])}'/>"
+    longest = (max(map(len, column)) for column in zip(*part.cells, strict=True))
+    columns = "".join(f"<table:table-column table:style-name='column-{min(MAX_SHARE, size + 2)}'/>" for size in longest)
     return f"<table:table table:name='t{number}' table:style-name='table'>{columns}{rows}</table:table>"

@@ -219,7 +219,7 @@ def inset(composer: Composer, look: Look, number: int) -> list[Part]:
     rng = composer.rng
     kind = rng.choice(("list", "table", "figure", "formula", "", ""))
     if kind == "table":
-        columns = rng.randint(2, 3) if look.columns == 3 else rng.randint(2, 4)
+        columns = rng.randint(2, 3 if look.columns > 1 else 4)
         return [composer.caption("Table", number), composer.table(columns), composer.paragraph(2, 4)]
     if kind == "figure":
         return [composer.image(), composer.caption(rng.choice(("Figure", "Fig.")), number), composer.paragraph(2, 4)]
