@@ -61,7 +61,7 @@ def require_renderers(programs: Sequence[str] = tuple(PROGRAMS)) -> None:
 
 
 def _packages(program: str) -> Sequence[str]:
-    return RENDERERS[PROGRAMS[program]].PACKAGES if program in PROGRAMS else (program,)
+    return RENDERERS[PROGRAMS[program]].PACKAGES if program in PROGRAMS else (f"{program}-ocr",)
 
 
 def render_pages(count: int) -> list[ExamPage]:
