@@ -93,7 +93,7 @@ def _sheet(page: Page, body: Sequence[str]) -> str:
     rule = "; border-bottom: 0.7pt solid; padding-bottom: 3pt" if look.rule else ""
     around = ""
     if page.header:
-        around += f"<div class=header style=\"{small}; top: {margin - 30}pt{rule}\">{_text(page.header, look)}</div>"
+        around += f'<div class=header style="{small}; top: {margin - 30}pt{rule}">{_text(page.header, look)}</div>'
     if page.footer:
         around += f'<div class=footer style="{small}; bottom: {margin - 28}pt">{_text(page.footer, look)}</div>'
     if page.number:
@@ -150,7 +150,13 @@ def _table(part: Part, look: Look) -> str:
     whole = {"all": "", "rows": "", "head": "border-top: 0.9pt solid; border-bottom: 0.9pt solid"}[part.ruled]
     rows = []
     for i, cells in enumerate(part.cells):
-        line = {"all": rule, "rows": "border-bottom: 0.7pt solid", "head": "border-bottom: 0.7pt solid" if not i else ""}
+        line = {
+            "all": rule,
+            "rows": "border-bottom: 0.7pt solid",
+            "head": "border-bottom: 0.7pt solid" if not i else "",
+        }
         tag = "td" if i else "th"
-        rows.append("<tr>" + "".join(f'<{tag} style="{line[part.ruled]}">{html.escape(cell)}</{tag}>' for cell in cells))
+        rows.append(
+            "<tr>" + "".join(f'<{tag} style="{line[part.ruled]}">{html.escape(cell)}</{tag}>' for cell in cells)
+        )
     return f'<table style="{whole}; font-size: {look.size - 0.5}pt">{"".join(rows)}</table>'

@@ -58,12 +58,18 @@ def _document(page: Page) -> str:
     if page.footnote:
         note = f"<text:p text:style-name='note'>{html.escape(page.footnote.text)}</text:p>"
         note = f"<text:note text:note-class='footnote'><text:note-citation text:label=' '> </text:note-citation><text:note-body>{note}</text:note-body></text:note>"
-        at = next(i for i, part in enumerate(page.body) if part.label == "text" and not part.alone and part.ordered is None)
+        at = next(
+            i for i, part in enumerate(page.body) if part.label == "text" and not part.alone and part.ordered is None
+        )
         parts[at] = parts[at].replace("</text:p>", f"{note}</text:p>")
     flow = "".join(parts[wide:])
     if look.columns > 1:
         flow = f"<text:section text:style-name='columns' text:name='flow'>{flow}</text:section>"
-    header = f"<style:header><text:p text:style-name='header'>{html.escape(page.header.text)}</text:p></style:header>" if page.header else ""
+    header = (
+        f"<style:header><text:p text:style-name='header'>{html.escape(page.header.text)}</text:p></style:header>"
+        if page.header
+        else ""
+    )
     footer = ""
     if page.footer or page.number:
         number = page.number.text if page.number else ""
@@ -99,7 +105,9 @@ def _styles(look: Look) -> str:
         _paragraph("figure", "fo:text-align='center' fo:margin-top='6pt' fo:keep-with-next='always'", body),
         _paragraph("note", "fo:text-align='start'", small),
         _paragraph("number", "fo:text-align='center'", small),
-        _paragraph("header", "fo:border-bottom='0.7pt solid #000000' fo:padding-bottom='3pt'" if look.rule else "", small),
+        _paragraph(
+            "header", "fo:border-bottom='0.7pt solid #000000' fo:padding-bottom='3pt'" if look.rule else "", small
+        ),
     ]
     styles += [
         _paragraph(f"alone-{align}", f"fo:text-align='{side}' fo:margin-bottom='12pt'", body)
@@ -107,7 +115,9 @@ def _styles(look: Look) -> str:
     ]
     for level, share in ((1, 1.8), (2, 1.3), (3, 1.05)):
         align = look.head_align if level == 1 else "left"
-        place = f"fo:text-align='{'center' if align == 'center' else 'start'}' fo:margin-top='9pt' fo:margin-bottom='5pt'"
+        place = (
+            f"fo:text-align='{'center' if align == 'center' else 'start'}' fo:margin-top='9pt' fo:margin-bottom='5pt'"
+        )
         size = f"fo:font-size='{look.size * share:.1f}pt'"
         styles.append(_paragraph(f"head-{level}", f"{place} fo:keep-with-next='always'", f"{head} {size}"))
     right = f"<style:tab-stops><style:tab-stop style:position='{look.text_width:.1f}pt' style:type='right'/></style:tab-stops>"

@@ -15,7 +15,9 @@ from rapidfuzz.distance import Levenshtein
 
 from models.detection import Box
 
-UNREAD = frozenset({"image", "display_formula"})  # blocks without text in the truth; formulas have a prompt of their own
+UNREAD = frozenset(
+    {"image", "display_formula"}
+)  # blocks without text in the truth; formulas have a prompt of their own
 HEADINGS = frozenset({"doc_title", "paragraph_title"})
 LOST = 0.5  # a printed line that resembles no part of the answer by as much is lost
 ALIKE = 0.8  # headings from which one is the other, misread
