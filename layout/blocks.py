@@ -26,7 +26,8 @@ MIN_SIDE = 6  # pixels; thinner boxes hold nothing that can be read
 FORMULA_OVERLAP = 0.5  # above this share, the text around a formula holds it already
 OVERLAP = 0.7  # above this share of the smaller, two boxes are one
 SHOWN = frozenset({"image", "table", "seal", "chart"})  # labels of what may lie in or under other blocks
-FORMULA, SECTION, ENTRY, TABLE, TEXT = "inline_formula", "reference", "reference_content", "table", "text"
+SECTION, ENTRY, TABLE, TEXT = "reference", "reference_content", "table", "text"
+FORMULAS = frozenset({"inline_formula", "formula"})  # checkpoints for transformers may tell no kinds of formulas apart
 
 ALIGNED = 5  # pixels between edges that count as one line
 GUTTER = 0.3  # the next column begins nearer than this share of the wider of two columns
@@ -99,7 +100,7 @@ def _loser(one: Detection, other: Detection) -> Detection | None:
     """The one of two boxes that repeats the other; None if both stay."""
     share = one.box.overlap(other.box)
     smaller = other if one.box.area >= other.box.area else one
-    formulas = [found for found in (one, other) if found.label == FORMULA]
+    formulas = [found for found in (one, other) if found.label in FORMULAS]
     if formulas and share > FORMULA_OVERLAP:
         return smaller if len(formulas) == 2 else formulas[0]
     if share <= OVERLAP or (one.polygon and other.polygon and polygons.overlap(one.polygon, other.polygon) < OVERLAP):

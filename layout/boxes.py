@@ -24,7 +24,7 @@ PAGE_SHARE = {True: 0.82, False: 0.93}  # landscape or not: an image above this 
 
 
 _LARGE: Mapping[str, Merge] = dict.fromkeys(
-    ("chart", "display_formula", "doc_title", "inline_formula", "paragraph_title"), "large"
+    ("chart", "display_formula", "doc_title", "formula", "inline_formula", "paragraph_title"), "large"
 )
 
 
@@ -38,8 +38,9 @@ class Rules:
 
 
 # Source: PaddleX 3.7, configs/pipelines/PaddleOCR-VL.yaml and PaddleOCR-VL-1.6.yaml, by model_type of transformers'
-# config. No pipeline of PaddleX has V4 yet; it is V3's successor with the same scores, and gets V3's rules.
-_SURER = ("display_formula", "doc_title", "inline_formula", "paragraph_title", "text", "vertical_text")
+# config. No pipeline of PaddleX has V4 yet; it is V3's successor with the same scores, and gets V3's rules. Checkpoints
+# that PaddleX's converter makes for transformers have one label, `formula`, for both kinds of formulas.
+_SURER = ("display_formula", "doc_title", "formula", "inline_formula", "paragraph_title", "text", "vertical_text")
 _V3 = Rules(threshold=0.3)
 RULES: Mapping[str, Rules] = {
     "pp_doclayout_v2": Rules(threshold=0.5, thresholds={**dict.fromkeys(_SURER, 0.4), "seal": 0.45}),

@@ -165,3 +165,10 @@ def test_a_figure_in_a_table_that_is_to_be_read_has_a_block_as_well() -> None:
     blocks = blocks_of([table, seal], LayoutOptions(read=frozenset({"seal"})))
     assert [block.parts[0] for block in blocks] == [table, seal]
     assert len(blocks[0].figures) == 1
+
+
+@pytest.mark.parametrize("label", ["inline_formula", "formula"])
+def test_a_formula_within_a_text_is_read_with_it_under_either_label(label: str) -> None:
+    """Bug: PaddleX's converter to safetensors calls both kinds of formulas `formula`, which no rule knew."""
+    kept = without_overlaps(page(("text", 0, 0, 300, 100), (label, 20, 20, 60, 40)))
+    assert [found.label for found in kept] == ["text"]
