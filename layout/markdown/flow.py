@@ -186,7 +186,7 @@ class Flow:
         width = lines.ems(raw) + (self._sentence.width if self._sentence and entry.goes_on else 0)
         box = entry.read.block.parts[-1].box
         self._sentence = Sentence(entry.page.index, entry.label, box, raw, width, written.list)
-        if len(body) > 1 and body[-1] in lines.HYPHENS:
+        if len(written.text) > 1 and body[-1:] in tuple(lines.HYPHENS):
             body, self._hyphen = body[:-1], body[-1]
         return body
 
