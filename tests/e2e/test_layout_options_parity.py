@@ -168,7 +168,10 @@ def test_the_same_boxes_are_selected_with_options_but_for_those_that_contain_eac
 
 
 def test_outlines_have_the_same_shapes(compared: Compared) -> None:
-    """Rectangles along two sides of a triangle are equally small, but for rounding; PaddleX may have the other one."""
+    """Rectangles along two sides of a triangle are equally small, but for rounding: PaddleX may have the other one.
+
+    Ours are never larger than those of OpenCV, which misses the smallest where there are few pixels.
+    """
     shapes = dict.fromkeys(("rect", "quad", "poly", "auto"), 0)
     other = 0
     for ours, theirs, options in zip(compared.ours, compared.theirs, compared.options, strict=True):
@@ -179,7 +182,7 @@ def test_outlines_have_the_same_shapes(compared: Compared) -> None:
             assert (one.polygon is None) == (polygon is None)
             if one.polygon and not is_near(one.polygon, polygon):
                 other += 1
-                assert area(one.polygon) == pytest.approx(area(polygon), rel=0.01)
+                assert area(one.polygon) < 1.001 * area(polygon)
     assert min(shapes.values()) > 500
     assert other < sum(shapes.values()) / 200
 
