@@ -33,9 +33,9 @@ PREPARED_PAGES = (
 class LayoutInfo:
     """The layout network that is served, and what else is done to pages."""
 
-    name: str  # the checkpoint's folder
-    model_type: str  # in its config: pp_doclayout_v2, _v3 or _v4
-    labels: tuple[str, ...]  # those its blocks may have
+    name: str  # the checkpoint folder's
+    model_type: str  # its config's: pp_doclayout_v2, _v3 or _v4
+    labels: tuple[str, ...]  # all that its blocks may have
     orients: bool  # pages can be turned upright
     unwarps: bool  # pages can be flattened
 

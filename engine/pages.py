@@ -22,7 +22,7 @@ class Page:
 
     network: PageNetwork
     pixels: Any  # as the network's `prepare` returns them
-    threshold: float  # for the scores of blocks, 0 to 1
+    threshold: float  # blocks that score less are left out; 0 to 1
     job: Job
     answer: "asyncio.Future[Any]"  # on the caller's event loop
 
