@@ -160,8 +160,11 @@ class DocumentReading:
                 prompts = [
                     BlockPrompt(block=block, params=self._params, bounds=self._bounds) for block in prepared.waiting
                 ]
+                first = prompts[0] if prompts else None
                 self._opened.put_nowait(OpenPage(prepared.page, deque(prompts)))
                 await self._unsent.put(prompts)
+                if first is not None and not self.hold.begun:  # until then, a full queue would refuse the next page
+                    await first.settled.wait()
             self._opened.put_nowait(None)
         except Exception as error:  # raised to who reads the events, after the pages before
             self._opened.put_nowait(error)

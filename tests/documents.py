@@ -1,18 +1,28 @@
 """Pages with text in known places, and an engine that finds blocks exactly there."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from answers.document import BlockEvent, DocumentReading
+from answers.pages import PageWishes
 from engine.engine import Engine
 from engine.handles import Hold
+from engine.request import SamplingParams
 from images.source import ImageSource
+from layout.options import LayoutOptions
 from models.detection import Box, Detection
+from models.protocol import PixelBounds
 
 SIZE = (800, 1000)
 FONT = ImageFont.load_default(28)
+SMALL = PixelBounds(28 * 28, 28 * 28 * 16)
+QUICK = LayoutOptions(bounds=dict.fromkeys(("ocr", "table", "chart"), SMALL))
+WISHES = PageWishes(layout=True)
+FAST = PageWishes(layout=True, options=QUICK)
 
 
 def page(*texts: str, top: int = 60) -> Image.Image:
@@ -59,3 +69,36 @@ def finds(patch: pytest.MonkeyPatch, *pages: Sequence[Detection]) -> list[Image.
         Engine, "layout", SimpleNamespace(model_type="pp_doclayout_v3", orients=False, unwarps=False), raising=False
     )
     return seen
+
+
+def greedy(_: str) -> SamplingParams:
+    return SamplingParams(max_tokens=40)
+
+
+def run(
+    engine: Engine,
+    sources: Sequence[ImageSource],
+    wishes: PageWishes = FAST,
+    *,
+    params: Callable[[str], SamplingParams] = greedy,
+    each: Callable[[DocumentReading, BlockEvent], None] = lambda *_: None,
+) -> tuple[DocumentReading, list[BlockEvent]]:
+    """The reading once it has ended, with its events; `each` sees them as they come."""
+
+    async def read() -> tuple[DocumentReading, list[BlockEvent]]:
+        hold = engine.hold()
+        try:
+            reading = DocumentReading(engine=engine, hold=hold, sources=sources, wishes=wishes, params=params)
+            events = []
+            async for event in reading.events():
+                each(reading, event)
+                events.append(event)
+            return reading, events
+        finally:
+            hold.release()
+
+    return asyncio.run(read())
+
+
+def texts(reading: DocumentReading) -> list[list[str]]:
+    return [[block.text for block in one.blocks] for one in reading.pages]

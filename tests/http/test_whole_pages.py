@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.engines import running_engine
 from tests.http.asking import choice, chunks, post, refused, text
 from tests.http.documents import document, file_part
 from tests.http.served import client_of
+from tests.layouts import write_layout_checkpoint, write_orientation_checkpoint, write_unwarping_checkpoint
 from tests.payloads import chat, image_part, user
 from tests.prompts import noise_image
 
@@ -239,3 +241,22 @@ def test_where_every_block_fails_the_answer_does(client: TestClient, monkeypatch
     finds(monkeypatch, detections(["text", "table"]))
     large = {"min_pixels": 500_000, "max_pixels": 500_000}  # more image tokens than the context of 512
     assert refused(client, **asked(mm_processor_kwargs=large)) == "messages"
+
+
+def test_networks_turn_flatten_and_part_a_page_in_one_engine(tmp_path: Path) -> None:
+    """Random weights: what they find is arbitrary, and all ink on the page is read whatever it is."""
+    networks = {
+        "layout": write_layout_checkpoint(tmp_path / "layout", "pp_doclayout_v3"),
+        "orientation": write_orientation_checkpoint(tmp_path / "orientation"),
+        "unwarping": write_unwarping_checkpoint(tmp_path / "unwarping"),
+    }
+    folder = write_script(tmp_path / "model", "One", " two", " three.")
+    with running_engine(folder, **networks) as engine, client_of(engine) as client:
+        body = asked("read", image_part(page("a", "b")), upright=True)
+        whole, streamed = choice(client, **body), chunks(client, **body)[-1]["choices"][0]
+        flat = choice(client, **body, unwarp=True)["ocr"]
+    report = whole["ocr"]
+    assert (report["layout"], report["pages"][0]["angle"] % 90) == (True, 0)
+    assert "One two three." in whole["message"]["content"]
+    assert streamed["ocr"] == report
+    assert flat["pages"] == report["pages"]
