@@ -15,7 +15,7 @@ from tests.e2e.test_foreign_clients import PROGRAMS, run
 
 PAGE = ROOT / "tests" / "data" / "test_page.png"
 TEXTS = [TITLE, *(text for column in COLUMNS for _, text in column if text), CAPTION]
-NEARLY = 85  # of 100: the embedded checkpoints are small
+NEARLY = 85  # least share of a text that is right, in per cent: the embedded checkpoints are small
 
 
 def assert_read(markdown: str) -> None:
