@@ -77,7 +77,7 @@ class Core:
         self._pages_last = looking = bool(pages) and not (step.prefill and self._pages_last)
         looked = self._look_at(pages, running=bool(step.decode)) if looking else []
         with self._watchdog.step(str(step)):
-            outcomes = self._runner.run(step, prefill=not looking)
+            outcomes = self._runner.run(replace(step, pausing=looking))
         self._accept(outcomes, queued)
         if any(isinstance(outcome, UnexpectedFailure) for _, outcome in [*looked, *outcomes]):
             with self._watchdog.step("trying the model out"):

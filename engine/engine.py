@@ -145,7 +145,7 @@ class Engine:
     @property
     def layout(self) -> LayoutInfo | None:
         """None where no layout network is served, or until it is loaded."""
-        networks, folder = self.runner and self.runner.look.networks, self.config.layout
+        networks, folder = None if self.runner is None else self.runner.look.networks, self.config.layout
         if networks is None or networks.layout is None or folder is None:
             return None
         return LayoutInfo(

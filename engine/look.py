@@ -70,6 +70,8 @@ class Look:
 
     def _begin(self, pages: abc.Sequence[Page]) -> Sliced[list[Any]]:
         self.drop()
+        self.failed = []
+        self._apart = [page for page in self._apart if page in pages]
         self._group = list(pages[:1] if pages[0] in self._apart else pages)
         self._slices.begin()
         self._watch = Stopwatch(self._device)

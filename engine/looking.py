@@ -24,16 +24,18 @@ if TYPE_CHECKING:
     from models.layout.networks import PageNetworks
 
 T = TypeVar("T")
-PREPARED_PAGES = 8  # at once, of all callers: a batch on the device and the next one, 8 MB a page
+PREPARED_PAGES = (
+    8  # at once, of all callers, 8 MB each: some more than the device has in a batch, so that it need not wait
+)
 
 
 @dataclass(frozen=True)
 class LayoutInfo:
     """The layout network that is served, and what else is done to pages."""
 
-    name: str  # of the checkpoint's folder
-    model_type: str  # of its config: pp_doclayout_v2, _v3 or _v4
-    labels: tuple[str, ...]  # that its blocks may have
+    name: str  # the checkpoint folder's
+    model_type: str  # its config's: pp_doclayout_v2, _v3 or _v4
+    labels: tuple[str, ...]  # all that its blocks may have
     orients: bool  # pages can be turned upright
     unwarps: bool  # pages can be flattened
 

@@ -105,10 +105,9 @@ class ModelRunner:
             release_cached()  # what measurements and warm-ups before captures have left
 
     @torch.inference_mode()
-    def run(self, step: Step, *, prefill: bool = True) -> list[tuple[Sequence, Outcome]]:
+    def run(self, step: Step) -> list[tuple[Sequence, Outcome]]:
         """As much prefill as time allows, then one decode step; the next token, or the failure, of sequences with one.
 
-        `prefill`: False leaves it to the next step, since this one's time went to pages.
         A sequence of `step.prefill` gets its first token in the step that finishes its group. Where decoding is
         overlapped, the decode tokens are those of the step launched last time.
         """
@@ -119,7 +118,7 @@ class ModelRunner:
                 sequence.grammar.begin_mask()
         if not step.prefill:
             self._work, self._group = None, []  # the last group may have been aborted; nothing is held for it
-        outcomes = self._prefill(step) if step.prefill and prefill else []
+        outcomes = self._prefill(step) if step.prefill and not step.pausing else []
         outcomes += self._decode(step.decode)
         self._trim()
         return outcomes

@@ -22,9 +22,9 @@ class Page:
 
     network: PageNetwork
     pixels: Any  # as the network's `prepare` returns them
-    threshold: float  # of the scores of blocks, 0 to 1
+    threshold: float  # blocks that score less are left out; 0 to 1
     job: Job
-    answer: "asyncio.Future[Any]"  # of the caller's event loop
+    answer: "asyncio.Future[Any]"  # on the caller's event loop
 
     def settle(self, outcome: Any) -> None:
         """Give the caller the network's result, or an EngineError to raise; None: cancel. From any thread."""

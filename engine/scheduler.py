@@ -20,6 +20,7 @@ class Step:
     prefill: list[Sequence]  # prompts of one group; the same ones until they have their first tokens
     decode: list[Sequence]
     exchanges: list[Exchange] = field(default_factory=list)  # exchanges of slots, before anything else
+    pausing: bool = False  # prefill goes on in the next step: the time of this one went to pages
 
     def __str__(self) -> str:
         work = ((self.prefill, "prefilling", "prompt"), (self.decode, "decoding", "answer"))

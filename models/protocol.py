@@ -163,7 +163,7 @@ class PageNetwork(Protocol):
     """A network that looks at whole pages: prepared in any thread, run on the engine's, its results read in any."""
 
     network: Any  # transformers' module
-    page_bytes: int  # that a page takes at most while the network runs, besides weights
+    page_bytes: int  # a page's share of memory at most while the network runs, besides weights
 
     def prepare(self, page: "Image.Image") -> "Tensor":
         """(1, channels, height, width) on the CPU, the same shape for every page."""

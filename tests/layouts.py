@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
     PPDocLayoutV2Config,
     PPDocLayoutV3Config,
@@ -64,7 +65,7 @@ def write_layout_checkpoint(folder: Path, model_type: str) -> Path:
     """A whole checkpoint in `folder`, with the image settings of a release, but for the size."""
     kind, own = CONFIGS[model_type]
     torch.manual_seed(0)
-    network = CLASSES[model_type](kind(**COMMON | own))
+    network = getattr(transformers, CLASSES[model_type])(kind(**COMMON | own))
     for layer in network.modules():  # the class's own start gives every query of every page the same outputs
         if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
             layer.reset_parameters()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from transformers.utils import logging
 
@@ -19,8 +20,10 @@ class LayoutError(ValueError):
     """A network cannot be loaded, or its output be used; the message names what is wrong."""
 
 
-def load(folder: Path, classes: Mapping[str, Any], device: torch.device) -> Any:
-    """The network of `folder` by the class of its config's model_type, fp32, ready for inference. Raises LayoutError.
+def load(folder: Path, classes: Mapping[str, str], device: torch.device) -> Any:
+    """The network of `folder`, fp32, ready for inference. Raises LayoutError.
+
+    `classes`: transformers' class for each model_type of a config; it is imported when it is loaded.
 
     In fp32 on every device: a page takes a fraction of the time that reading it takes, and a centre in half precision
     would be a pixel off on a page of 2000 pixels.
@@ -34,7 +37,7 @@ def load(folder: Path, classes: Mapping[str, Any], device: torch.device) -> Any:
         raise LayoutError(f"{folder}/config.json has model_type {model_type!r}, which is none of {', '.join(classes)}.")
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # its bar has no place in a server's log
     try:
-        network, loading = classes[model_type].from_pretrained(
+        network, loading = getattr(transformers, classes[model_type]).from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except LOADING_ERRORS as error:

@@ -19,7 +19,7 @@ from models.layout.order import successor_ranks, voted_ranks
 from models.layout.polygons import outlines
 
 Size = tuple[int, int]  # width and height in pixels
-QUAD_NUMBERS = 10  # of a box of V4: its centre and the offsets of four corners
+QUAD_NUMBERS = 10  # a box of V4: its centre and the offsets of four corners
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ LAYERS = (nn.Conv2d, nn.Linear)
 
 
 class _Closed(BaseException):
-    """Ends the thread of work that nobody continues; no handler of a network's may swallow it."""
+    """Ends the thread of work that its caller gives up; no handler of a network's may swallow it."""
 
 
 class _Turns:

@@ -14,15 +14,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from transformers import UVDocModel
 
 from models.checkpoint import image_settings
 from models.layout.loading import LayoutError, load
 from models.layout.slices import forward_sliced
 from models.protocol import Sliced
 
-CLASSES = {"uvdoc": UVDocModel}
-PEAK_BYTES = 300  # per pixel of the input: activations at their most, measured
+CLASSES = {"uvdoc": "UVDocModel"}
+PEAK_BYTES = 300  # per pixel of the input: activations at their most, measured with the release's config
 
 
 @dataclass(frozen=True)

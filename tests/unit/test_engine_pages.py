@@ -1,6 +1,7 @@
 """Pages in a real engine, beside answers: the blocks that a layout network finds, and how work on pages ends."""
 
 import asyncio
+import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -63,10 +64,9 @@ def endless(_pixels: torch.Tensor, _thresholds: Sequence[float]) -> Sliced[list[
 
 def idle_pages(engine: Engine) -> bool:
     """After all that was posted before has taken effect."""
-    done, seen = threading.Event(), []
-    engine.loop.post(lambda core: (seen.append(core.pages.idle), done.set()))  # type: ignore[func-returns-value]
-    assert done.wait(30)
-    return seen[0]
+    idle = queue.SimpleQueue[bool]()
+    engine.loop.post(lambda core: idle.put(core.pages.idle))
+    return idle.get(timeout=30)
 
 
 def test_blocks_are_those_of_the_network_alone(reader: Engine) -> None:
@@ -131,6 +131,28 @@ def test_pages_and_prompts_take_turns(reader: Engine, monkeypatch: pytest.Monkey
 
     asyncio.run(run())
     assert idle_pages(reader)
+
+
+def test_pages_are_looked_at_while_a_prompt_is_prefilled(reader: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that never gets its first token must not keep a page from its blocks."""
+    assert reader.runner is not None
+    prefill, begun = reader.runner.prefill, threading.Event()
+
+    def begin(_sequences: Sequence[Any]) -> Sliced[list[Found]]:
+        begun.set()
+        return endless(torch.empty(0), [])
+
+    monkeypatch.setattr(prefill, "run_sliced", begin)
+
+    async def run() -> list[list[Detection]]:
+        prompt = await submit(reader)
+        await asyncio.to_thread(begun.wait, 30)
+        try:
+            return await blocks_of(reader)
+        finally:
+            prompt.abort()
+
+    assert all(asyncio.run(run()))
 
 
 def test_a_cancelled_call_ends_the_work_on_its_pages(reader: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,9 +55,16 @@ def test_a_forward_has_as_many_pauses_as_layers(network: LayoutNetwork) -> None:
     assert slices > 0.8 * len(layers)  # some layers belong to training alone
 
 
+def test_blocks_can_be_read_in_a_thread_without_inference_mode(network: LayoutNetwork) -> None:
+    with torch.inference_mode():
+        found = run(network.run_sliced(prepared(network), [THRESHOLD] * 2))
+    blocks = [network.detections(one, page) for one, page in zip(found, PAGES, strict=True)]
+    assert blocks == network.find(PAGES, THRESHOLD)
+
+
 @pytest.mark.usefixtures("inference")
 def test_each_page_has_its_own_threshold(network: LayoutNetwork) -> None:
-    few, many = run(network.run_sliced(torch.cat([network.prepare(PAGES[0])] * 2), [0.99, THRESHOLD]))
+    few, many = run(network.run_sliced(torch.cat([network.prepare(PAGES[0])] * 2), [1.0, THRESHOLD]))
     assert len(few.scores) == 0 < len(many.scores)
 
 

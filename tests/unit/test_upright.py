@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageChops
@@ -99,7 +100,7 @@ def test_a_mesh_that_moves_nothing_leaves_the_page(tmp_path: Path) -> None:
     network = load_unwarping(write_unwarping_checkpoint(tmp_path), CPU)
     mesh = torch.nn.functional.affine_grid(torch.eye(2, 3)[None], [1, 1, 90, 120], align_corners=True)
     difference = ImageChops.difference(network.flat(mesh.permute(0, 3, 1, 2), PAGE), PAGE)
-    assert max(high for _, high in difference.getextrema()) <= 1
+    assert np.asarray(difference).max() <= 1
 
 
 def test_labels_that_are_no_orientations_are_refused(tmp_path: Path) -> None:
