@@ -17,7 +17,7 @@ from models.detection import Detection
 WHITE = (255, 255, 255)
 INK = 200  # grey level, of 255, up to which a pixel counts as ink once the block's levels are stretched
 MIN_TRIMMED = 3  # pixels per side; a formula that trims to less is left as it was
-TOKEN_SHARE = 0.9  # of a figure's shorter side that its token fills
+TOKEN_SHARE = 0.9  # share of a figure's shorter side that its token fills
 ENLARGED = 1500  # pixels; an image with both sides below is doubled where the task wants that
 
 

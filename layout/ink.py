@@ -14,14 +14,16 @@ from layout.components import Components, components
 from models.detection import Box, hull
 
 LONGEST = 2400  # pixels; larger pages are made smaller first, as their glyphs have pixels to spare
+HUGE = 15  # glyphs on the longer side of the page; what is larger tells nothing of the others
 TILES = 40  # on the longer side of the page, each with a brightness of its own
 PAPER = 0.8  # quantile of a tile's pixels that is taken for paper
+AROUND = 3  # tiles on each side; paper is as bright as the brightest
 SHADOW = 0.6  # a tile darker than this share of the page's paper is ink, not paper in a shadow
 INK = 0.75  # share of the paper's brightness below which a pixel is ink
 DARK = 110  # grey level of 255; a page with a lower median is light on dark
 CONTRAST = 50  # grey levels between a panel and the ink on it
 FLAT = 24  # grey levels within which a pixel is the panel itself
-PANEL_SHARE = 0.5  # of the pixels in the box of a flat panel
+PANEL_SHARE = 0.7  # pixels of a panel or a grid that have its level, or that of the paper
 
 # Heights of a glyph:
 SPECK, NEAR = 0.35, 0.6  # size of a dot, and distance from the text that it belongs to
@@ -62,12 +64,13 @@ def find_ink(page: Image.Image) -> Ink:
     grey = np.asarray(page.convert("L").reduce(factor) if factor > 1 else page.convert("L"))
     if np.median(grey[::4, ::4]) < DARK:
         grey = 255 - grey
-    found = components(_is_ink(grey))
-    glyph = _usual_height(found.boxes)
-    panels, figures = _solid_areas(grey, found, glyph)
+    is_ink = _is_ink(grey)
+    found = components(is_ink)
+    glyph = _usual_height(found.boxes, max(grey.shape))
+    panels, figures = _solid_areas(grey, is_ink, found, glyph)
     spots = [_without_edges(found, grey.shape), *(_within_panel(grey, panel) for panel in panels)]
     boxes, areas = np.concatenate([one.boxes for one in spots]), np.concatenate([one.areas for one in spots])
-    glyph = _usual_height(boxes)
+    glyph = _usual_height(boxes, max(grey.shape))
     kinds = _kinds(boxes, areas, glyph)
     outside = ~_is_inside(boxes, figures)
     rows = [boxes[(kinds == kind) & outside] for kind in ("glyph", "speck", "stroke")]
@@ -85,15 +88,19 @@ def _is_ink(grey: np.ndarray) -> np.ndarray:
     paper = np.partition(tiles, place, axis=-1)[..., place].astype(np.float32)
     whole = np.median(paper)
     paper[paper < SHADOW * whole] = whole
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(paper, AROUND, mode="edge"), (2 * AROUND + 1,) * 2)
+    paper = around.max(axis=(2, 3))  # light parts of a photo are darker than the paper nearby
     limits = (INK * paper).astype(np.uint8)
     limits = np.repeat(np.repeat(limits, side, axis=0)[:height], side, axis=1)[:, :width]
     return grey < limits
 
 
-def _usual_height(boxes: np.ndarray) -> float:
+def _usual_height(boxes: np.ndarray, longest: int) -> float:
     """Height of a glyph in pixels: of half of the ink that may be glyphs, going by height, the glyphs are smaller."""
     widths, heights = _sides(boxes)
-    plausible = np.sort(heights[(heights >= 4) & (widths >= heights / 4) & (widths <= 4 * heights)])
+    plausible = np.sort(
+        heights[(heights >= 4) & (heights <= longest / HUGE) & (widths >= heights / 4) & (widths <= 4 * heights)]
+    )
     if not len(plausible):
         return 10.0
     return float(plausible[np.searchsorted(np.cumsum(plausible), plausible.sum() / 2)])
@@ -103,16 +110,26 @@ def _sides(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
 
 
-def _solid_areas(grey: np.ndarray, found: Components, glyph: float) -> tuple[list[np.ndarray], np.ndarray]:
-    """Boxes of flat panels, and (figures, 4) boxes of other solid areas, joined where they overlap."""
+def _solid_areas(
+    grey: np.ndarray, is_ink: np.ndarray, found: Components, glyph: float
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Boxes of flat panels, and (figures, 4) boxes of photos and the like, joined where they overlap."""
     widths, heights = _sides(found.boxes)
     left, top, right, bottom = found.boxes.T
     inside = (left > 0) & (top > 0) & (right < grey.shape[1]) & (bottom < grey.shape[0])
     whole = found.areas >= WHOLE * widths * heights
-    solid = found.boxes[_is_solid(widths, heights, found.areas, glyph) & (inside | whole)]
-    flat = [_is_flat(grey, box) for box in solid]
-    panels = [box for box, is_panel in zip(solid, flat, strict=True) if is_panel]
-    figures = [box for box, is_panel in zip(solid, flat, strict=True) if not is_panel]
+    solid = _is_solid(widths, heights, found.areas, glyph)
+    large = np.minimum(widths, heights) > TALL * glyph
+    panels: list[np.ndarray] = []
+    figures: list[np.ndarray] = []
+    for place in np.flatnonzero((solid & (inside | whole)) | (large & inside)):
+        box = found.boxes[place]
+        if not _is_flat(grey, is_ink, box):
+            figures.append(box)
+        elif solid[place]:
+            panels.append(box)
+        else:
+            panels += _dark_rows(is_ink, box, glyph)
     joined: list[np.ndarray] = []
     for box in figures:
         touching = [other for other in joined if _meet(box, other)]
@@ -134,17 +151,29 @@ def _meet(one: np.ndarray, other: np.ndarray) -> bool:
 
 def _part(grey: np.ndarray, box: np.ndarray) -> np.ndarray:
     left, top, right, bottom = box
-    return grey[top:bottom, left:right].astype(np.int16)
+    return grey[top:bottom, left:right]
 
 
-def _is_flat(grey: np.ndarray, box: np.ndarray) -> bool:
-    part = _part(grey, box)[::2, ::2]
-    return bool((np.abs(part - np.median(part)) <= FLAT).mean() >= PANEL_SHARE)
+def _is_flat(grey: np.ndarray, is_ink: np.ndarray, box: np.ndarray) -> bool:
+    """Whether there are hardly more than two levels in a box, that of its ink and that of its paper."""
+    part, ink = _part(grey, box)[::2, ::2].astype(np.int16), _part(is_ink, box)[::2, ::2]
+    levels = [np.median(part[side]) for side in (ink, ~ink) if side.any()]
+    near = np.any([np.abs(part - level) <= FLAT for level in levels], axis=0)
+    return bool(near.mean() >= PANEL_SHARE)
+
+
+def _dark_rows(is_ink: np.ndarray, box: np.ndarray, glyph: float) -> list[np.ndarray]:
+    """Boxes of the rows of a grid that are a panel, such as the dark head of a table."""
+    left, top, right = box[:3].tolist()
+    dark = np.pad(_part(is_ink, box).mean(axis=1) >= DENSE, 1)
+    first, last = np.flatnonzero(np.diff(dark.astype(np.int8)) > 0), np.flatnonzero(np.diff(dark.astype(np.int8)) < 0)
+    rows = [(top + start, top + end) for start, end in zip(first.tolist(), last.tolist(), strict=True)]
+    return [np.array([left, start, right, end]) for start, end in rows if end - start >= SOLID[4] * glyph]
 
 
 def _within_panel(grey: np.ndarray, panel: np.ndarray) -> Components:
     """Spots on a panel, lighter or darker, without those that reach its box, which are the page around it."""
-    part = _part(grey, panel)
+    part = _part(grey, panel).astype(np.int16)
     return _without_edges(components(np.abs(part - np.median(part)) > CONTRAST), part.shape).moved(panel[0], panel[1])
 
 

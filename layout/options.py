@@ -1,6 +1,6 @@
 """Wishes of a request about how a page is cut into blocks, as PaddleX's /layout-parsing takes them.
 
-Knows labels by name. Whoever takes a request checks its numbers, and against the network's labels those that it names.
+Knows labels by name. Whether numbers are in range, and labels are the network's, is checked where a request is taken.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from models.protocol import PixelBounds
 
 Merge: TypeAlias = Literal["large", "small", "union"]
 Shape: TypeAlias = Literal["rect", "quad", "poly", "auto"]
-Ratio: TypeAlias = tuple[float, float]  # of width and height
+Ratio: TypeAlias = tuple[float, float]  # width's and height's
 Kind: TypeAlias = Literal["ocr", "table", "chart", "formula", "seal", "spotting"]
 
 

@@ -16,6 +16,7 @@ from layout.ink import Ink
 from models.detection import Box, hull
 
 BLANK = 1.5  # heights of a glyph, up to which white to the right is a blank between words
+FRAME, FRAME_SHARE = 2.0, 0.5  # lowest in heights of a glyph, highest as a share of what is printed
 BAND = 3.0  # heights of a glyph; the middles of two glyphs of a line are nearer in height
 SAME_LINE = 0.4  # share of the lower glyph's height, from which two glyphs are side by side
 APART = 1.25  # times the usual distance of lines in a column, from which a paragraph ends
@@ -36,7 +37,7 @@ class Line:
     box: Box
     low: float  # height of its smaller glyphs
     high: float  # height of its taller glyphs
-    base: float  # where most of its glyphs stand
+    base: float  # height at which most of its glyphs stand, from the top of the page
     glyphs: int
 
 
@@ -59,9 +60,17 @@ def paragraphs(ink: Ink) -> list[Paragraph]:
     """The text of some ink in reading order."""
     pieces = _pieces(ink)
     found: list[Paragraph] = []
-    for column in columns([piece.box for piece in pieces], ink.glyph):
-        found += _split(_rows([pieces[place] for place in column]), ink.glyph)
+    boxes = [piece.box for piece in pieces]
+    for column in columns([*boxes, *_frames(ink, boxes)], ink.glyph):
+        found += _split(_rows([pieces[place] for place in column if place < len(pieces)]), ink.glyph)
     return found
+
+
+def _frames(ink: Ink, boxes: Sequence[Box]) -> list[Box]:
+    """Grids and frames, which hold together what is in them; those of most of the page do not."""
+    highest = FRAME_SHARE * max((box.bottom for box in boxes), default=0)
+    frames = [Box(*stroke) for stroke in ink.strokes.tolist()]
+    return [one for one in frames if min(one.width, one.height) > FRAME * ink.glyph and one.height <= highest]
 
 
 def _pieces(ink: Ink) -> list[Line]:

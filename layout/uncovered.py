@@ -17,6 +17,7 @@ from models.detection import Box, Detection
 MARGIN = 2  # pixels of paper around the ink
 DIRT = 0.6  # heights of a glyph; lower lines are dirt
 HEADING_LINES = 3  # more lines of a larger size are text
+AWAY = 3.0  # shares of a column's width that a page's height of distance counts as
 SAME_COLUMN = 0.3  # share of the narrower of two boxes, one over the other, from which they are in one column
 
 
@@ -111,4 +112,4 @@ def _nearness(box: Box, other: Box, size: tuple[int, int]) -> float:
     if narrower <= 0 or shared < SAME_COLUMN * narrower:
         return 0.0
     away = max(0.0, box.top - other.bottom, other.top - box.bottom)
-    return max(1e-6, shared / both - away / size[1])
+    return max(1e-6, shared / both - AWAY * away / size[1])

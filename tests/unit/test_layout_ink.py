@@ -68,6 +68,29 @@ def test_rules_frames_and_grids_are_no_glyphs() -> None:
     assert len(ink.strokes) == 4
 
 
+def test_text_on_a_dark_row_of_a_grid_is_found() -> None:
+    """Bug: the row and the rules around it are one spot of ink, most of whose box is white."""
+    sheet = Sheet()
+    for y in range(100, 300, 40):
+        for x in range(50, 650, 150):
+            sheet.pen.rectangle((x, y, x + 150, y + 40), outline=60, fill=60 if y == 100 else None)
+    sheet.ink = (250, 250, 250)
+    head = [sheet.line(x, 110, "Head") for x in range(70, 650, 150)]
+    sheet.ink = (20, 20, 20)
+    cells = [sheet.line(70, y, "Cell") for y in range(150, 300, 40)]
+    assert is_near(extent(find_ink(sheet.image)), hull([*head, *cells]))
+
+
+def test_a_photo_with_light_parts_is_a_figure() -> None:
+    sheet = Sheet()
+    text = sheet.paragraph(60, 100)
+    shades = np.random.default_rng(2).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    sheet.image.paste(Image.fromarray(shades).resize((420, 300), Image.Resampling.BICUBIC), (100, 400))
+    ink = find_ink(sheet.image)
+    assert is_near(extent(ink), text)
+    assert len(ink.figures) == 1
+
+
 def test_the_edges_of_a_scan_are_left_out() -> None:
     sheet = Sheet()
     text = sheet.paragraph(60, 100)

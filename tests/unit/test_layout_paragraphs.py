@@ -84,6 +84,20 @@ def test_a_wide_blank_does_not_part_a_line() -> None:
     assert [len(lines) for lines in found(sheet.image)] == [3]
 
 
+def test_cells_of_a_grid_are_read_row_by_row_over_columns_of_text() -> None:
+    """Bug: cells went on in the columns under them."""
+    sheet = Sheet()
+    for y in range(60, 180, 40):
+        for x in (60, 420):
+            sheet.pen.rectangle((x, y, x + 360, y + 40), outline=0)
+            sheet.line(x + 10, y + 10, "Some cell of a table")
+    for left in (60, 430):
+        sheet.paragraph(left, 220, words=SHORT, lines=5)
+    parts = paragraphs(find_ink(sheet.image))
+    assert [len(part.lines) for part in parts[-2:]] == [5, 5]
+    assert all(part.box.width > 400 for part in parts[:-2])
+
+
 def test_small_print_has_a_distance_of_its_own() -> None:
     sheet = Sheet()
     sheet.paragraph(60, 100, lines=5)

@@ -49,7 +49,7 @@ def tokens(task: dict[str, Any]) -> dict[str, Any]:
     for path in by_token.values():
         x, y, end_x, end_y = boxes[path]
         image[y - top : end_y - top + 1, x - left : end_x - left + 1] = 0
-    digest = hashlib.sha1(np.ascontiguousarray(image)).hexdigest()
+    digest = hashlib.sha1(image.tobytes()).hexdigest()
     return {"tokens": {token: boxes[path] for token, path in by_token.items()}, "image": digest}
 
 
