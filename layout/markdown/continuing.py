@@ -65,7 +65,7 @@ class Sentence:
             return False
         if _LEADS_ON.search(self.raw):
             return True
-        like = 1 / WIDTHS <= box.width / self.box.width <= WIDTHS
+        like = 1 / WIDTHS <= box.width / max(1, self.box.width) <= WIDTHS
         caseless = start[0].isalpha() and not start[0].isupper()
         inner = start[0].isdigit() or start.startswith(("(", "（", "\\("))
         return self.width >= lines.LONG and like and (caseless or inner)
@@ -76,7 +76,7 @@ def continued_table(above: Item, last_page: int, below: Item) -> str | None:
     if below.page.index != last_page + 1 or not kinds.first_of_page(below.page, below.index):
         return None
     one, other = (item.size[0] / max(1, item.page.size[0]) for item in (above, below))
-    if not 1 / TABLE_WIDTHS <= one / other <= TABLE_WIDTHS or above.read.error:
+    if not 1 / TABLE_WIDTHS <= one / max(other, 1e-9) <= TABLE_WIDTHS or above.read.error or below.read.error:
         return None
     return grids.joined(above.raw, below.raw)
 

@@ -16,7 +16,7 @@ _REPEATED = r"(?:\\[)\]])*"  # the model sometimes closes a formula twice
 _FORMULA = re.compile(
     rf"(?<!\\)(?:\\\(.*?(?:\\\){_REPEATED}|\Z)|\\\[.*?(?:\\\]{_REPEATED}|\Z)"
     # between bare dollars, only what has a sign that sums of money lack
-    r"|\$\$[^$]+\$\$|\$(?=[^\s$])[^$\n]*?[\\^_{}][^$\n]*?(?<=\S)\$(?!\d))",
+    r"|\$\$[^$]++\$\$|\$(?=[^\s$][^$\n]*+(?<=\S)\$(?!\d))[^$\n]*?[\\^_{}][^$\n]*+\$)",
     re.DOTALL,
 )
 _ESCAPED = re.compile(
@@ -97,15 +97,15 @@ def code(text: str) -> str:
 def _delimiters(text: str, strict: bool) -> Iterator[tuple[int, int]]:
     """Start and end of the runs that would be read as delimiters: openers with a closer behind them."""
     runs = [(found.group()[0], found.start(), found.end()) for found in _RUN.finditer(text)]
-    for index, (sign, start, end) in enumerate(runs):
-        later = [(first, last) for other, first, last in runs[index + 1 :] if other == sign]
+    last_closer = {sign: start for sign, start, end in runs if _closes(text, sign, start, end)}
+    for sign, start, end in runs:
         opens, closes = _opens(text, sign, start, end), _closes(text, sign, start, end)
         if sign == "`":  # no backslash keeps a later one from closing it
             marks = True
         elif strict:
             marks = opens or closes
         else:
-            marks = opens and any(_closes(text, sign, *run) for run in later)
+            marks = opens and last_closer.get(sign, 0) > start
         if marks:
             yield start, end
 

@@ -33,6 +33,7 @@ class Entry(Item):
     goes_on: bool = False  # whether it continues the sentence before it
     start: int = 0  # place in the text
     sent: int = 0  # characters of its Markdown that have been written
+    sure: int = 0  # characters of its text that those stand for
 
     def __post_init__(self) -> None:
         self.places.append((self.page.index, self.index))
@@ -185,7 +186,7 @@ class Flow:
         width = lines.ems(raw) + (self._sentence.width if self._sentence and entry.goes_on else 0)
         box = entry.read.block.parts[-1].box
         self._sentence = Sentence(entry.page.index, entry.label, box, raw, width, written.list)
-        if len(body) > 1 and body[-1] in lines.HYPHENS:
+        if len(written.text) > 1 and body[-1:] in tuple(lines.HYPHENS):
             body, self._hyphen = body[:-1], body[-1]
         return body
 

@@ -49,7 +49,7 @@ def extent(block: Block) -> tuple[float, float]:
 
 def line_height(page: ReadPage, block: Block, lines: int) -> float:
     """Height of one line over the root of the page's area, which makes pages of all resolutions alike."""
-    return extent(block)[1] / lines / max(1, page.size[0] * page.size[1]) ** 0.5
+    return max(1, extent(block)[1]) / lines / max(1, page.size[0] * page.size[1]) ** 0.5
 
 
 def beside(one: Block, other: Block) -> bool:

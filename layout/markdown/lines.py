@@ -12,6 +12,7 @@ End: TypeAlias = Literal["joined", "break", "paragraph"]
 
 FORMULA_EMS = 2.0  # width of a formula within a line, in em; only an order of magnitude
 LONG = 20.0  # em; a shorter text may be a name or a label, which ends without a sign
+NEAR = 100  # characters before a line end that tell which script the text is in
 ROOM = 0.8  # a line whose end left room for the next word, within this share of the longest, ended on purpose
 WIDEST_PITCH = 2.2  # em from line to line, in text set with much space
 NARROWEST_PITCH = 1.15  # em from line to line, in text set solid
@@ -55,9 +56,9 @@ def glue(before: str, after: str) -> tuple[int, str]:
         return 0, ""
     if any(signs.match(last) and signs.match(first) for signs in (_CJK, _UNSPACED)):
         return 0, ""
-    wide = len(_CJK.findall(before))
     mixed = bool(_CJK.match(last)) != bool(_CJK.match(first))
-    return 0, "" if mixed and 2 * wide > len(before) else " "
+    near = before[-NEAR:]
+    return 0, "" if mixed and 2 * len(_CJK.findall(near)) > len(near) else " "
 
 
 def _after_hyphen(before: str, after: str) -> tuple[int, str]:

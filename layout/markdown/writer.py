@@ -90,10 +90,12 @@ class MarkdownWriter:
         if not entry.started and (len(raw) < FIRST_WORDS or not self._can_start(entry, raw)):
             return ""
         text = "" if entry.started else self._flow.start(entry, raw)
-        found = _SURE.match(raw)
-        protected = escape.protect(found.group() if found else "")
-        sure = protected.restore(protected.text.rstrip().rstrip(lines.HYPHENS + lines.DASH).rstrip())
-        return text + self._flow.stream(entry, sure[entry.sent :])
+        found = _SURE.match(raw, entry.sure)
+        whole = found.group() if found else ""
+        protected = escape.protect(whole)
+        sure = protected.text.rstrip().rstrip(lines.HYPHENS + lines.DASH).rstrip()
+        entry.sure += len(whole) - (len(protected.text) - len(sure))
+        return text + self._flow.stream(entry, protected.restore(sure))
 
     def _can_start(self, entry: Entry, raw: str) -> bool:
         line = raw[:FIRST_WORDS].split("\n")[0]

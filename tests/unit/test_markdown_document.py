@@ -64,6 +64,13 @@ def test_a_hyphenated_word_goes_on_over_a_page() -> None:
     assert document([block("text", "a hyphen-")], [block("text", "ated word.")]).text == "a hyphenated word."
 
 
+@pytest.mark.parametrize("hyphen", ["-", "\u00ad"])
+def test_a_hyphenated_word_goes_on_from_a_text_that_was_given_out(hyphen: str) -> None:
+    """Bug: the hyphen of a text long enough to be streamed stayed in the word."""
+    first, second = block("text", f"{OPEN} has a hyphen{hyphen}"), block("text", "ated word.")
+    assert document([first], [second]).text == f"{OPEN} has a hyphenated word."
+
+
 def test_a_hyphen_that_nothing_continues_is_kept() -> None:
     assert document([block("text", "a hyphen-")], [block("paragraph_title", "B")]).text.startswith("a hyphen-\n")
 
@@ -137,9 +144,18 @@ def test_a_caption_that_says_so_continues_a_table() -> None:
         [[block("table", TABLE)], [block("figure_title", "Table 2"), block("table", MORE)]],
         [[block("table", TABLE)], [block("table", MORE, box=(100, 0, 400, 40))]],
         [[block("table", TABLE, error="cut")], [block("table", MORE)]],
+        [[block("table", TABLE)], [block("table", MORE, error="cut")]],
         [[block("table", TABLE)], [], [block("table", MORE)]],
     ],
-    ids=["text after", "text before", "another caption", "another width", "an error", "a page between"],
+    ids=[
+        "text after",
+        "text before",
+        "another caption",
+        "another width",
+        "an error",
+        "another error",
+        "a page between",
+    ],
 )
 def test_tables_that_do_not_go_on_stay_two(pages: list[list[ReadBlock]]) -> None:
     assert kinds(document(*pages).text).count("table") == 2
