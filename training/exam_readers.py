@@ -32,7 +32,7 @@ def read_all(url: str, pages: Sequence[ExamPage]) -> list[PageAnswer]:
 
 def read_page(client: httpx.Client, page: ExamPage) -> PageAnswer:
     body = {
-        "model": "any",
+        "model": "paddleocr-vl",
         "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_uri(page.image)}}]}],
         "mode": "document",
         "layout": True,
