@@ -9,8 +9,8 @@
     training/eval_documents.py --keep DIR         also keeps pages, truths and answers
 
 Words, most fonts, templates and all three renderers are held out of training. tesseract reads the same pages beside the
-server, one thread a page. Formulas count as blocks, and not as text: the embedded checkpoint does not know their prompt,
-and neither does tesseract. The last line is JSON: rates over all pages, with the time that layout takes (layout network
+server, one thread a page. Formulas count as blocks, and not as text: the embedded checkpoint does not know
+their prompt, and neither does tesseract. The last line is JSON: rates over all pages, with the time that layout takes (layout network
 and cutting, in this process, over a page's time through the server with nothing else to do) as `layout_share`.
 """
 

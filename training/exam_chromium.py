@@ -3,7 +3,7 @@
 import html
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def _sheet(page: Page, body: Sequence[str]) -> str:
     rule = "; border-bottom: 0.7pt solid; padding-bottom: 3pt" if look.rule else ""
     around = ""
     if page.header:
-        around += f"<div class=header style=\"{small}; top: {margin - 30}pt{rule}\">{_text(page.header, look)}</div>"
+        around += f'<div class=header style="{small}; top: {margin - 30}pt{rule}">{_text(page.header, look)}</div>'
     if page.footer:
         around += f'<div class=footer style="{small}; bottom: {margin - 28}pt">{_text(page.footer, look)}</div>'
     if page.number:
@@ -105,7 +105,8 @@ def _sheet(page: Page, body: Sequence[str]) -> str:
         place = f"{small}; top: {high - below + 12}pt; max-height: 52pt; overflow: hidden"
         line = f"position: absolute; left: {margin}pt; top: {high - below + 8}pt; width: 90pt; border-top: 0.6pt solid"
         note = f'<div style="{line}"></div><div class=note style="{place}">{_text(page.footnote, look)}</div>'
-    return f'<div class=sheet style="width: {wide}pt"><div class=flow style="{style}">{"".join(body)}</div>{note}{around}</div>'
+    flow = f'<div class=flow style="{style}">{"".join(body)}</div>'
+    return f'<div class=sheet style="width: {wide}pt">{flow}{note}{around}</div>'
 
 
 def _text(part: Part, look: Look) -> str:
@@ -119,7 +120,7 @@ def _text(part: Part, look: Look) -> str:
     return " ".join(broken).replace("\n", "<br>")
 
 
-def _part(part: Part, look: Look, image) -> str:
+def _part(part: Part, look: Look, image: Callable[[Part], str]) -> str:
     if part.label in (TITLE, HEADING):
         size = look.size * (1.8, 1.3, 1.05)[part.level - 1]
         align = look.head_align if part.level == 1 else "left"
@@ -150,7 +151,13 @@ def _table(part: Part, look: Look) -> str:
     whole = {"all": "", "rows": "", "head": "border-top: 0.9pt solid; border-bottom: 0.9pt solid"}[part.ruled]
     rows = []
     for i, cells in enumerate(part.cells):
-        line = {"all": rule, "rows": "border-bottom: 0.7pt solid", "head": "border-bottom: 0.7pt solid" if not i else ""}
+        line = {
+            "all": rule,
+            "rows": "border-bottom: 0.7pt solid",
+            "head": "border-bottom: 0.7pt solid" if not i else "",
+        }
         tag = "td" if i else "th"
-        rows.append("<tr>" + "".join(f'<{tag} style="{line[part.ruled]}">{html.escape(cell)}</{tag}>' for cell in cells))
+        rows.append(
+            "<tr>" + "".join(f'<{tag} style="{line[part.ruled]}">{html.escape(cell)}</{tag}>' for cell in cells)
+        )
     return f'<table style="{whole}; font-size: {look.size - 0.5}pt">{"".join(rows)}</table>'

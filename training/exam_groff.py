@@ -111,11 +111,17 @@ def _part(part: Part, look: Look, folder: Path, name: str) -> list[str]:
     if part.ordered is not None:
         marks = [f"{i}." if part.ordered else "\\(bu" for i in range(1, 99)]
         items = part.text.split("\n")
-        return [
-            line for mark, item in zip(marks, items, strict=False) for line in (f".IP {mark} 16p", _line(item))
-        ]
+        return [line for mark, item in zip(marks, items, strict=False) for line in (f".IP {mark} 16p", _line(item))]
     if part.label == "figure_title":
-        return [".LP", ".ad c", f".ps {look.size - 1:.1f}", _line(part.text), ".br", f".ps {look.size:.1f}", _adjust(look)]
+        return [
+            ".LP",
+            ".ad c",
+            f".ps {look.size - 1:.1f}",
+            _line(part.text),
+            ".br",
+            f".ps {look.size:.1f}",
+            _adjust(look),
+        ]
     if part.alone:
         align = {"left": "l", "center": "c", "right": "r"}[part.align]
         lines = [line for text in part.text.split("\n") for line in (_line(text), ".br")]

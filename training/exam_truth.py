@@ -19,7 +19,9 @@ from training.exam_sources import FOOTNOTE, FORMULA, HEADER, IMAGE, TABLE, Page,
 
 Box: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the drawn page
 HYPHEN = "-"
-SAME = str.maketrans(dict.fromkeys("\x02\u00ad\u2010\u2011\u2012\u2013\u2212\ufffe", HYPHEN) | {"\u2019": "'", "\u2018": "'"})
+SAME = str.maketrans(
+    dict.fromkeys("\x02\u00ad\u2010\u2011\u2012\u2013\u2212\ufffe", HYPHEN) | {"\u2019": "'", "\u2018": "'"}
+)
 BULLETS = "\u2022\u25e6\u25aa\u00b7\uf0b7"
 SYMBOL = "\u25a1"  # stands for the letters of formulas that pdfium gives as surrogates
 INK = 140  # grey levels below which a pixel is ink
@@ -154,7 +156,7 @@ def _find_body(page: Page, sheet: Sheet) -> list[Found]:
 
 
 def _next_match(part: Part, sheet: Sheet, cursor: int) -> list[tuple[int, int]]:
-    """The glyphs of the whole part from `cursor` on or, if there are none, of its beginning within a formula's reach."""
+    """The glyphs of the whole part from `cursor` on; if there are none, of its beginning behind at most a formula."""
     wanted = _wanted(part)
     best: list[tuple[int, int]] = []
     starts = [start for start in sorted(sheet.free) if start >= cursor]

@@ -15,7 +15,9 @@ from rapidfuzz.distance import Levenshtein
 
 from models.detection import Box
 
-UNREAD = frozenset({"image", "display_formula"})  # blocks without text in the truth; formulas have a prompt of their own
+UNREAD = frozenset(
+    {"image", "display_formula"}
+)  # blocks without text in the truth; formulas have a prompt of their own
 HEADINGS = frozenset({"doc_title", "paragraph_title"})
 LOST = 0.5  # a printed line that resembles no part of the answer by as much is lost
 ALIKE = 0.8  # headings from which one is the other, misread
@@ -198,7 +200,7 @@ def _sign(value: int) -> int:
 
 
 def order_tau(truth: Mapping[str, Any], found: str) -> tuple[float, float]:
-    """Pairs of blocks in the right order less those in the wrong one, and pairs: Kendall's tau of places in the answer."""
+    """Kendall's tau of places in the answer: pairs of blocks in order less those in reverse, and all pairs."""
     texts = [joined(_text(block)) for block in truth["blocks"] if block["label"] not in UNREAD]
     places = []
     for i, text in enumerate(texts):
