@@ -4,21 +4,38 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from answers.events import AnswerEvent
+from answers.document_text import ReadDocument
+from answers.events import AnswerEvent, TokenUsage
 from answers.extraction import ExtractedField
-from answers.reading import Reading
+from answers.transcript import Transcript
 from engine.request import Times
 from modes.checks import Check
 
 
 class Answer(Protocol):
-    """One choice of a completion: `finished.FinishedText` or `extraction.Extraction`."""
-
-    content: str  # so far
+    """One choice of a completion: `finished.FinishedText`, `extraction.Extraction` or `document_text.DocumentText`."""
 
     @property
-    def reading(self) -> Reading:
-        """Transcript, prompts and token usage."""
+    def content(self) -> str:
+        """The content so far; of an answer that is made at its end, empty until then."""
+        ...
+
+    @property
+    def transcript(self) -> Transcript:
+        """What the model has written so far."""
+        ...
+
+    @property
+    def usage(self) -> TokenUsage: ...
+
+    @property
+    def images(self) -> int:
+        """Images and pages that it is about."""
+        ...
+
+    @property
+    def document(self) -> ReadDocument | None:
+        """Pages with their blocks, as far as they are read; None for an answer that is not made of blocks."""
         ...
 
     @property

@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from engine.handles import Generation
 from engine.request import FinishReason, Token, TokenEvent
 
 
@@ -29,6 +28,15 @@ class AnswerEvent:
         return self.finish_reason is not None
 
 
+class Prompted(Protocol):
+    """A prompt in the queue with its events, such as `engine.handles.Generation`."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    def __aiter__(self) -> AsyncIterator[TokenEvent]: ...
+
+
 @dataclass
 class TokenUsage:
     """Tokens of one answer, over all of its prompts that have begun."""
@@ -37,7 +45,7 @@ class TokenUsage:
     cached: int = 0  # prompt tokens that were not computed again
     completion: int = 0  # end tokens included
 
-    async def counted(self, generation: Generation) -> AsyncIterator[TokenEvent]:
+    async def counted(self, generation: Prompted) -> AsyncIterator[TokenEvent]:
         """Events of one prompt of the answer, each counted before it is yielded. Raises EngineError."""
         self.prompt += generation.prompt_tokens
         before = self.completion

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from answers.events import AnswerEvent
+from answers.events import AnswerEvent, TokenUsage
 from answers.reading import Reading
 from answers.transcript import Transcript
 from engine.engine import Engine
@@ -40,6 +40,7 @@ class Extraction:
     """A reading whose transcript fills a form; the form is the whole content, in the last event."""
 
     keep_chars = None  # the content repeats nothing
+    document = None  # no blocks are looked for
 
     def __init__(self, *, engine: Engine, reading: Reading, node: Node) -> None:
         self.reading = reading
@@ -63,6 +64,18 @@ class Extraction:
                 await asyncio.to_thread(self._finish, form)
                 event = replace(event, content=self.content, completion_tokens=self.reading.usage.completion)
             yield event
+
+    @property
+    def transcript(self) -> Transcript:
+        return self.reading.transcript
+
+    @property
+    def usage(self) -> TokenUsage:
+        return self.reading.usage
+
+    @property
+    def images(self) -> int:
+        return self.reading.images
 
     @property
     def times(self) -> list[Times]:

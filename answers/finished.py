@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from answers.events import AnswerEvent
+from answers.events import AnswerEvent, TokenUsage
 from answers.reading import Reading
+from answers.transcript import Transcript
 from engine.request import Times
 from modes.finisher import Finisher
 from modes.registry import finisher_of
@@ -16,6 +17,7 @@ class FinishedText:
 
     fields = None  # nothing is extracted
     checks = None
+    document = None  # nor are there blocks
 
     def __init__(self, *, reading: Reading, table_format: TableFormat, streaming: bool) -> None:
         self.reading = reading
@@ -34,6 +36,18 @@ class FinishedText:
             if event.kind == "separator":
                 self._page_start = event.place + len(event.text), len(self.content)
             yield replace(event, content=new, keep_chars=None if self._streaming else event.keep_chars)
+
+    @property
+    def transcript(self) -> Transcript:
+        return self.reading.transcript
+
+    @property
+    def usage(self) -> TokenUsage:
+        return self.reading.usage
+
+    @property
+    def images(self) -> int:
+        return self.reading.images
 
     @property
     def times(self) -> list[Times]:

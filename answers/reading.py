@@ -110,6 +110,11 @@ class Reading:
         )
 
     @property
+    def images(self) -> int:
+        """Images of its prompts."""
+        return sum(len(pending.bounds) for pending in self.prompts)
+
+    @property
     def times(self) -> list[Times]:
         """Times of its prompts, as far as they are queued."""
         return [generation.times for generation in self._generations]

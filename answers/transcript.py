@@ -50,6 +50,14 @@ class Transcript:
         self.spans += [Span(start, len(self.text), logprob) for logprob in self._held]
         self._held.clear()
 
+    def append(self, other: "Transcript", separator: str) -> None:
+        """Append a whole transcript; the separator goes between two, and none before an empty one."""
+        if other.text and self.text:
+            self.text += separator
+        start = len(self.text)
+        self.text += other.text
+        self.spans += [Span(start + span.start, start + span.end, span.logprob) for span in other.spans]
+
     def cut(self, length: int) -> None:
         """Drop everything after `length` characters."""
         self.text = self.text[:length]

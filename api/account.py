@@ -28,7 +28,7 @@ class Account:
         self._open = set(self._silent)  # answers without an end so far
         self._ends: dict[int, End] = {}
         self._began: float | None = None  # when the first token of all came
-        self._images = sum(len(pending.bounds) for pending in answers[0].reading.prompts)
+        self._images = answers[0].images
 
     def count(self, index: int, event: AnswerEvent) -> None:
         if index in self._silent:
@@ -54,7 +54,7 @@ class Account:
 
     def facts(self, completion_id: str, usage: Usage) -> dict[str, Any]:
         """Facts for the log and a trace once the completion is over; texts only where an operator asks for them."""
-        body, first = self._body, self._answers[0].times[0]
+        body, first = self._body, next(iter(self._answers[0].times), None)
         facts = {
             "id": completion_id,
             "model": self._serving.model,
@@ -64,8 +64,8 @@ class Account:
             "prompt_tokens": usage.prompt_tokens,
             "cached_tokens": usage.prompt_tokens_details.cached_tokens,
             "completion_tokens": usage.completion_tokens,
-            "load_seconds": _seconds(self._started, first.submitted),
-            "queue_seconds": _seconds(first.submitted, first.scheduled),
+            "load_seconds": first and _seconds(self._started, first.submitted),
+            "queue_seconds": first and _seconds(first.submitted, first.scheduled),
             "first_token_seconds": _seconds(self._started, self._began),
             "finish_reasons": [self._ends.get(index, "abort") for index in range(len(self._answers))],
             "user": body.user and logs.cut(body.user, 512),
@@ -80,7 +80,8 @@ class Account:
     def phases(self) -> Iterator[tuple[str, float, float]]:
         """Phases with begin and end in monotonic seconds; those of several answers overlap."""
         everything = [times for answer in self._answers for times in answer.times]
-        yield "load", self._started, min(times.submitted for times in everything)
+        if everything:
+            yield "load", self._started, min(times.submitted for times in everything)
         for t in everything:
             marks = (t.submitted, t.scheduled, t.encoded, t.began, t.newest)
             for name, (begin, end) in zip(("queue", "encode", "prefill", "decode"), pairwise(marks), strict=True):

@@ -16,6 +16,7 @@ from answers.reading import Reading
 from api.completion import Completion
 from api.conversation import load_turns
 from api.disconnect import CompletionStream, unless_gone
+from api.documents import begun, document_of
 from api.errors import ApiError, invalid, responses, translated
 from api.grounding import node_to_fill, structure_to_hold
 from api.sampling import bounds, sampling, structure_of
@@ -23,6 +24,7 @@ from api.schema.requests import ChatRequest
 from api.schema.responses import ChatCompletion
 from api.serving import Serving, serving_of
 from api.unknown_fields import unknown_fields
+from engine.engine import Engine
 from engine.errors import EngineError
 from engine.handles import Hold
 from engine.request import Deadline
@@ -109,7 +111,7 @@ def task_of(body: ChatRequest, turns: list[Turn]) -> Task:
     mode = ALL_MODES[task.mode]
     if body.table_format is not None:
         if not mode.takes_table_format:
-            raise invalid(f"table_format is for the mode table; this is {task.mode}", "table_format")
+            raise invalid(f"table_format is for the modes table and document; this is {task.mode}", "table_format")
         if structure_of(body) is not None:
             raise invalid(
                 "table_format does not go with a structure, which says itself how its answer looks", "table_format"
@@ -125,7 +127,17 @@ async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold, sta
 
     Raises ApiError, ImageError, EngineError.
     """
-    engine = serving.engine
+    wishes = document_of(body, task, serving.engine)
+    if wishes is not None:
+        answers: list[Answer] = [await begun(body, task, wishes, serving.engine, hold)]
+    else:
+        answers = await _answers(body, task, serving.engine, hold)
+    serving.metrics.asked(task.mode)
+    return Completion(serving=serving, body=body, mode=task.mode, answers=answers, hold=hold, started=started)
+
+
+async def _answers(body: ChatRequest, task: Task, engine: Engine, hold: Hold) -> list[Answer]:
+    """One answer for each choice, the first prompt of all queued. Raises ApiError, ImageError, EngineError."""
     structure = structure_of(body)
     node = node_to_fill(body, task, structure)
     held = None if node is not None else structure_to_hold(body, task, structure)
@@ -155,5 +167,4 @@ async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold, sta
         else:
             table_format = body.table_format or "auto"
             answers.append(FinishedText(reading=reading, table_format=table_format, streaming=body.stream))
-    serving.metrics.asked(task.mode)
-    return Completion(serving=serving, body=body, mode=task.mode, answers=answers, hold=hold, started=started)
+    return answers

@@ -156,13 +156,13 @@ class Completion:
 
     def _usage(self) -> Usage:
         """The prompt counts once, however many answers it gets."""
-        prompt = max(answer.reading.usage.prompt for answer in self._answers)
+        prompt = max(answer.usage.prompt for answer in self._answers)
         completion = sum(progress.completion_tokens for progress in self._progress)
         return Usage(
             prompt_tokens=prompt,
             completion_tokens=completion,
             total_tokens=prompt + completion,
-            prompt_tokens_details=PromptTokensDetails(cached_tokens=self._answers[0].reading.usage.cached),
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=self._answers[0].usage.cached),
         )
 
     def facts(self) -> dict[str, Any]:

@@ -3,15 +3,18 @@
 from typing import Any
 
 from answers.answer import Answer
+from answers.document_text import ReadDocument
 from answers.events import AnswerEvent
 from answers.extraction import ExtractedField
 from answers.transcript import Part
 from api.schema.requests import ChatRequest
 from api.schema.responses import (
     Logprobs,
+    OcrBlock,
     OcrCheck,
     OcrField,
     OcrLine,
+    OcrPage,
     OcrReport,
     OcrWord,
     TokenLogprob,
@@ -19,6 +22,7 @@ from api.schema.responses import (
 )
 from engine.engine import Engine
 from engine.request import Token
+from layout.pages import ReadBlock
 from modes.checks import Check
 
 
@@ -45,23 +49,24 @@ class Progress:
 
     def report(self) -> OcrReport:
         answer = self.answer
-        transcript = answer.reading.transcript
-        confidence = transcript.confidence
+        confidence = answer.transcript.confidence
         return OcrReport(
             mode=self._mode,
+            layout=answer.document is not None and answer.document.layout,
             confidence=None if confidence is None else round(confidence, 6),
-            lines=[self._line(line) for line in transcript.lines()] if self._body.ocr.words else None,
+            lines=[self._line(line) for line in answer.transcript.lines()] if self._body.ocr.words else None,
             keep_chars=answer.keep_chars,
             fields=None if answer.fields is None else [_field(field) for field in answer.fields],
             checks=None if answer.checks is None else [_check(check) for check in answer.checks],
+            **({} if answer.document is None else _document(answer.document)),
         )
 
     def _line(self, line: Part) -> OcrLine:
-        words = [OcrWord(**self._part(word)) for word in self.answer.reading.transcript.words(line)]
+        words = [OcrWord(**self._part(word)) for word in self.answer.transcript.words(line)]
         return OcrLine(**self._part(line), words=words)
 
     def _part(self, part: Part) -> dict[str, Any]:
-        text = self.answer.reading.transcript.text[part.start : part.end]
+        text = self.answer.transcript.text[part.start : part.end]
         return {"text": text, "confidence": round(part.confidence, 6)}
 
     def _entry(self, token: Token) -> TokenLogprob:
@@ -71,6 +76,38 @@ class Progress:
     def _logprob(self, token: int, logprob: float) -> TopLogprob:
         data = self._engine.token_bytes(token)
         return TopLogprob(token=data.decode(errors="replace"), logprob=logprob, bytes=list(data))
+
+
+def _document(document: ReadDocument) -> dict[str, Any]:
+    """The parts of a report that are about pages and blocks."""
+    places = {(span.page, span.block): [span.start, span.end] for span in document.spans}
+    return {
+        "pages": [
+            OcrPage(page=page.index + 1, width=page.size[0], height=page.size[1], angle=page.angle, error=page.error)
+            for page in document.pages
+        ],
+        "blocks": [
+            _block(block, page.index + 1, order + 1, places.get((page.index, order)))
+            for page in document.pages
+            for order, block in enumerate(page.blocks)
+        ],
+    }
+
+
+def _block(read: ReadBlock, page: int, order: int, place: list[int] | None) -> OcrBlock:
+    boxes = [[round(edge) for edge in part.box] for part in read.block.parts]
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return OcrBlock(
+        page=page,
+        order=order,
+        label=read.block.label,
+        box=[min(lefts), min(tops), max(rights), max(bottoms)],
+        parts=boxes if len(boxes) > 1 else None,
+        confidence=None if read.confidence is None else round(read.confidence, 6),
+        text=place,
+        cut=read.cut,
+        error=read.error,
+    )
 
 
 def _field(field: ExtractedField) -> OcrField:

@@ -19,13 +19,16 @@ from engine.encode import Encode
 from engine.fastest import decode_attention_over, flash_exists, fuse_layers, vision_attention
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
+from engine.look import Look
 from engine.memory import ENCODE_GRAPHS_BYTES, GRAPHS_BYTES, MemoryPlan, free_bytes, plan, weight_bytes, workspace_bytes
 from engine.model_runner import ModelRunner
+from engine.pace import slices_for
 from engine.prefill import Prefill
 from engine.preparation import Preparation
 from engine.structured import Structures
 from engine.threads import compute_threads
 from engine.timer import Timer
+from models.layout.networks import PageNetworks, load_networks
 from models.paddleocr_vl.linear import Int8Linear, int8_works, pack
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
@@ -46,7 +49,7 @@ class Built:
 
 
 def build(config: EngineConfig) -> Built:
-    """Load the checkpoint. Raises CheckpointError, DeviceError, ValueError."""
+    """Load the checkpoints. Raises CheckpointError, DeviceError, StoreError, ValueError."""
     processor = Processor(config.model)
     text = processor.config.text_config
     if config.max_model_len is not None and config.max_model_len > text.max_position_embeddings:
@@ -64,13 +67,17 @@ def build(config: EngineConfig) -> Built:
 
 
 def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
-    """Load the weights and allocate the KV cache. Raises CheckpointError, DeviceError."""
+    """Load the weights and allocate the KV cache. Raises CheckpointError, DeviceError, LayoutError, StoreError."""
     device = choose_device(config.device, config.worker)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(compute_threads(config.workers))
     _limit_gpu_memory(config.gpu_memory_limit, device)
+    networks = load_networks(config.layout, config.orientation, config.unwarping, device)
     dtype = choose_dtype(
-        config.dtype, device, processor.config.text_config, lambda dtype: _slots_in(dtype, config, processor, device)
+        config.dtype,
+        device,
+        processor.config.text_config,
+        lambda dtype: _slots_in(dtype, config, processor, device, networks),
     )
     model = load_model(config.model, processor.config, device, dtype)
     _pack(model, config.weights, device)
@@ -78,7 +85,8 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     timer = Timer(device, capture) if device.type == "cuda" else None
     kernels = fuse_layers(model, timer) if timer else None
     model.visual.full_attention = vision_attention(device, dtype, processor.config.vision_config, kernels)
-    memory = _plan_memory(config, processor, device, dtype, weight_bytes(model), free_bytes(device))
+    weights = weight_bytes(model) + networks.weights
+    memory = _plan_memory(config, processor, device, dtype, weights, free_bytes(device), networks)
     sizes = memory.sizes
     logger.info("Memory: %s; %s", memory, sizes)
     if config.max_model_len is None and sizes.length < DEFAULT_LENGTH:
@@ -103,6 +111,7 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
         images=images,
         prefill=prefill,
         decode=Decode(model, cache, attention, graphs_for(device, capture, sizes.graphs - encode_bytes)),
+        look=Look(networks, at_once=sizes.pages, slices=slices_for(device), device=device),
         plan=memory,
         max_prefill_tokens=sizes.group,
         dtype=dtype,
@@ -133,7 +142,13 @@ def _pack(model: PaddleOCRVL, weights: str, device: torch.device) -> None:
 
 
 def _plan_memory(
-    config: EngineConfig, processor: Processor, device: torch.device, dtype: torch.dtype, weights: int, free: int
+    config: EngineConfig,
+    processor: Processor,
+    device: torch.device,
+    dtype: torch.dtype,
+    weights: int,
+    free: int,
+    networks: PageNetworks,
 ) -> MemoryPlan:
     """The plan beside `weights` bytes of weights, in `free` bytes. Raises DeviceError."""
     return plan(
@@ -143,18 +158,22 @@ def _plan_memory(
         dtype,
         image_tokens=-(-processor.bounds.max_pixels // pixels_per_token(processor)),
         weights=weights,
-        workspaces=workspace_bytes(device),
+        workspaces=workspace_bytes(device, pages=networks.page_bytes > 0),
         free=free,
+        page_bytes=networks.page_bytes,
     )
 
 
-def _slots_in(dtype: torch.dtype, config: EngineConfig, processor: Processor, device: torch.device) -> int:
+def _slots_in(
+    dtype: torch.dtype, config: EngineConfig, processor: Processor, device: torch.device, networks: PageNetworks
+) -> int:
     """Slots beside weights of this dtype, which are not loaded yet; 0 where the model does not fit."""
     with torch.device("meta"):
         weights = dtype.itemsize * sum(p.numel() for p in PaddleOCRVL(processor.config).parameters())
     unbound = replace(config, slots=None)
     try:
-        return _plan_memory(unbound, processor, device, dtype, weights, free_bytes(device) - weights).slots
+        free = free_bytes(device) - weights
+        return _plan_memory(unbound, processor, device, dtype, weights + networks.weights, free, networks).slots
     except DeviceError:
         return 0
 

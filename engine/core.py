@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from engine.acceptance import accept, event_of
 from engine.admission import Admission
 from engine.errors import DeadlineExceeded, EngineError, GenerationFailed, UnexpectedFailure
+from engine.pages import Page, Pages
 from engine.preparation import Preparation
 from engine.request import Job, Sequence, Token, TokenEvent
-from engine.scheduler import Scheduler
+from engine.scheduler import Scheduler, counted
 from engine.slots import Slots
 from engine.stats import Stats
 from engine.watchdog import Watchdog
@@ -37,6 +38,8 @@ class Core:
     ) -> None:
         """`report` is called after a step, before its events are delivered, with a Report's `queued` and `gaps`."""
         self.scheduler = Scheduler(Slots(runner.slots, dense=runner.dense_slots), runner.max_prefill_tokens)
+        self.pages = Pages(runner.look.at_once)
+        self._pages_last = False  # the last step's time was theirs, not prefill's
         self._totals = runner.totals
         self._runner = runner
         self._preparation = preparation
@@ -59,23 +62,53 @@ class Core:
             totals=replace(self._totals),
         )
 
+    @property
+    def idle(self) -> bool:
+        return self.scheduler.idle and self.pages.idle
+
     def step(self) -> None:
-        """Schedule, run, accept. Raises the model's fault, if requests failed because of one."""
+        """Schedule, run, accept. Raises the model's fault, if requests failed because of one.
+
+        Where prompts wait for prefill and pages to be looked at, the time between decode steps is theirs by turns.
+        """
         self._end_late()
-        step = self.scheduler.schedule()
+        step, pages = self.scheduler.schedule(), self.pages.schedule()
         queued = mark_scheduled(step.prefill)
+        self._pages_last = looking = bool(pages) and not (step.prefill and self._pages_last)
+        looked = self._look_at(pages, running=bool(step.decode)) if looking else []
         with self._watchdog.step(str(step)):
-            outcomes = self._runner.run(step)
+            outcomes = self._runner.run(replace(step, pausing=looking))
         self._accept(outcomes, queued)
-        if any(isinstance(outcome, UnexpectedFailure) for _, outcome in outcomes):
+        if any(isinstance(outcome, UnexpectedFailure) for _, outcome in [*looked, *outcomes]):
             with self._watchdog.step("trying the model out"):
                 self._accept(self._runner.land())
                 self.try_out()  # if the model is at fault and not the requests, this ends the thread
 
-    def try_out(self) -> None:
-        """Run a small image and two tokens through the model. Raises the model's fault, if it has one.
+    def _look_at(self, pages: abc.Sequence[Page], *, running: bool) -> list[tuple[Page, Any]]:
+        """Look at pages for a while, and give their callers what has come of it."""
+        with self._watchdog.step(f"looking at {counted(pages, 'page')}"):
+            looked = self._runner.look_at(pages, running=running)
+        for page, outcome in looked:
+            if page in self.pages:
+                self.pages.remove(page)
+                page.settle(outcome)
+        return looked
 
-        At start, so that readiness means that the model has worked; later, where a step failed because of either the
+    def drop_page(self, page: Page, error: EngineError | None = None) -> None:
+        """End a page from outside a step: with an error, or cancelled. Harmless once it has ended."""
+        if page not in self.pages:
+            return
+        self.pages.remove(page)
+        if self.pages.idle:
+            self._runner.look.drop()  # no step comes that would end the work
+        page.settle(error)
+
+    def try_out(self) -> None:
+        """Run a small image and two tokens through the model, and a page through the networks that look at pages.
+
+        Raises the fault of one that has a fault.
+
+        At start, so that readiness means that all have worked; later, where a step failed because of either the
         model or a request. No step is in flight then.
         """
         sequence = self._preparation.trial()
@@ -88,6 +121,7 @@ class Core:
                 sequence.tokens.append(outcome.id)
         self._runner.land()
         scheduler.remove(sequence, failed=True)
+        self._runner.try_pages()
 
     def finish(self, sequence: Sequence, error: EngineError | None) -> None:
         """End a sequence from outside a step: with an error event, or silently for an abort."""
@@ -98,13 +132,17 @@ class Core:
             self._publish([(sequence, event_of(sequence, "", error=error))])
 
     def abandon(self, job: Job) -> None:
-        """Abort all sequences of an answer."""
+        """Abort all sequences and pages of an answer."""
         for sequence in [one for one in self.scheduler if one.job is job]:
             self.finish(sequence, None)
+        for page in [one for one in self.pages if one.job is job]:
+            self.drop_page(page)
 
     def end_all(self, error: EngineError) -> None:
         for sequence in list(self.scheduler):
             self.finish(sequence, error)
+        for page in list(self.pages):
+            self.drop_page(page, error)
 
     def _end_late(self) -> None:
         now = time.monotonic()
@@ -112,6 +150,10 @@ class Core:
             deadline = sequence.job.deadline
             if deadline is not None and deadline.at <= now:
                 self.finish(sequence, DeadlineExceeded(deadline.seconds))
+        for page in list(self.pages):
+            deadline = page.job.deadline
+            if deadline is not None and deadline.at <= now:
+                self.drop_page(page, DeadlineExceeded(deadline.seconds))
 
     def _accept(
         self, outcomes: abc.Sequence[tuple[Sequence, Token | GenerationFailed]], queued: abc.Sequence[float] = ()

@@ -18,11 +18,13 @@ from engine.core import Core
 from engine.errors import DeadlineExceeded, EngineUnavailable
 from engine.fair_queue import FairSemaphore
 from engine.handles import Generation, Hold
+from engine.looking import LayoutInfo, Looking, Upright
 from engine.loop import Loop, State
 from engine.preparation import Preparation
 from engine.request import Deadline, Job, SamplingParams, Sequence, TokenEvent
 from engine.stats import Report, Stats
 from engine.threads import background_pool
+from models.detection import Detection
 from models.protocol import InputProcessor, PixelBounds
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Engine:
         self._holds: set[Hold] = set()
         self._prepare = background_pool(PREPARE_THREADS, "prepare")
         self.loop = Loop(config=config, admission=self.admission, holds=self._holds, on_failure=on_failure)
+        self._looking = Looking(self.loop, self._prepare)
 
     def start(self) -> None:
         self.loop.start()
@@ -138,6 +141,20 @@ class Engine:
     def defaults(self) -> SamplingParams:
         """The sampling defaults of the checkpoint's generation_config. Raises EngineUnavailable until it is loaded."""
         return self._require_ready().defaults
+
+    @property
+    def layout(self) -> LayoutInfo | None:
+        """None where no layout network is served, or until it is loaded."""
+        networks, folder = None if self.runner is None else self.runner.look.networks, self.config.layout
+        if networks is None or networks.layout is None or folder is None:
+            return None
+        return LayoutInfo(
+            name=folder.name,
+            model_type=networks.layout.model_type,
+            labels=tuple(networks.layout.labels.values()),
+            orients=networks.orientation is not None,
+            unwarps=networks.unwarping is not None,
+        )
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -248,6 +265,27 @@ class Engine:
             raise DeadlineExceeded(job.deadline.seconds)
         assert self.loop.built is not None
         return self.loop.built.preparation
+
+    # --- pages --------------------------------------------------------------------------------------------------------
+
+    async def find_blocks(
+        self, pages: abc.Sequence[Image.Image], threshold: float, hold: Hold
+    ) -> list[list[Detection]]:
+        """Each page's blocks that score at least `threshold`, 0 to 1, in reading order, for the answer of `hold`.
+
+        The first page that fails ends the others. Raises InvalidRequest where no layout network is served,
+        GenerationFailed, DeadlineExceeded, EngineUnavailable.
+        """
+        return await self._looking.find_blocks(pages, threshold, hold)
+
+    async def upright(
+        self, pages: abc.Sequence[Image.Image], *, orient: bool, unwarp: bool, hold: Hold
+    ) -> list[Upright]:
+        """Each page turned so that it can be read, with `orient`, and then flattened, with `unwarp`.
+
+        Raises as `find_blocks` does.
+        """
+        return await self._looking.upright(pages, hold, orient=orient, unwarp=unwarp)
 
     # --- tokens -------------------------------------------------------------------------------------------------------
 

@@ -199,11 +199,11 @@ class Loop:
         while True:
             try:
                 waiting = self.state == "ready" or bool(self._holds)
-                if idle := core.scheduler.idle:
+                if idle := core.idle:
                     self._report()  # the last sequence may have left between steps
                 command = self._wait() if idle and waiting else self._inbox.get(block=False)
             except queue.Empty:
-                return not core.scheduler.idle or self.state != "draining"
+                return not core.idle or self.state != "draining"
             command(core)
 
     def _wait(self) -> Callable[[Core], None]:

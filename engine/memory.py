@@ -26,6 +26,7 @@ LENGTHS = (DEFAULT_LENGTH, 6144, 4096, 3072, 2048)  # slots' tokens, unless MAX_
 ANSWER_TOKENS = 768  # room in a slot beside the largest image: a block of text is 100 to 700
 GROUP_TOKENS = {"cpu": 256, "cuda": 4096}  # at most; few on a CPU, where batching gains nothing
 SLICE_ROWS = {"cpu": 1024, "cuda": 8192}  # patches of a slice of the vision tower, at most
+PAGES = {"cpu": 1, "cuda": 2}  # in a batch of a layout network, 650 MiB each; a CPU gains nothing by several
 IMAGE_TOKENS = 4096  # image of 3.2 MP, more than any release's settings allow
 MIN_ROWS = 512
 HALVINGS = 5  # sizes of prefill that are tried for each length of a slot
@@ -57,6 +58,7 @@ class Sizes:
     rows: int  # patches of a slice of the vision tower
     graphs: int  # bytes for CUDA graphs
     images: int  # bytes of cached features
+    pages: int = 1  # pages that a layout network looks at together
 
     def __str__(self) -> str:
         return (
@@ -72,6 +74,7 @@ class MemoryPlan:
     weights: int
     prefill: int  # for the largest prompt, image, or group of them
     images: int  # cached features
+    pages: int = 0  # pages that a network looks at, which may pause while a prompt is prefilled
     graphs: int  # captured decode steps, on a GPU
     workspaces: int  # the matrix libraries', on a GPU
     slots: int  # how many
@@ -84,10 +87,12 @@ class MemoryPlan:
 
     @property
     def besides_slots(self) -> int:
-        return self.weights + self.prefill + self.images + self.graphs + self.workspaces
+        return self.weights + self.prefill + self.pages + self.images + self.graphs + self.workspaces
 
     def __str__(self) -> str:
-        parts = {"weights": self.weights, "prefill": self.prefill, "image cache": self.images}
+        parts = {"weights": self.weights, "prefill": self.prefill}
+        parts |= {"pages": self.pages} if self.pages else {}
+        parts |= {"image cache": self.images}
         parts |= {"graphs": self.graphs, "workspaces": self.workspaces} if self.workspaces else {}
         sizes = [f"{name} {size / MIB:.0f}" for name, size in parts.items()]
         return f"{' + '.join(sizes)} + {self.slots} slots x {self.slot / MIB:.0f} = {self.total / MIB:.0f} MiB"
@@ -103,11 +108,13 @@ def plan(
     weights: int,
     workspaces: int,
     free: int,
+    page_bytes: int = 0,
 ) -> MemoryPlan:
     """The largest sizes with which enough slots fit, in `free` bytes or in GPU_MEMORY_LIMIT, and as many as then fit.
 
     The weights are loaded already. `network` is the checkpoint's config, `image_tokens` the largest image by its own
-    settings. Raises DeviceError where SLOTS, or even a single one, do not fit.
+    settings, `page_bytes` what a page takes while a network looks at it. Raises DeviceError where SLOTS, or even a
+    single one, do not fit.
     """
     limit = engine.gpu_memory_limit if device.type == "cuda" else None
     room = free - SPARE_BYTES if device.type == "cuda" else int(free * (1 - SPARE_SHARE))
@@ -119,6 +126,7 @@ def plan(
         found = MemoryPlan(
             weights=weights,
             prefill=int(FRAGMENTATION * prefill_bytes(network, dtype, sizes)) + kept,
+            pages=int(FRAGMENTATION * sizes.pages * page_bytes),
             images=sizes.images,
             graphs=sizes.graphs,
             workspaces=workspaces,
@@ -167,6 +175,7 @@ def choices(engine: EngineConfig, network: Any, device: str, image_tokens: int) 
                 rows=max(SLICE_ROWS[device] >> halvings, MIN_ROWS),
                 graphs=graphs and max(graphs >> halvings, MIN_GRAPHS_BYTES),
                 images=max(IMAGE_CACHE_BYTES >> halvings, MIN_IMAGE_CACHE_BYTES) if images is None else images,
+                pages=max(PAGES[device] >> halvings, 1),
             )
 
 
@@ -190,12 +199,14 @@ def release_cached() -> None:
         logger.warning("Cached GPU memory cannot be released: %s", error)
 
 
-def workspace_bytes(device: torch.device) -> int:
-    """Memory that cuBLAS gets from PyTorch for each of two streams: the current one, and that of captures."""
+def workspace_bytes(device: torch.device, *, pages: bool = False) -> int:
+    """Memory that cuBLAS gets from PyTorch for each thread and stream: the engine's with two streams, that of captures
+    being the second, and with `pages` the thread of networks that look at pages.
+    """
     if device.type != "cuda":
         return 0
     hopper = torch.cuda.get_device_capability(device) >= (9, 0)
-    return 2 * (32 if hopper else 9) * MIB
+    return (2 + pages) * (32 if hopper else 9) * MIB
 
 
 def is_shortage(error: Exception) -> bool:

@@ -7,7 +7,7 @@ is found.
 import logging
 import time
 from collections import abc
-from functools import partial
+from typing import Any
 
 import psutil
 import torch
@@ -18,9 +18,10 @@ from engine.decode import Decode, Flight
 from engine.errors import GenerationFailed, UnexpectedFailure
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
-from engine.launches import Stopwatch
+from engine.look import Look, page_failure
 from engine.memory import MemoryPlan, is_shortage, release_cached
-from engine.pace import LaunchedSlices, Pace, Slices, TimedSlices
+from engine.pace import Pace, slices_for
+from engine.pages import Page
 from engine.prefill import Prefill
 from engine.request import Sequence, Token
 from engine.sampler import depends_on_its_tokens, pick
@@ -45,6 +46,7 @@ class ModelRunner:
         images: ImageCache,
         prefill: Prefill,
         decode: Decode,
+        look: Look,
         plan: MemoryPlan,
         max_prefill_tokens: int,
         dtype: torch.dtype,
@@ -55,6 +57,7 @@ class ModelRunner:
         self.images = images
         self.prefill = prefill
         self.decode = decode
+        self.look = look
         self.plan = plan
         self.max_prefill_tokens = max_prefill_tokens
         self.device, self.dtype = cache.entries.device, dtype
@@ -63,8 +66,7 @@ class ModelRunner:
         self._pace = Pace()
         self._group: list[Sequence] = []  # sequences whose prompts `_work` prefills
         self._work: Sliced[Tensor] | None = None
-        launched = self.device.type == "cuda"
-        self._slices: Slices = LaunchedSlices(partial(Stopwatch, self.device)) if launched else TimedSlices()
+        self._slices = slices_for(self.device)
         self._trimmed_at = time.monotonic()
 
     @property
@@ -116,7 +118,7 @@ class ModelRunner:
                 sequence.grammar.begin_mask()
         if not step.prefill:
             self._work, self._group = None, []  # the last group may have been aborted; nothing is held for it
-        outcomes = self._prefill(step) if step.prefill else []
+        outcomes = self._prefill(step) if step.prefill and not step.pausing else []
         outcomes += self._decode(step.decode)
         self._trim()
         return outcomes
@@ -172,6 +174,26 @@ class ModelRunner:
             return []
         hint = "the device ran out of memory while reading the prompt; send a smaller image"
         return [(sequences[0], self._failure(sequences[0], error, hint))]
+
+    # --- pages --------------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def look_at(self, pages: abc.Sequence[Page], *, running: bool) -> list[tuple[Page, Any]]:
+        """Look at a batch of pages for as long as prefill may take; the result, or the failure, of pages with one.
+
+        `running`: a decode step follows. Of several pages that fail together none fails yet: each gets a turn alone.
+        """
+        try:
+            return self.look.advance(pages, self._pace.prefill_seconds(running=running), self.totals)
+        except Exception as error:
+            failed = self.look.failed
+            self._recover(f"Looking at {counted(failed, 'page')}", error, alone=len(failed) == 1)
+            return [(failed[0], page_failure(error))] if len(failed) == 1 else []
+
+    @torch.inference_mode()
+    def try_pages(self) -> None:
+        """Look at an empty page with every network. Raises what a network raises."""
+        self.look.try_out()
 
     # --- decode -------------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,12 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
+import torch
+
+from engine.launches import Stopwatch
 from models.protocol import Result, Sliced
 
 PREFILL_STEPS = 2.1  # decode steps; with one step of eight rows, a gap stays below four steps of a single row
@@ -112,3 +116,8 @@ class LaunchedSlices:
             watch, count = self._launched
             self._launched = None
             self._slice_seconds = max(1e-6, watch.seconds() / count * (1 + 1 / count))
+
+
+def slices_for(device: torch.device) -> Slices:
+    """The kind of slices that suits how `device` works."""
+    return LaunchedSlices(partial(Stopwatch, device)) if device.type == "cuda" else TimedSlices()

@@ -20,6 +20,7 @@ class Step:
     prefill: list[Sequence]  # prompts of one group; the same ones until they have their first tokens
     decode: list[Sequence]
     exchanges: list[Exchange] = field(default_factory=list)  # exchanges of slots, before anything else
+    pausing: bool = False  # prefill goes on in the next step: the time of this one went to pages
 
     def __str__(self) -> str:
         work = ((self.prefill, "prefilling", "prompt"), (self.decode, "decoding", "answer"))
@@ -83,6 +84,6 @@ class Scheduler:
         sequence.slot = None
 
 
-def counted(sequences: Collection[Sequence], noun: str) -> str:
+def counted(ones: Collection[object], noun: str) -> str:
     """`1 prompt`, `2 prompts`."""
-    return f"{len(sequences)} {noun}{'' if len(sequences) == 1 else 's'}"
+    return f"{len(ones)} {noun}{'' if len(ones) == 1 else 's'}"

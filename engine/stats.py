@@ -15,6 +15,8 @@ class Totals:
     image_hits: int = 0  # images that the vision tower did not have to encode again
     image_pixels: int = 0  # pixels that the vision tower encoded
     vision_seconds: float = 0.0  # time that it needed for them
+    pages: int = 0  # pages that layout, orientation and unwarping networks looked at, each network counted
+    page_seconds: float = 0.0  # time that they needed for them
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from layout import polygons
+from layout.figures import Figure, figures_in, held
+from layout.options import LayoutOptions
 from layout.tasks import RUNNING, Task, kept_as_image, task_of
-from models.detection import Box, Detection
+from models.detection import Box, Detection, hull
 
 Align: TypeAlias = Literal["left", "right", "center"]
 
@@ -39,6 +41,7 @@ class Block:
     parts: tuple[Detection, ...]
     aligns: tuple[Align, ...] = ()  # how each part but the first lies below those before it
     task: Task | None = None  # None: kept as an image
+    figures: tuple[Figure, ...] = ()  # what lies in a table, a token painted over each
 
     @property
     def label(self) -> str:
@@ -50,9 +53,28 @@ class Block:
         return self.label in RUNNING
 
 
-def blocks_of(detections: Sequence[Detection], read: Collection[str] = ()) -> list[Block]:
-    """Blocks in reading order from what `boxes.select` kept. `read`: labels of images that are to be read."""
-    return stack(without_overlaps(detections), read)
+def blocks_of(detections: Sequence[Detection], options: LayoutOptions) -> list[Block]:
+    """Blocks in reading order from what `boxes.select` kept.
+
+    Figures that lie in a table are part of its block, and blocks of their own only if they are to be read.
+    """
+    return blocks_from(without_overlaps(detections), detections, options)
+
+
+def blocks_from(kept: Sequence[Detection], detections: Sequence[Detection], options: LayoutOptions) -> list[Block]:
+    """Blocks in reading order from boxes without overlaps. `detections`: those that had a say in the tokens."""
+    tables = [found for found in kept if found.label == TABLE]
+    in_tables = {id(found) for found in kept for table in tables if held(found, table)}
+    own = [found for found in kept if id(found) not in in_tables or found.label in options.read]
+    blocks = stack(own, options.read) if options.merge_blocks else [Block((found,)) for found in own]
+    return [
+        replace(
+            block,
+            task=task_of(block.label, options.read, options.bounds),
+            figures=figures_in(block.parts[0], detections) if block.label == TABLE else (),
+        )
+        for block in blocks
+    ]
 
 
 def without_overlaps(detections: Sequence[Detection]) -> list[Detection]:
@@ -89,7 +111,7 @@ def _loser(one: Detection, other: Detection) -> Detection | None:
 
 
 def stack(detections: Sequence[Detection], read: Collection[str] = ()) -> list[Block]:
-    """Blocks in reading order: texts that the end of a column or a figure parts are put together.
+    """Blocks in reading order, without their tasks: texts that the end of a column or a figure parts are put together.
 
     What lies between the boxes of a stack comes after it.
     """
@@ -104,7 +126,7 @@ def stack(detections: Sequence[Detection], read: Collection[str] = ()) -> list[B
             blocks[last] = replace(block, parts=(*block.parts, found), aligns=(*block.aligns, align))
             continue
         last = last if alone else len(blocks)
-        blocks.append(Block((found,), task=task_of(found.label, read)))
+        blocks.append(Block((found,)))
     pieces = [piece for block in blocks for piece in _split_if_tall(block)]
     return sorted(pieces, key=lambda piece: piece.parts[0].order)
 
@@ -128,7 +150,7 @@ def _continues(before: Detection, found: Detection, figures: Sequence[Box]) -> A
     if min(first.right, second.right) <= max(first.left, second.left):
         return "center" if _is_next_column(first, second) else None
     left, right = abs(first.left - second.left) <= ALIGNED, abs(first.right - second.right) <= ALIGNED
-    if left == right or not _is_next_line(first, second) or not _touches(_hull(first, second), figures):
+    if left == right or not _is_next_line(first, second) or not _touches(hull([first, second]), figures):
         return None
     return "left" if left else "right"
 
@@ -140,11 +162,6 @@ def _is_next_column(first: Box, second: Box) -> bool:
 
 def _is_next_line(first: Box, second: Box) -> bool:
     return abs(second.top - first.bottom) < GAP * max(first.height, second.height)
-
-
-def _hull(first: Box, second: Box) -> Box:
-    left, top = min(first.left, second.left), min(first.top, second.top)
-    return Box(left, top, max(first.right, second.right), max(first.bottom, second.bottom))
 
 
 def _touches(box: Box, figures: Sequence[Box]) -> bool:

@@ -1,33 +1,55 @@
 """The image of a block, cut out of its page as the model is to see it.
 
-Knows pixels, and of blocks their boxes, outlines and tasks. Equal to PaddleX 3.7 to the pixel, except along outlines,
-which Pillow and OpenCV draw differently by a pixel, and in what PaddleX does to tables: it writes a token over each
-figure in one.
+Knows pixels, and of blocks their boxes, outlines, tasks and figures. Equal to PaddleX 3.7 to the pixel, except along
+outlines, which Pillow and OpenCV draw differently by a pixel, and in the shapes of the letters of tokens.
 """
 
 from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from layout.blocks import Align, Block
+from layout.figures import Figure
 from models.detection import Detection
 
 WHITE = (255, 255, 255)
 INK = 200  # grey level, of 255, up to which a pixel counts as ink once the block's levels are stretched
 MIN_TRIMMED = 3  # pixels per side; a formula that trims to less is left as it was
+TOKEN_SHARE = 0.9  # share of a figure's shorter side that its token fills
 ENLARGED = 1500  # pixels; an image with both sides below is doubled where the task wants that
 
 
 def crop(page: Image.Image, block: Block, max_aspect: int) -> Image.Image:
     """The block's image, from an upright RGB page. `max_aspect`: longer over shorter side that the model takes."""
     image = stacked([_cut(page, part) for part in block.parts], block.aligns)
+    if block.figures:
+        left, top = block.parts[0].box[:2]
+        _paint_tokens(image, block.figures, left, top)
     if block.task and block.task.trims:
         image = trimmed(image)
     if block.task and block.task.enlarges and max(image.size) < ENLARGED:
         image = image.resize((2 * image.width, 2 * image.height), Image.Resampling.LANCZOS)
     return padded(image, max_aspect)
+
+
+def figures_of(page: Image.Image, block: Block) -> dict[str, Image.Image]:
+    """Token -> the image that it stands for in a table's text."""
+    return {figure.token: _cut(page, figure.found) for figure in block.figures}
+
+
+def _paint_tokens(image: Image.Image, figures: Sequence[Figure], left: float, top: float) -> None:
+    """White over each figure, and its token in the middle. `left` and `top`: corner of the image on the page."""
+    pen = ImageDraw.Draw(image)
+    for figure in figures:
+        box = figure.found.box
+        corner, end = (box.left - left, box.top - top), (box.right - left, box.bottom - top)
+        pen.rectangle((*corner, *end), fill=WHITE)
+        middle = ((corner[0] + end[0]) / 2, (corner[1] + end[1]) / 2)
+        side = TOKEN_SHARE * min(box.width, box.height)
+        font = ImageFont.load_default(side * side / ImageFont.load_default(side).getlength(figure.token))
+        pen.text(middle, figure.token, fill=0, font=font, anchor="mm")
 
 
 def _cut(page: Image.Image, part: Detection) -> Image.Image:

@@ -5,6 +5,7 @@ Knows blocks, texts and images; neither how blocks are read nor any form of an a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from PIL import Image
 
@@ -22,6 +23,7 @@ class ReadBlock:
     image: Image.Image | None = None  # the crop, of a block that is kept as an image
     figures: dict[str, Image.Image] = field(default_factory=dict)  # token in a table's text -> the image it stands for
     error: str | None = None  # why the block could not be read; its text is what came before
+    cut: Literal["length", "repetition"] | None = None  # why its text ends early: a limit on tokens, or a loop
 
 
 @dataclass(kw_only=True)
@@ -33,3 +35,4 @@ class ReadPage:
     angle: int = 0  # degrees, counter-clockwise, by which the page was turned upright
     detections: Sequence[Detection] = ()  # what `layout.boxes` kept, before blocks were made of it
     blocks: list[ReadBlock] = field(default_factory=list)
+    error: str | None = None  # why the layout network could not look at it; its blocks were found by ink alone

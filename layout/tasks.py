@@ -3,9 +3,10 @@
 Knows PaddleX's labels and the model's prompts, and nothing of boxes and images. A label that is not named here is text.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
+from layout.options import Kind
 from models.paddleocr_vl import prompts
 from models.protocol import PixelBounds
 
@@ -21,28 +22,35 @@ RUNNING = frozenset({"header", "header_image", "footer", "footer_image", "number
 class Task:
     """How a block is read."""
 
+    kind: Kind
     prompt: str
     bounds: PixelBounds = _BOUNDS
     trims: bool = False  # white around the ink is cut off first
     enlarges: bool = False  # an image that is small on both sides is doubled first
 
 
-_TEXT = Task(prompts.OCR)
-_FORMULA = Task(prompts.FORMULA, trims=True)
+_TEXT = Task("ocr", prompts.OCR)
+_FORMULA = Task("formula", prompts.FORMULA, trims=True)
 _TASKS = {
-    "table": Task(prompts.TABLE),
-    "chart": Task(prompts.CHART),
-    "seal": Task(prompts.SEAL),
+    "table": Task("table", prompts.TABLE),
+    "chart": Task("chart", prompts.CHART),
+    "seal": Task("seal", prompts.SEAL),
     "formula": _FORMULA,
     "display_formula": _FORMULA,
     "inline_formula": _FORMULA,
-    "spotting": Task(prompts.SPOTTING, PixelBounds(112896, 1605632), enlarges=True),
+    "spotting": Task("spotting", prompts.SPOTTING, PixelBounds(112896, 1605632), enlarges=True),
 }
 
 
-def task_of(label: str, read: Collection[str] = ()) -> Task | None:
-    """How a block of this label is read; None for one that is kept as an image. `read`: labels of images to read."""
-    return None if kept_as_image(label, read) else _TASKS.get(label, _TEXT)
+def task_of(label: str, read: Collection[str] = (), bounds: Mapping[Kind, PixelBounds] | None = None) -> Task | None:
+    """How a block of this label is read; None for one that is kept as an image.
+
+    `read`: labels of images to read; `bounds`: of the kinds whose own do not hold.
+    """
+    if kept_as_image(label, read):
+        return None
+    task = _TASKS.get(label, _TEXT)
+    return replace(task, bounds=bounds[task.kind]) if bounds and task.kind in bounds else task
 
 
 def kept_as_image(label: str, read: Collection[str]) -> bool:

@@ -1,5 +1,6 @@
 """What a layout network finds on a page: boxes with labels, in reading order. Knows no tensors, rules or text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -44,12 +45,18 @@ class Box(NamedTuple):
         return self.area > 0 and self.shared(other) / self.area >= CONTAINED
 
 
+def hull(boxes: Sequence[Box]) -> Box:
+    """The smallest box around some, at least one."""
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return Box(min(lefts), min(tops), max(rights), max(bottoms))
+
+
 @dataclass(frozen=True)
 class Detection:
     """A block as a layout network found it. A query that two labels fit gives two detections of one order."""
 
     label: str  # from the checkpoint's config
-    score: float  # 0 to 1
+    score: float  # 0 to 1; 0 for what no network found
     box: Box  # may leave the page a little
     order: int  # place in reading order, smallest first; with gaps where blocks were dropped
     polygon: Polygon | None = None  # its outline, from networks that give one

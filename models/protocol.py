@@ -157,3 +157,18 @@ class Network(Protocol):
     def logits(self, hidden: "Tensor") -> "Tensor":
         """(N, hidden) -> (N, vocabulary), fp32."""
         ...
+
+
+class PageNetwork(Protocol):
+    """A network that looks at whole pages: prepared in any thread, run on the engine's, its results read in any."""
+
+    network: Any  # transformers' module
+    page_bytes: int  # a page's share of memory at most while the network runs, besides weights
+
+    def prepare(self, page: "Image.Image") -> "Tensor":
+        """(1, channels, height, width) on the CPU, the same shape for every page."""
+        ...
+
+    def run_sliced(self, pixels: "Tensor", thresholds: Sequence[float]) -> "Sliced[list[Any]]":
+        """A result for each page, on the host; `thresholds` of each page's scores, for networks that score blocks."""
+        ...

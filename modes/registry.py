@@ -5,6 +5,7 @@ A new mode is a new row. Other modules look at the attributes and never compare 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from images.source import Detail
 from models.paddleocr_vl import prompts
@@ -13,6 +14,8 @@ from modes.finisher import Chain, Finisher, RawFinisher
 from modes.markdown import FormulaFinisher, MarkdownFinisher, MathFinisher
 from modes.spotting import SpottingFinisher
 from modes.tables import TableFinisher, TableFormat
+
+Layout: TypeAlias = Literal["always", "pages", "never"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Mode:
     takes_table_format: bool = False
     one_image: bool = False  # a finished answer is about one image
     keep_special_tokens: bool = False  # the finisher needs them
+    layout: Layout = "never"  # whether images are read block by block, where a layout model is served: those like pages
 
 
 def _raw(_: FinishOptions) -> Finisher:
@@ -123,7 +127,15 @@ _ROWS = (
         one_image=True,
         keep_special_tokens=True,  # `<|LOC_..|>`
     ),
-    Mode(name="markdown", prompt=prompts.OCR, finisher=_markdown),
+    Mode(
+        name="document",
+        words=("document", "documents", "whole page", "full page", "entire page", "pdf", "文档", "整页"),
+        prompt=prompts.OCR,
+        finisher=_markdown,
+        takes_table_format=True,
+        layout="always",
+    ),
+    Mode(name="markdown", prompt=prompts.OCR, finisher=_markdown, layout="pages"),
 )
 
 MODES: Mapping[str, Mode] = {mode.name: mode for mode in _ROWS}

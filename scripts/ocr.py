@@ -1,7 +1,7 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Reads local images with a running server: scripts/ocr.py FILE...
+"""Reads local images and PDFs with a running server: scripts/ocr.py FILE...
 
-The text streams to the terminal or, with `-o DIR`, is written to one NAME.md for each image. Environment variables:
+The text streams to the terminal or, with `-o DIR`, is written to one NAME.md for each file. Environment variables:
   OCR_ENGINE    vllm, the only supported value (the server implements vLLM's API)
   VLLM_URL      address of the server (default http://127.0.0.1:8001)
   MODEL_NAME    name of the model (default PaddlePaddle/PaddleOCR-VL)
@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from openai import APIConnectionError, APITimeoutError, OpenAI, OpenAIError, Stream
 from openai.types.chat import ChatCompletionChunk
@@ -28,7 +29,7 @@ class UsageError(ValueError):
 
 
 class UnreadableFileError(ValueError):
-    """Error for a file that is not an image."""
+    """Error for a file that is neither an image nor a PDF."""
 
 
 class NoServerError(ConnectionError):
@@ -66,8 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Read local images with a running server.")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="an image: PNG, JPEG, WebP, TIFF, ...")
+    parser = argparse.ArgumentParser(description="Read local images and PDFs with a running server.")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="an image or a PDF: PNG, JPEG, WebP, TIFF, ..."
+    )
     parser.add_argument(
         "-o", "--out", type=Path, metavar="DIR", help="write NAME.md files to DIR instead of printing the text"
     )
@@ -88,7 +91,7 @@ def connect() -> OpenAI:
 
 
 def output_files(files: Sequence[Path], folder: Path | None) -> list[Path | None]:
-    """The output file for each image; None is the terminal. Raises UsageError where two images share one, OSError."""
+    """The output file for each file; None is the terminal. Raises UsageError where two files share one, OSError."""
     if folder is None:
         return [None] * len(files)
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +128,7 @@ def deliver(pieces: Iterator[str], output: Path | None) -> None:
 
 
 def read(client: OpenAI, file: Path, prompt: str) -> Iterator[str]:
-    """The text of one image, piece by piece. Raises CutShortError and whatever `ask` raises."""
+    """The text of one file, piece by piece. Raises CutShortError and whatever `ask` raises."""
     for chunk in ask(client, file, prompt):
         for choice in chunk.choices:
             if choice.delta.content:
@@ -135,20 +138,12 @@ def read(client: OpenAI, file: Path, prompt: str) -> Iterator[str]:
 
 
 def ask(client: OpenAI, file: Path, prompt: str) -> Stream[ChatCompletionChunk]:
-    """The streamed answer for one image. Raises NoServerError, UnreadableFileError, OSError, OpenAIError."""
-    image = data_uri(file)
+    """The streamed answer for one file. Raises NoServerError, UnreadableFileError, OSError, OpenAIError."""
+    content: Any = [{"type": "text", "text": prompt}, part_of(file)]
     try:
         return client.chat.completions.create(
             model=os.environ.get("MODEL_NAME") or "PaddlePaddle/PaddleOCR-VL",
-            messages=[
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "text", "text": prompt},
-                        {"type": "image_url", "image_url": {"url": image}},
-                    ],
-                }
-            ],
+            messages=[{"role": "user", "content": content}],
             temperature=0,
             stream=True,
         )
@@ -159,14 +154,21 @@ def ask(client: OpenAI, file: Path, prompt: str) -> Stream[ChatCompletionChunk]:
         raise NoServerError(f"No server answers at {url}. Start one with scripts/serve, or set VLLM_URL.") from error
 
 
-def data_uri(file: Path) -> str:
-    """The image as a data URI, its type detected from the content. Raises UnreadableFileError, OSError."""
+def part_of(file: Path) -> dict[str, Any]:
+    """The part of a message that holds an image or PDF, by its content. Raises UnreadableFileError, OSError."""
+    data = file.read_bytes()
+    if b"%PDF-" in data[:1024]:  # the header may follow junk
+        return {"type": "file", "file": {"filename": file.name, "file_data": data_uri(data, "application/pdf")}}
     try:
         with Image.open(file) as image:
             mime = image.get_format_mimetype()
     except UnidentifiedImageError:
-        raise UnreadableFileError("this is not an image. Convert a PDF to images first.") from None
-    return f"data:{mime or 'application/octet-stream'};base64,{base64.b64encode(file.read_bytes()).decode()}"
+        raise UnreadableFileError("this is neither an image nor a PDF.") from None
+    return {"type": "image_url", "image_url": {"url": data_uri(data, mime or "application/octet-stream")}}
+
+
+def data_uri(data: bytes, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
 if __name__ == "__main__":

@@ -55,4 +55,4 @@ def overlap(monkeypatch: pytest.MonkeyPatch, graphs: Recordings) -> None:
     """Let engines decode and prefill as on a GPU, where the host does not wait for what it launches."""
     watch = partial(Stopwatch, torch.device("cpu"))
     monkeypatch.setattr("engine.build.graphs_for", lambda *_: graphs)
-    monkeypatch.setattr("engine.model_runner.TimedSlices", lambda: LaunchedSlices(watch))
+    monkeypatch.setattr("engine.pace.TimedSlices", lambda: LaunchedSlices(watch))

@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PPDocLayoutV2Config, PPDocLayoutV3Config, PPDocLayoutV4Config
+import transformers
+from transformers import (
+    PPDocLayoutV2Config,
+    PPDocLayoutV3Config,
+    PPDocLayoutV4Config,
+    PPLCNetConfig,
+    PPLCNetForImageClassification,
+    UVDocConfig,
+    UVDocModel,
+)
 
 from models.layout.network import CLASSES
 
@@ -56,7 +65,7 @@ def write_layout_checkpoint(folder: Path, model_type: str) -> Path:
     """A whole checkpoint in `folder`, with the image settings of a release, but for the size."""
     kind, own = CONFIGS[model_type]
     torch.manual_seed(0)
-    network = CLASSES[model_type](kind(**COMMON | own))
+    network = getattr(transformers, CLASSES[model_type])(kind(**COMMON | own))
     for layer in network.modules():  # the class's own start gives every query of every page the same outputs
         if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
             layer.reset_parameters()
@@ -65,5 +74,39 @@ def write_layout_checkpoint(folder: Path, model_type: str) -> Path:
     network.save_pretrained(folder)
     settings = {"size": {"height": INPUT, "width": INPUT}, "resample": 3, "do_resize": True, "do_pad": None}
     settings |= {"rescale_factor": 0.00392156862745098, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def write_orientation_checkpoint(folder: Path) -> Path:
+    """A small network with the labels and image settings of the release."""
+    torch.manual_seed(0)
+    blocks = [[[3, 8, 8, 2, False]], [[3, 8, 8, 2, False]], [[3, 8, 8, 2, False]], [[3, 8, 8, 2, False]]]
+    config = PPLCNetConfig(
+        stem_channels=8,
+        block_configs=[*blocks, [[5, 8, 8, 2, True]]],
+        class_expand=16,
+        id2label={index: str(90 * index) for index in range(4)},
+    )
+    PPLCNetForImageClassification(config).save_pretrained(folder)
+    settings = {"resize_short": 256, "crop_size": 224, "resample": 2, "size": {"height": 256, "width": 256}}
+    settings |= {"image_mean": [0.406, 0.456, 0.485], "image_std": [0.225, 0.224, 0.229], "do_center_crop": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def write_unwarping_checkpoint(folder: Path) -> Path:
+    """A small network whose input is smaller than the release's."""
+    torch.manual_seed(0)
+    backbone = {
+        "model_type": "uvdoc_backbone",
+        "resnet_head": [[3, 8], [8, 8]],
+        "resnet_configs": [[[8, 8, 1, False]], [[8, 8, 1, True]], [[8, 8, 1, True]]],
+        "stage_configs": [[[8, 1]], [[8, 2]]],
+        "out_features": ["stage1", "stage2"],
+    }
+    config = UVDocConfig(backbone_config=backbone, bridge_connector=[8, 8], out_point_positions2D=[[8, 4], [4, 2]])
+    UVDocModel(config).save_pretrained(folder)
+    settings = {"size": {"height": 96, "width": 64}, "do_resize": True, "rescale_factor": 0.00392156862745098}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return folder

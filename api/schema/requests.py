@@ -210,7 +210,12 @@ class ChatRequest(RequestModel):
     repetition_detection: RepetitionDetection | Literal[False] = RepetitionDetection()
     ocr: OcrOptions = OcrOptions()
     mode: ModeName | None = None  # how the image is read; by default what the words ask for
-    table_format: TableFormat | None = None  # for the mode table; by default auto
+    table_format: TableFormat | None = None  # for the modes table and document; by default auto
+    layout: bool | None = None  # pages are read block by block; by default those that look like pages
+    images: Literal["none", "inline"] = "none"  # figures of a document: left out, or in the text as data URIs
+    running: bool = False  # a document's text has headers, footers and page numbers
+    upright: bool = False  # pages of a document are turned upright first
+    unwarp: bool = False  # ... and flattened
     grounded: bool | None = None  # values of a schema stand on the page; the default where a mode extracts
     user: Text | None = None  # these two go into the log's line on the request
     metadata: dict[Text, Text] | None = None

@@ -63,15 +63,40 @@ class OcrCheck(BaseModel):
     holds: bool
 
 
+class OcrPage(BaseModel):
+    page: int  # from 1
+    width: int  # pixels of the upright page
+    height: int
+    angle: int  # degrees, counter-clockwise, by which it was turned upright
+    error: str | None  # why the layout network could not look at it; its blocks were found by ink alone
+
+
+class OcrBlock(BaseModel):
+    """A part of a page that was read by one prompt, or is kept as an image."""
+
+    page: int  # from 1
+    order: int  # in the page's reading order, from 1
+    label: str  # the layout network's
+    box: list[int]  # left, top, right, bottom in pixels of the upright page; around all of its parts
+    parts: list[list[int]] | None  # boxes that were read as one, where there are several
+    confidence: float | None
+    text: list[int] | None  # [start, end) in the content, in characters (code points); null where it has none there
+    cut: Literal["length", "repetition"] | None  # why its text ends early
+    error: str | None  # why it could not be read
+
+
 class OcrReport(BaseModel):
     """Facts for OCR clients that have no place in OpenAI's shape."""
 
     mode: str
+    layout: bool  # whether pages were read block by block, as a layout network found them
     confidence: float | None  # geometric mean of the probabilities of all tokens
     lines: list[OcrLine] | None = None  # lines of the transcript, if asked for
     keep_chars: int | None = None  # characters to keep of a streamed answer that ends in repetition
     fields: list[OcrField] | None = None  # values of an extracted object, in its order
     checks: list[OcrCheck] | None = None
+    pages: list[OcrPage] | None = None  # a document's
+    blocks: list[OcrBlock] | None = None
 
 
 class AnswerMessage(BaseModel):

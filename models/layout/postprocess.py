@@ -1,8 +1,9 @@
 """Detections from a layout network's outputs: label, score, box, reading order and outline of every block.
 
-Knows the outputs of transformers' PP-DocLayout classes; drops only what scores below a threshold. Equal to the
-`post_process_object_detection` of transformers' processors, but for two things: a block whose mask is lost gets its box
-as its polygon, and of two detections of one query, whose order transformers leaves open, the better comes first.
+Knows the outputs of transformers' PP-DocLayout classes; drops only what scores below a threshold. `choose` reads them
+on the device, `detections` needs the host alone. Equal to the `post_process_object_detection` of transformers'
+processors, but for two things: a block whose mask is lost gets its box as its polygon, and of two detections of one
+query, whose order transformers leaves open, the better comes first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,86 +19,79 @@ from models.layout.order import successor_ranks, voted_ranks
 from models.layout.polygons import outlines
 
 Size = tuple[int, int]  # width and height in pixels
+QUAD_NUMBERS = 10  # a box of V4: its centre and the offsets of four corners
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """One page's best pairs of query and label, at least as good as the threshold, the best first."""
+class Found:
+    """What one page's blocks are made of, on the host, the best block first."""
 
     scores: Tensor  # (blocks,) fp32
     labels: Tensor  # (blocks,) int64
     queries: Tensor  # (blocks,) int64
+    boxes: Tensor  # (blocks, 4 or 10) fp32, as the network gives them
+    orders: tuple[Tensor, ...]  # V2, V3: (blocks,) int64 ranks; V4: logits of its two heads, (queries, queries) fp32
+    inside: Tensor | None  # (blocks, rows, columns) bool: points of V3's masks
 
-    def __getitem__(self, places: Tensor) -> "_Chosen":
-        return _Chosen(self.scores[places], self.labels[places], self.queries[places])
 
+def choose(outputs: Any, page: int, threshold: float) -> Found:
+    """The blocks of a page that score at least `threshold`, which decides also which points are inside a mask.
 
-def detections(
-    outputs: Any, sizes: Sequence[Size], input_size: Size, labels: Mapping[int, str], threshold: float
-) -> list[list[Detection]]:
-    """Every page's blocks that score at least `threshold`, in reading order.
-
-    `sizes`: of the pages; `input_size`: of the network's input. `threshold` decides also which points of V3's masks are
-    inside a block.
+    At most as many as queries. Waits for the device.
     """
-    pages = []
-    for page, (size, chosen) in enumerate(zip(sizes, _chosen(outputs.logits.float(), threshold), strict=True)):
-        ranks, order = _ranks(outputs, page, chosen.queries).sort(stable=True)
-        chosen = chosen[order]
-        boxes, polygons = _places(outputs, page, chosen.queries, size, input_size, threshold)
-        rows = (chosen.labels.tolist(), chosen.scores.tolist(), boxes.tolist(), ranks.tolist(), polygons)
-        pages.append(
-            [
-                Detection(
-                    labels[label],
-                    score,
-                    Box(*box),
-                    rank,
-                    None if polygon is None else tuple(map(tuple, polygon.tolist())),
-                )
-                for label, score, box, rank, polygon in zip(*rows, strict=True)
-            ]
-        )
-    return pages
+    logits = outputs.logits[page].float()
+    queries, labels = logits.shape
+    scores, places = logits.sigmoid().flatten().topk(queries)
+    places = places[scores >= threshold]
+    scores, chosen = scores[: len(places)], places // labels
+    if _has_quads(outputs):
+        heads = (outputs.relative_order_logits, outputs.successor_order_logits)
+        orders = tuple(logits[page].float().cpu() for logits in heads)
+    else:
+        orders = (voted_ranks(outputs.order_logits[page : page + 1].float())[0][chosen].cpu(),)
+    masks = getattr(outputs, "out_masks", None)
+    return Found(
+        scores=scores.cpu(),
+        labels=(places % labels).cpu(),
+        queries=chosen.cpu(),
+        boxes=outputs.pred_boxes[page].float()[chosen].cpu(),
+        orders=orders,
+        inside=None if masks is None else (masks[page][chosen].float().sigmoid() > threshold).cpu(),
+    )
 
 
-def _chosen(logits: Tensor, threshold: float) -> list[_Chosen]:
-    """The pairs of each page, at most as many as queries, from (pages, queries, labels) logits."""
-    queries, labels = logits.shape[1:]
-    scores, places = logits.sigmoid().flatten(1).topk(queries, dim=1)
-    every = _Chosen(scores, places % labels, places // labels)
+def detections(found: Found, size: Size, input_size: Size, labels: Mapping[int, str]) -> list[Detection]:
+    """A page's blocks in reading order. `size`: of the page; `input_size`: of the network's input."""
+    ranks, order = _ranks(found).sort(stable=True)
+    boxes, polygons = _places(found, order, size, input_size)
+    rows = (found.labels[order].tolist(), found.scores[order].tolist(), boxes.tolist(), ranks.tolist(), polygons)
     return [
-        _Chosen(every.scores[page], every.labels[page], every.queries[page])[scores[page] >= threshold]
-        for page in range(len(logits))
+        Detection(labels[label], score, Box(*box), rank, _corners_of(polygon))
+        for label, score, box, rank, polygon in zip(*rows, strict=True)
     ]
 
 
-def _ranks(outputs: Any, page: int, queries: Tensor) -> Tensor:
+def _ranks(found: Found) -> Tensor:
     """(blocks,) int64: V2 and V3 rank all queries, V4 those of the blocks alone."""
-    if not _has_quads(outputs):
-        return voted_ranks(outputs.order_logits[page : page + 1].float())[0][queries]
-    unique, inverse = queries.unique(return_inverse=True)
-    relative, successor = (
-        logits[page][unique][:, unique].float().cpu().numpy()
-        for logits in (outputs.relative_order_logits, outputs.successor_order_logits)
-    )
-    return torch.from_numpy(successor_ranks(relative, successor)).to(queries.device)[inverse]
+    if len(found.orders) == 1:
+        return found.orders[0]
+    unique, inverse = found.queries.unique(return_inverse=True)
+    relative, successor = (logits[unique][:, unique].numpy() for logits in found.orders)
+    return torch.from_numpy(successor_ranks(relative, successor))[inverse]
 
 
 def _places(
-    outputs: Any, page: int, queries: Tensor, size: Size, input_size: Size, threshold: float
+    found: Found, order: Tensor, size: Size, input_size: Size
 ) -> tuple[np.ndarray, Sequence[np.ndarray | None]]:
-    """(blocks, 4) fp32 boxes in pixels, and the polygons, of one page's queries."""
-    found = outputs.pred_boxes[page].float()[queries]
-    if _has_quads(outputs):
-        corners = _corners(found, size)
-        return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1).cpu().numpy(), list(corners.cpu().numpy())
-    boxes = _pixels(found, size).cpu().numpy()
-    masks = getattr(outputs, "out_masks", None)
-    if masks is None:
+    """(blocks, 4) fp32 boxes in pixels, and the polygons, of the blocks in `order`."""
+    raw = found.boxes[order]
+    if raw.shape[1] == QUAD_NUMBERS:
+        corners = _corners(raw, size)
+        return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1).numpy(), list(corners.numpy())
+    boxes = _pixels(raw, size).numpy()
+    if found.inside is None:
         return boxes, [None] * len(boxes)
-    inside = masks[page][queries].float().sigmoid() > threshold
-    return boxes, outlines(inside.cpu().numpy(), boxes, (input_size[0] / size[0], input_size[1] / size[1]))
+    return boxes, outlines(found.inside[order].numpy(), boxes, (input_size[0] / size[0], input_size[1] / size[1]))
 
 
 def _corners_of(polygon: np.ndarray | None) -> Polygon | None:
@@ -106,7 +100,7 @@ def _corners_of(polygon: np.ndarray | None) -> Polygon | None:
 
 def _has_quads(outputs: Any) -> bool:
     """V4's boxes are four corners."""
-    return outputs.pred_boxes.shape[-1] == 10
+    return outputs.pred_boxes.shape[-1] == QUAD_NUMBERS
 
 
 def _pixels(boxes: Tensor, size: Size) -> Tensor:

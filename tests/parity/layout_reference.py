@@ -30,6 +30,10 @@ def normalize(image: Tensor, mean: Any, std: Any, inplace: bool) -> Tensor:
     return (image if inplace else image.clone()).sub_(mean).div_(std)
 
 
+def crop(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    return image[..., top : top + height, left : left + width]
+
+
 def stand_in_for_torchvision() -> None:
     names = (
         *("torchvision", "torchvision.transforms", "torchvision.transforms.v2"),
@@ -38,6 +42,7 @@ def stand_in_for_torchvision() -> None:
     contents = {
         "resize": resize,
         "normalize": normalize,
+        "crop": crop,
         "InterpolationMode": Interpolation,
         "pil_to_tensor": None,
         "io": None,
@@ -52,8 +57,26 @@ def stand_in_for_torchvision() -> None:
     vars(sys.modules["torchvision.transforms.v2"])["functional"] = sys.modules["torchvision.transforms.v2.functional"]
 
 
+def images_of(job: dict[str, Any]) -> list[Image.Image]:
+    return [Image.fromarray(image.numpy()) for image in job["images"]]
+
+
+def own_processor(job: dict[str, Any]) -> Any:
+    from transformers.models import pp_lcnet, uvdoc
+
+    kinds: dict[str, Any] = {"pp_lcnet": pp_lcnet.PPLCNetImageProcessor, "uvdoc": uvdoc.UVDocImageProcessor}
+    return kinds[job["model_type"]].from_pretrained(job["folder"])
+
+
 def results(job: dict[str, Any]) -> dict[str, Any]:
     """What the processor of `job` makes of its images, and of its outputs of a network."""
+    if job["model_type"] == "pp_lcnet":
+        return {"pixels": own_processor(job)(images=images_of(job), return_tensors="pt")["pixel_values"]}
+    if job["model_type"] == "uvdoc":
+        processor = own_processor(job)
+        inputs = processor(images=images_of(job), return_tensors="pt")
+        pages = processor.post_process_document_rectification(job["outputs"]["meshes"], inputs["original_images"])
+        return {"pixels": inputs["pixel_values"], "pages": [page["images"] for page in pages]}
     from transformers.models import pp_doclayout_v2, pp_doclayout_v3, pp_doclayout_v4
 
     kinds: dict[str, Any] = {
@@ -62,7 +85,6 @@ def results(job: dict[str, Any]) -> dict[str, Any]:
         "pp_doclayout_v4": pp_doclayout_v4.PPDocLayoutV4ImageProcessor,
     }
     processor = kinds[job["model_type"]].from_pretrained(job["folder"])
-    images = [Image.fromarray(image.numpy()) for image in job["images"]]
     outputs = type("Outputs", (), job["outputs"])
     pages = processor.post_process_object_detection(outputs, job["threshold"], job["sizes"])
     for page in pages:
@@ -71,7 +93,7 @@ def results(job: dict[str, Any]) -> dict[str, Any]:
             page["polygons"] = [
                 torch.empty(0) if points is None else torch.tensor(points.tolist()) for points in polygons
             ]
-    return {"pixels": processor(images=images, return_tensors="pt")["pixel_values"], "pages": pages}
+    return {"pixels": processor(images=images_of(job), return_tensors="pt")["pixel_values"], "pages": pages}
 
 
 if __name__ == "__main__":

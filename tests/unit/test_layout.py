@@ -8,10 +8,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers.utils import logging
 
 from models.checkpoint import StoreError
 from models.layout.images import LayoutImageSettings
-from models.layout.network import LayoutError, load_network
+from models.layout.loading import LayoutError
+from models.layout.network import load_network
 from models.layout.order import successor_ranks, voted_ranks
 from models.layout.polygons import outlines
 from tests.layouts import LABELS, write_layout_checkpoint
@@ -20,18 +22,18 @@ CPU = torch.device("cpu")
 
 
 def test_labels_are_those_of_the_config(tmp_path: Path) -> None:
-    network = load_network(write_layout_checkpoint(tmp_path, "pp_doclayout_v3"), CPU, torch.float32)
+    network = load_network(write_layout_checkpoint(tmp_path, "pp_doclayout_v3"), CPU)
     assert network.labels == LABELS
 
 
 def test_no_pages_have_no_blocks(tmp_path: Path) -> None:
-    network = load_network(write_layout_checkpoint(tmp_path, "pp_doclayout_v3"), CPU, torch.float32)
+    network = load_network(write_layout_checkpoint(tmp_path, "pp_doclayout_v3"), CPU)
     assert network.find([], 0.5) == []
 
 
 def test_outputs_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     """Bug: no score that is not a number reaches a threshold, so the page seemed to be empty."""
-    network = load_network(write_layout_checkpoint(tmp_path, "pp_doclayout_v3"), CPU, torch.float32)
+    network = load_network(write_layout_checkpoint(tmp_path, "pp_doclayout_v3"), CPU)
     network.network.model.decoder.class_embed.bias.fill_(torch.nan)
     with pytest.raises(LayoutError, match="not finite"):
         network.find([Image.new("RGB", (60, 40))], 0.5)
@@ -41,7 +43,7 @@ def test_outputs_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
 def test_a_folder_of_another_network_is_refused(config: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(LayoutError, match=r"config\.json"):
-        load_network(tmp_path, CPU, torch.float32)
+        load_network(tmp_path, CPU)
 
 
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
@@ -51,7 +53,7 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     del tensors["model.enc_score_head.weight"]
     save_file(tensors, weights, {"format": "pt"})
     with pytest.raises(LayoutError, match=r"enc_score_head\.weight"):
-        load_network(tmp_path, CPU, torch.float32)
+        load_network(tmp_path, CPU)
 
 
 def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
@@ -59,19 +61,19 @@ def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
     tensors = load_file(weights)
     save_file(tensors | {"model.enc_score_head.bias": torch.zeros(7)}, weights, {"format": "pt"})
     with pytest.raises(LayoutError, match="cannot be loaded"):
-        load_network(tmp_path, CPU, torch.float32)
+        load_network(tmp_path, CPU)
 
 
 def test_a_damaged_weights_file_is_refused(tmp_path: Path) -> None:
     (write_layout_checkpoint(tmp_path, "pp_doclayout_v4") / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(LayoutError, match="cannot be loaded"):
-        load_network(tmp_path, CPU, torch.float32)
+        load_network(tmp_path, CPU)
 
 
 def test_a_folder_without_image_settings_is_refused(tmp_path: Path) -> None:
     (write_layout_checkpoint(tmp_path, "pp_doclayout_v4") / "preprocessor_config.json").unlink()
     with pytest.raises(StoreError, match="preprocessor_config"):
-        load_network(tmp_path, CPU, torch.float32)
+        load_network(tmp_path, CPU)
 
 
 @pytest.mark.parametrize(
@@ -115,3 +117,23 @@ def test_a_mask_whose_points_are_all_lost_by_shrinking_gives_the_box() -> None:
     mask[0, 1, 1] = True
     (polygon,) = outlines(mask, np.array([[0, 0, 2, 2]], dtype=np.float32), (16, 16))
     assert polygon.tolist() == [[0, 0], [2, 0], [2, 2], [0, 2]]
+
+
+@pytest.mark.parametrize("setting", ["class_thresholds", "class_order"])
+def test_a_network_without_the_settings_of_its_order_is_refused(setting: str, tmp_path: Path) -> None:
+    """Bug: it was loaded, and the first page ended in a TypeError."""
+    config = write_layout_checkpoint(tmp_path, "pp_doclayout_v2") / "config.json"
+    config.write_text(
+        json.dumps({name: value for name, value in json.loads(config.read_text()).items() if name != setting})
+    )
+    with pytest.raises(LayoutError, match=setting):
+        load_network(tmp_path, CPU)
+
+
+def test_loading_writes_no_progress_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Bug: every start of the server wrote `Loading weights: 100%` over several lines of its log."""
+    logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    folder = write_layout_checkpoint(tmp_path, "pp_doclayout_v4")
+    capfd.readouterr()
+    load_network(folder, CPU)
+    assert capfd.readouterr() == ("", "")

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from layout.blocks import blocks_of, stack, without_overlaps
+from layout.options import LayoutOptions
 from models.detection import Box, Detection
 
 
@@ -138,8 +139,29 @@ def test_a_chart_that_is_read_keeps_a_text_from_going_on() -> None:
 
 def test_headers_footers_and_page_numbers_are_kept_and_marked() -> None:
     rows = page(("header", 0, 0, 300, 20), ("text", 0, 100, 300, 140), ("footnote", 0, 500, 300, 520))
-    blocks = blocks_of([*rows, *page(("number", 140, 780, 160, 795))])
+    blocks = blocks_of([*rows, *page(("number", 140, 780, 160, 795))], LayoutOptions())
     assert {block.label: block.running for block in blocks} == {
         **{"header": True, "text": False, "footnote": False, "number": True}
     }
     assert all(block.task for block in blocks)
+
+
+def test_texts_stay_apart_on_request() -> None:
+    rows = page(("text", 0, 300, 200, 400), ("image", 0, 100, 200, 250), ("text", 220, 0, 420, 80))
+    blocks = blocks_of(rows, LayoutOptions(merge_blocks=False))
+    assert [block.parts for block in blocks] == [(row,) for row in rows]
+    assert [block.task is not None for block in blocks] == [True, False, True]
+
+
+def test_a_figure_in_a_table_is_part_of_its_block() -> None:
+    table, figure, beside = page(("table", 0, 0, 400, 300), ("image", 50, 50, 100, 90), ("image", 380, 0, 420, 90))
+    blocks = blocks_of([table, figure, beside], LayoutOptions())
+    assert [block.parts[0] for block in blocks] == [table, beside]
+    assert [one.found for one in blocks[0].figures] == [figure]
+
+
+def test_a_figure_in_a_table_that_is_to_be_read_has_a_block_as_well() -> None:
+    table, seal = page(("table", 0, 0, 400, 300), ("seal", 50, 50, 100, 90))
+    blocks = blocks_of([table, seal], LayoutOptions(read=frozenset({"seal"})))
+    assert [block.parts[0] for block in blocks] == [table, seal]
+    assert len(blocks[0].figures) == 1

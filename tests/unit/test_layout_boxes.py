@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from layout.boxes import RULES, Rules, select
+from layout.boxes import RULES, Rules, lowest_threshold, rules_of, select
+from layout.options import LayoutOptions, Merge, Ratio
 from models.detection import Box, Detection
 
 PAGE = (600, 800)
@@ -13,8 +14,13 @@ def found(label: str, *box: float, score: float = 0.9, order: int = 0) -> Detect
     return Detection(label, score, Box(*box), order)
 
 
-def selected(*detections: Detection, rules: Rules = RULE, size: tuple[int, int] = PAGE) -> list[Detection]:
-    return select(detections, size, rules)
+def selected(
+    *detections: Detection,
+    rules: Rules = RULE,
+    size: tuple[int, int] = PAGE,
+    options: LayoutOptions = LayoutOptions(),  # noqa: B008
+) -> list[Detection]:
+    return select(detections, size, rules, options)
 
 
 def test_a_page_without_detections_has_no_boxes() -> None:
@@ -29,7 +35,7 @@ def test_a_score_must_be_above_the_threshold(score: float, kept: bool) -> None:
 
 def test_a_label_may_have_a_threshold_of_its_own() -> None:
     seal, chart = found("seal", 0, 0, 90, 90, score=0.46), found("chart", 0, 200, 90, 290, score=0.46)
-    assert selected(seal, chart, rules=RULES["PP-DocLayoutV2"]) == [seal]
+    assert selected(seal, chart, rules=RULES["pp_doclayout_v2"]) == [seal]
 
 
 def test_boxes_are_rounded_and_clipped_to_the_page() -> None:
@@ -83,3 +89,93 @@ def test_of_two_titles_that_contain_each_other_the_larger_stays() -> None:
     """Bug: PaddleX drops both, and the title is lost."""
     larger, smaller = found("doc_title", 0, 0, 300, 100, score=0.5), found("paragraph_title", 0, 0, 300, 95)
     assert selected(larger, smaller) == [larger]
+
+
+@pytest.mark.parametrize(("threshold", "kept"), [(0.5, ["text", "seal"]), ({"text": 0.7, "chart": 0.3}, ["chart"])])
+def test_a_request_may_have_thresholds_of_its_own(threshold: float | dict[str, float], kept: list[str]) -> None:
+    """A mapping takes all labels from the network's thresholds: those that it leaves out get 0.5, as in PaddleX."""
+    rows = [("text", 0.6), ("seal", 0.51), ("chart", 0.4)] if threshold == 0.5 else [("text", 0.6), ("chart", 0.4)]
+    boxes = [found(label, 0, 99 * i, 90, 99 * i + 50, score=score, order=i) for i, (label, score) in enumerate(rows)]
+    result = selected(*boxes, rules=RULES["pp_doclayout_v2"], options=LayoutOptions(threshold=threshold))
+    assert [one.label for one in result] == kept
+
+
+@pytest.mark.parametrize(
+    ("model_type", "threshold", "lowest"),
+    [
+        ("pp_doclayout_v2", None, 0.4),
+        ("pp_doclayout_v3", None, 0.3),
+        ("pp_doclayout_v4", 0.7, 0.7),
+        ("pp_doclayout_v4", {"text": 0.2}, 0.2),
+        ("pp_doclayout_v4", {"text": 0.9}, 0.5),
+    ],
+)
+def test_a_network_is_asked_for_all_that_may_be_kept(
+    model_type: str, threshold: float | dict[str, float] | None, lowest: float
+) -> None:
+    assert lowest_threshold(rules_of(model_type), LayoutOptions(threshold=threshold)) == lowest
+
+
+def test_a_network_without_rules_is_refused() -> None:
+    with pytest.raises(KeyError, match="pp_doclayout_v9"):
+        rules_of("pp_doclayout_v9")
+
+
+def test_a_box_found_twice_stays_twice_on_request() -> None:
+    twice = found("text", 0, 0, 99, 99), found("text", 0, 0, 99, 98, score=0.6, order=1)
+    assert len(selected(*twice, options=LayoutOptions(nms=False))) == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"),
+    [
+        ("union", ["table", "text", "doc_title"]),
+        ("large", ["table"]),
+        ("small", ["text", "doc_title"]),
+        ({"table": "large"}, ["table"]),
+        ({"text": "small"}, ["text", "doc_title"]),
+        ({"table": "small"}, ["table", "text", "doc_title"]),
+        ({}, ["table", "text", "doc_title"]),
+    ],
+)
+def test_what_lies_in_another_box_is_merged_as_requested(mode: Merge | dict[str, Merge], kept: list[str]) -> None:
+    rows = [("table", 0, 0, 300, 300), ("text", 10, 10, 200, 50), ("doc_title", 10, 100, 200, 150)]
+    boxes = [found(label, *box, order=order) for order, (label, *box) in enumerate(rows)]
+    result = selected(*boxes, options=LayoutOptions(merge_boxes=mode))
+    assert [one.label for one in result] == kept
+
+
+@pytest.mark.parametrize(
+    ("ratio", "box"),
+    [
+        ((2.0, 1.0), (50, 100, 250, 150)),
+        ((0.5, 0.2), (125, 120, 175, 130)),
+        ({"text": (1.0, 3.0)}, (100, 50, 200, 200)),
+        ({"table": (1.0, 3.0)}, (100, 100, 200, 150)),
+        ((9.0, 1.0), (0, 100, 600, 150)),
+    ],
+)
+def test_a_box_grows_about_its_centre_within_the_page(ratio: Ratio | dict[str, Ratio], box: Box) -> None:
+    (result,) = selected(found("text", 100, 100, 200, 150), options=LayoutOptions(unclip=ratio))
+    assert result.box == box
+
+
+def test_an_outline_grows_with_its_box() -> None:
+    """Bug: PaddleX's stays, and what the box has gained is painted white."""
+    corners = ((100, 100), (200, 100), (200, 150), (150, 130), (100, 150))
+    one = replace(found("text", 100, 100, 200, 150), polygon=corners)
+    (result,) = selected(one, options=LayoutOptions(unclip=(2.0, 2.0), shape="poly"))
+    assert result.polygon == ((50, 75), (250, 75), (250, 175), (150, 135), (50, 175))
+
+
+def test_outlines_stay_with_their_boxes_when_others_are_dropped() -> None:
+    """Bug: where one mode of merging holds for all labels, PaddleX gives a box the outline of one that is gone."""
+    outer, inner = found("text", 0, 0, 300, 300), found("text", 10, 10, 200, 50, order=1)
+    inner = replace(inner, polygon=((10, 10), (200, 10), (10, 50), (10, 30)))
+    (result,) = selected(outer, inner, options=LayoutOptions(merge_boxes="small", shape="poly"))
+    assert result == inner
+
+
+def test_rectangles_on_request_have_no_outlines() -> None:
+    one = replace(found("text", 10, 10, 200, 50), polygon=((10, 10), (200, 10), (10, 50), (10, 30)))
+    assert selected(one, options=LayoutOptions(shape="rect")) == [replace(one, polygon=None)]

@@ -1,11 +1,13 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from layout.blocks import Align, Block
-from layout.crops import crop, padded, stacked, trimmed
+from layout.crops import crop, figures_of, padded, stacked, trimmed
+from layout.figures import Figure
 from layout.tasks import task_of
 from models.detection import Box, Detection, Polygon
 from models.paddleocr_vl.images import MAX_ASPECT, ImageSettings
@@ -85,3 +87,26 @@ def test_a_block_of_a_shape_that_the_model_refuses_is_padded(size: tuple[int, in
 
 def test_a_block_of_another_shape_is_not_padded() -> None:
     assert padded(page(1200, 6), MAX_ASPECT).size == (1200, 6)
+
+
+def table(*figure: int) -> Block:
+    held = Figure("[F2]", Detection("image", 0.9, Box(*figure), 1))
+    return replace(block("table", 10, 20, 310, 220), figures=(held,))
+
+
+def test_a_figure_in_a_table_is_painted_over_with_its_token() -> None:
+    pixels = np.asarray(crop(page(), table(60, 50, 160, 90), MAX_ASPECT))[:, :, 0]
+    figure = pixels[30:71, 50:151]
+    assert set(pixels[:30].flat) == set(pixels[:, :50].flat) == {0}
+    assert {figure[0, 0], figure[-1, -1]} == {255}
+    rows, columns = np.nonzero(figure < 128)
+    assert 20 < columns.max() - columns.min() <= 36  # 0.9 of the shorter side, in the middle
+    assert abs(columns.max() + columns.min() - 100) <= 4
+    assert abs(rows.max() + rows.min() - 40) <= 8
+
+
+def test_the_image_of_a_figure_in_a_table_is_kept_by_its_token() -> None:
+    image = page()
+    image.putpixel((60, 50), WHITE)
+    (figure,) = figures_of(image, table(60, 50, 160, 90)).items()
+    assert (figure[0], figure[1].size, figure[1].getpixel((0, 0))) == ("[F2]", (100, 40), WHITE)

@@ -1,6 +1,7 @@
 import pytest
 
 from layout.tasks import IMAGES, task_of
+from models.protocol import PixelBounds
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,9 @@ def test_spotting_reads_larger_images_than_the_others() -> None:
     assert text is not None
     assert spotting.bounds == (112896, 1605632)
     assert text.bounds == (112896, 1003520)
+
+
+def test_a_request_may_have_bounds_for_a_kind_of_prompt() -> None:
+    bounds = PixelBounds(1000, 2000)
+    tasks = [task_of(label, bounds={"formula": bounds}) for label in ("display_formula", "inline_formula", "text")]
+    assert [task and task.bounds for task in tasks] == [bounds, bounds, (112896, 1003520)]

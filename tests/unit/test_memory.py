@@ -4,11 +4,15 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import PPDocLayoutV3Config
 
 from engine.build import _slots_in
 from engine.config import EngineConfig
 from engine.device import DeviceError
-from engine.memory import LENGTHS, MIB, MemoryPlan, Sizes, free_bytes, plan, weight_bytes
+from engine.memory import FRAGMENTATION, LENGTHS, MIB, MemoryPlan, Sizes, free_bytes, plan, weight_bytes
+from models.layout.images import LayoutImageSettings
+from models.layout.network import LayoutNetwork
+from models.layout.networks import PageNetworks
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from tests.real_size import PARAMETERS, real_config
@@ -21,13 +25,36 @@ IMAGE = 1280  # tokens of the largest image by the settings of releases 1.5 and 
 BLOCK = 1500  # tokens that a block of text may need
 
 
-def planned(memory: int, dtype: torch.dtype, *, device: torch.device = GPU, image: int = IMAGE, **wanted: Any) -> Any:
+PAGE_BYTES = PageNetworks(
+    LayoutNetwork(SimpleNamespace(config=PPDocLayoutV3Config()), LayoutImageSettings())
+).page_bytes
+
+
+def planned(
+    memory: int,
+    dtype: torch.dtype,
+    *,
+    device: torch.device = GPU,
+    image: int = IMAGE,
+    page_bytes: int = 0,
+    **wanted: Any,
+) -> Any:
     """The plan for the real model on a card with so many MiB."""
     weights = PARAMETERS * dtype.itemsize
     free = memory * MIB - OUTSIDE - weights
     config = EngineConfig(model=Path(), **wanted)
     workspaces = 18 * MIB if device == GPU else 0
-    return plan(config, REAL, device, dtype, image_tokens=image, weights=weights, workspaces=workspaces, free=free)
+    return plan(
+        config,
+        REAL,
+        device,
+        dtype,
+        image_tokens=image,
+        weights=weights,
+        workspaces=workspaces,
+        free=free,
+        page_bytes=page_bytes,
+    )
 
 
 CARDS = {
@@ -102,7 +129,8 @@ def test_fewer_slots_than_fit_do_not_look_like_short_memory(checkpoint: Path) ->
     """Bug: SLOTS=2 made old GPUs take fp16, as if memory were short."""
     processor = Processor(checkpoint)
     few = EngineConfig(model=checkpoint, slots=2)
-    assert _slots_in(FP32, few, processor, CPU) == _slots_in(FP32, EngineConfig(model=checkpoint), processor, CPU) > 2
+    unset, none = EngineConfig(model=checkpoint), PageNetworks()
+    assert _slots_in(FP32, few, processor, CPU, none) == _slots_in(FP32, unset, processor, CPU, none) > 2
 
 
 @pytest.mark.parametrize("length", [2048, 8192])
@@ -173,6 +201,22 @@ def test_the_plan_adds_up() -> None:
         weights=5 * MIB, prefill=3 * MIB, images=2 * MIB, graphs=0, workspaces=0, slots=4, slot=2 * MIB, sizes=sizes
     )
     assert str(found) == "weights 5 + prefill 3 + image cache 2 + 4 slots x 2 = 18 MiB"
+
+
+def test_pages_take_from_prefill_before_they_take_slots() -> None:
+    without, beside = planned(8192, FP32), planned(8192, FP32, page_bytes=PAGE_BYTES)
+    assert beside.slots == without.slots
+    assert beside.prefill < without.prefill
+    assert beside.pages == int(FRAGMENTATION * beside.sizes.pages * PAGE_BYTES)
+
+
+def test_where_memory_is_short_pages_are_looked_at_one_by_one() -> None:
+    large, small = planned(81559, BF16, page_bytes=PAGE_BYTES), planned(6144, FP32, page_bytes=PAGE_BYTES)
+    assert large.sizes.pages > small.sizes.pages == 1
+
+
+def test_pages_are_told_beside_prefill() -> None:
+    assert "pages 671 +" in str(planned(16384, FP32, device=CPU, page_bytes=PAGE_BYTES))
 
 
 def test_the_sizes_are_told() -> None:

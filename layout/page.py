@@ -1,0 +1,32 @@
+"""A page and what a layout network found there -> its blocks in reading order; the room's one entrance.
+
+Knows pixels only to find ink. Images of blocks are cut out by `layout.crops`.
+"""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from layout.blocks import Block, blocks_from, without_overlaps
+from layout.boxes import Rules, select
+from layout.fit import fitted
+from layout.ink import find_ink
+from layout.options import LayoutOptions
+from layout.uncovered import with_uncovered
+from models.detection import Detection
+
+
+def blocks_of_page(
+    page: Image.Image, detections: Sequence[Detection], rules: Rules, options: LayoutOptions
+) -> tuple[list[Detection], list[Block]]:
+    """The detections that are kept, and the blocks made of them, of an upright RGB page.
+
+    With `options.uncovered_ink` there may be blocks that no detection is behind, also where there are no detections.
+    """
+    found = select(detections, page.size, rules, options)
+    kept = without_overlaps(found)
+    if options.whole_glyphs or options.uncovered_ink:
+        ink = find_ink(page)
+        kept = fitted(kept, ink, page.size) if options.whole_glyphs else kept
+        kept = with_uncovered(kept, ink, page.size) if options.uncovered_ink else kept
+    return found, blocks_from(kept, found, options)

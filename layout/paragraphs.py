@@ -1,0 +1,181 @@
+"""Glyphs -> lines -> paragraphs, in reading order, for text that no layout network has found.
+
+Knows boxes of ink, and no pixels and no words. A paragraph ends where the next line is farther away than the others,
+begins further to the right, or is of another size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from layout.columns import columns
+from layout.components import joined, pairs
+from layout.ink import Ink
+from models.detection import Box, hull
+
+BLANK = 1.5  # heights of a glyph, up to which white to the right is a blank between words
+FRAME, FRAME_SHARE = 2.0, 0.5  # lowest in heights of a glyph, highest as a share of what is printed
+BAND = 3.0  # heights of a glyph; the middles of two glyphs of a line are nearer in height
+SAME_LINE = 0.4  # share of the lower glyph's height, from which two glyphs are side by side
+APART = 1.25  # times the usual distance of lines in a column, from which a paragraph ends
+FARTHEST = 3.4  # heights of the line's glyphs; lines of one paragraph are nearer, whatever is usual
+INDENT = (0.8, 8.0)  # heights of a glyph by which the first line of a paragraph begins further to the right
+TALLER = 1.2  # heights of two lines, one over the other, from which they may be of two sizes
+HIGHER = 1.1  # the same for their capitals; few of them in a line say little
+PIXELS = 1.5  # by which they differ at least; small print is rounded to pixels
+# Percentiles of the heights of a line's glyphs: small letters; capitals and ascenders, and no brackets.
+LOW, HIGH = 25, 85
+SHORT = 5.0  # heights of a glyph by which the last line of a paragraph ends before the others
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text, or a part of one, in pixels of the page."""
+
+    box: Box
+    low: float  # height of its smaller glyphs
+    high: float  # height of its taller glyphs
+    base: float  # height at which most of its glyphs stand, from the top of the page
+    glyphs: int
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Lines that are read together, from the top down."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def box(self) -> Box:
+        return hull([line.box for line in self.lines])
+
+    @property
+    def longest(self) -> Line:
+        return max(self.lines, key=lambda line: line.glyphs)
+
+
+def paragraphs(ink: Ink) -> list[Paragraph]:
+    """The text of some ink in reading order."""
+    pieces = _pieces(ink)
+    found: list[Paragraph] = []
+    boxes = [piece.box for piece in pieces]
+    for column in columns([*boxes, *_frames(ink, boxes)], ink.glyph):
+        found += _split(_rows([pieces[place] for place in column if place < len(pieces)]), ink.glyph)
+    return found
+
+
+def _frames(ink: Ink, boxes: Sequence[Box]) -> list[Box]:
+    """Grids and frames, which hold together what is in them; those of most of the page do not."""
+    highest = FRAME_SHARE * max((box.bottom for box in boxes), default=0)
+    frames = [Box(*stroke) for stroke in ink.strokes.tolist()]
+    return [one for one in frames if min(one.width, one.height) > FRAME * ink.glyph and one.height <= highest]
+
+
+def _pieces(ink: Ink) -> list[Line]:
+    """Glyphs that stand side by side, no further apart than words."""
+    glyphs = ink.glyphs
+    roots = joined(len(glyphs), *neighbours(glyphs, ink.glyph))
+    order = np.argsort(roots, kind="stable")
+    cuts = np.flatnonzero(np.diff(roots[order], prepend=-1))
+    return [_line(part) for part in np.split(glyphs[order], cuts[1:])] if len(glyphs) else []
+
+
+def _line(glyphs: np.ndarray) -> Line:
+    box = Box(*glyphs[:, :2].min(axis=0).tolist(), *glyphs[:, 2:].max(axis=0).tolist())
+    heights = glyphs[:, 3] - glyphs[:, 1]
+    low, high = np.percentile(heights, (LOW, HIGH)).tolist()
+    return Line(box, low, high, float(np.median(glyphs[:, 3])), len(glyphs))
+
+
+def neighbours(glyphs: np.ndarray, glyph: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of (glyphs, 4) boxes that are side by side with at most a blank between them, the left one first."""
+    if not len(glyphs):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    left, top, right, bottom = glyphs.T
+    heights = bottom - top
+    ends = right + BLANK * np.maximum(glyph, heights)
+    bands = ((top + bottom) / 2 // (BAND * glyph) + 1) * (ends.max() + 1)  # far enough apart for one sorted row
+    order = np.argsort(bands + left, kind="stable")
+    row = (bands + left)[order]
+    found = []
+    for band in (bands - ends.max() - 1, bands, bands + ends.max() + 1):
+        one, place = pairs(np.searchsorted(row, band + left, side="right"), np.searchsorted(row, band + ends))
+        found.append(np.stack([one, order[place]]))
+    one, other = np.concatenate(found, axis=1)
+    lower = np.minimum(heights[one], heights[other])
+    near = left[other] - right[one] <= BLANK * np.maximum(glyph, lower)
+    beside = np.minimum(bottom[one], bottom[other]) - np.maximum(top[one], top[other]) >= SAME_LINE * lower
+    return one[near & beside], other[near & beside]
+
+
+def _rows(pieces: Sequence[Line]) -> list[Line]:
+    """The lines of a column from the top down, each of all pieces at its height."""
+    rows: list[list[Line]] = []
+    for piece in sorted(pieces, key=lambda piece: piece.box.top):
+        beside = next((row for row in reversed(rows[-3:]) if any(_is_beside(piece.box, one.box) for one in row)), None)
+        if beside is None:
+            rows.append([piece])
+        else:
+            beside.append(piece)
+    return sorted(map(_whole, rows), key=lambda line: line.base)
+
+
+def _is_beside(one: Box, other: Box) -> bool:
+    shared = min(one.bottom, other.bottom) - max(one.top, other.top)
+    return shared >= 0.5 * min(one.height, other.height)
+
+
+def _whole(row: Sequence[Line]) -> Line:
+    longest = max(row, key=lambda piece: piece.glyphs)
+    return replace(longest, box=hull([piece.box for piece in row]), glyphs=sum(piece.glyphs for piece in row))
+
+
+def _split(lines: Sequence[Line], glyph: float) -> list[Paragraph]:
+    """The lines of a column by paragraph."""
+    found: list[list[Line]] = []
+    right = max((line.box.right for line in lines), default=0)
+    for place, line in enumerate(lines):
+        before, after = (lines[at] if 0 <= at < len(lines) else None for at in (place - 1, place + 1))
+        if (
+            before is None
+            or not _same_size(before, line)
+            or _is_far(before, line, lines)
+            or _begins(line, found[-1], after, right - SHORT * glyph, glyph)
+        ):
+            found.append([])
+        found[-1].append(line)
+    return [Paragraph(tuple(part)) for part in found]
+
+
+def _is_far(before: Line, line: Line, lines: Sequence[Line]) -> bool:
+    """Whether a line is farther below the one before it than others of its size are in its column."""
+    step = line.base - before.base
+    steps = [
+        below.base - above.base
+        for above, below in pairwise(lines)
+        if _same_size(above, line) and _same_size(below, line)
+    ]
+    return step > APART * float(np.percentile(steps, 25)) or step > FARTHEST * max(before.low, line.low)
+
+
+def _same_size(one: Line, other: Line) -> bool:
+    return not is_taller(one, other) and not is_taller(other, one)
+
+
+def is_taller(line: Line, other: Line) -> bool:
+    """Whether a line is of a larger size: by one height alone, a line of digits or without ascenders would be."""
+    return line.low >= max(TALLER * other.low, other.low + PIXELS) and line.high >= HIGHER * other.high
+
+
+def _begins(line: Line, part: Sequence[Line], after: Line | None, short: float, glyph: float) -> bool:
+    """Whether a line is indented against the paragraph before it, and what follows is not.
+
+    After a single line that is not `short`, it is the text of an item, whose number or bullet stands out.
+    """
+    low, high = (times * glyph for times in INDENT)
+    margin = min(before.box.left for before in part[-2:])
+    if not low <= line.box.left - margin <= high or (len(part) == 1 and part[0].box.right > short):
+        return False
+    return after is None or line.box.left - after.box.left >= low
