@@ -134,7 +134,8 @@ def _styles(look: Look) -> str:
     right = f"<style:tab-stop style:position='{look.text_width:.1f}pt' style:type='right'/>"
     styles.append(
         "<style:style style:name='footer' style:family='paragraph'><style:paragraph-properties>"
-        f"<style:tab-stops>{right}</style:tab-stops></style:paragraph-properties><style:text-properties {small}/></style:style>"
+        f"<style:tab-stops>{right}</style:tab-stops></style:paragraph-properties>"
+        f"<style:text-properties {small}/></style:style>"
     )
     return "".join(styles)
 
