@@ -58,6 +58,10 @@ def test_a_word_hyphenated_at_a_line_end_is_one_word_and_a_date_keeps_its_hyphen
     assert joined("the levell-\ning of 2027-\n11-17") == "the levelling of 2027-11-17"
 
 
+def test_typographic_quotes_are_no_errors() -> None:
+    assert joined("\u201cten\u201d herons\u2019") == '"ten" herons\''
+
+
 def test_bullets_of_the_truth_do_not_count_as_text() -> None:
     assert truth_text(truth(block(text="- one\n- two"))) == "one two"
 
