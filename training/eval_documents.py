@@ -9,9 +9,10 @@
     training/eval_documents.py --keep DIR         also keeps pages, truths and answers
 
 Words, most fonts, templates and all three renderers are held out of training. tesseract reads the same pages beside the
-server, one thread a page. Formulas count as blocks, and not as text: the embedded checkpoint does not know their prompt,
-and neither does tesseract. The last line is JSON: rates over all pages, with the time that layout takes (layout network
-and cutting, in this process, over a page's time through the server with nothing else to do) as `layout_share`.
+server, one thread a page. Formulas count as blocks, and not as text: neither the embedded checkpoint nor tesseract
+reads them. The last line is JSON: rates over all pages, and as `layout_share` the time of layout and cutting, measured
+in this process, over that of whole pages, which the server reads with nothing else to do; null for other checkpoints
+than the embedded ones.
 """
 
 import argparse
@@ -24,11 +25,13 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.child_processes import server
+from benchmarks.child_processes import ROOT, server
+from benchmarks.layout_seconds import layout_seconds
 from training.exam_pages import PROGRAMS, ExamPage, load_pages, render_pages, require_renderers, save_pages
-from training.exam_readers import read_all, read_page, with_tesseract
+from training.exam_readers import MAX_SECONDS, read_all, read_page, with_tesseract
 from training.score_documents import PageAnswer, page_scores, score
 
+LAYOUT = ROOT / "models" / "tiny_layout"
 PAGES = 200
 BARS = {
     "cer": 0.05,
@@ -55,21 +58,11 @@ def serving(options: argparse.Namespace) -> Iterator[str]:
             yield url
 
 
-def layout_share(url: str, pages: Sequence[ExamPage]) -> float | None:
-    """Seconds of the layout network over seconds of whole pages; None where the server does not say."""
-    with httpx.Client(base_url=url, timeout=600) as client:
-        before, began = _page_seconds(client), time.monotonic()
-        for page in pages:
-            read_page(client, page)
-        whole, after = time.monotonic() - began, _page_seconds(client)
-    return None if before is None or after is None else round((after - before) / whole, 4)
-
-
-def _page_seconds(client: httpx.Client) -> float | None:
-    for line in client.get("/metrics").text.splitlines():
-        if line.startswith("paddleocr_vl:page_seconds_total"):
-            return float(line.split()[-1])
-    return None
+def layout_share(url: str, pages: Sequence[ExamPage]) -> float:
+    """Seconds of layout and cutting over seconds of whole pages, read one after another."""
+    with httpx.Client(base_url=url, timeout=MAX_SECONDS) as client:
+        whole = [read_page(client, page).seconds for page in pages]
+    return round(sum(layout_seconds(LAYOUT, [page.image for page in pages])) / sum(whole), 4)
 
 
 def report(answers: Sequence[PageAnswer]) -> None:
@@ -123,7 +116,7 @@ def main() -> None:
     with serving(options) as url:
         answers = read_all(url, pages)
         seconds = time.monotonic() - began
-        share = layout_share(url, pages[:TIMED])
+        share = None if options.model or options.layout else layout_share(url, pages[:TIMED])
     answers = with_tesseract(answers, pages)
     if options.keep:
         save_pages(pages, options.keep)

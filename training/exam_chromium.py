@@ -3,7 +3,7 @@
 import html
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -105,7 +105,8 @@ def _sheet(page: Page, body: Sequence[str]) -> str:
         place = f"{small}; top: {high - below + 12}pt; max-height: 52pt; overflow: hidden"
         line = f"position: absolute; left: {margin}pt; top: {high - below + 8}pt; width: 90pt; border-top: 0.6pt solid"
         note = f'<div style="{line}"></div><div class=note style="{place}">{_text(page.footnote, look)}</div>'
-    return f'<div class=sheet style="width: {wide}pt"><div class=flow style="{style}">{"".join(body)}</div>{note}{around}</div>'
+    flow = f'<div class=flow style="{style}">{"".join(body)}</div>'
+    return f'<div class=sheet style="width: {wide}pt">{flow}{note}{around}</div>'
 
 
 def _text(part: Part, look: Look) -> str:
@@ -119,7 +120,7 @@ def _text(part: Part, look: Look) -> str:
     return " ".join(broken).replace("\n", "<br>")
 
 
-def _part(part: Part, look: Look, image) -> str:
+def _part(part: Part, look: Look, image: Callable[[Part], str]) -> str:
     if part.label in (TITLE, HEADING):
         size = look.size * (1.8, 1.3, 1.05)[part.level - 1]
         align = look.head_align if part.level == 1 else "left"

@@ -8,7 +8,7 @@ from training.exam_images import draw_figure
 from training.exam_sources import FORMULA, HEADING, IMAGE, TABLE, TITLE, Look, Page, Part
 
 PACKAGES = ("groff", "ghostscript", "fonts-urw-base35")
-FAMILIES = ("T", "H", "P", "N")  # Nimbus Roman, Nimbus Sans, P052 and a New Century Schoolbook
+FAMILIES = ("T", "H", "P")  # Nimbus Roman, Nimbus Sans and P052; training has its other families
 MAX_SECONDS = 60
 SETS_FORMULAS = True
 ESCAPES = str.maketrans(

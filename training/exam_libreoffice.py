@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.exam_images import draw_figure
-from training.exam_sources import HEADING, IMAGE, TABLE, TITLE, Look, Page, Part
+from training.exam_sources import HEADING, IMAGE, TABLE, TEXT, TITLE, Look, Page, Part
 
 PACKAGES = ("libreoffice-writer-nogui",)
 FAMILIES = ("Open Sans", "Caladea", "Cantarell", "TeX Gyre Pagella", "Gentium Book Basic", "EB Garamond", "Fira Code")
 MAX_SECONDS = 600
 SETS_FORMULAS = False  # its formulas are a program of their own
-MAX_SHARE = 20  # of a table's width, in letters: what a column gets at most
+MAX_SHARE = 20  # letters that count at most for a column's share of its table's width
 NAMESPACES = " ".join(
     f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
     for short, name in {
@@ -56,31 +56,42 @@ def _document(page: Page) -> str:
         wide = len([part for part in page.body[:2] if part.label == TITLE or part.alone])
     parts = [_part(part, look, i) for i, part in enumerate(page.body)]
     if page.footnote:
-        note = f"<text:p text:style-name='note'>{html.escape(page.footnote.text)}</text:p>"
-        note = f"<text:note text:note-class='footnote'><text:note-citation text:label=' '> </text:note-citation><text:note-body>{note}</text:note-body></text:note>"
         at = next(
-            i for i, part in enumerate(page.body) if part.label == "text" and not part.alone and part.ordered is None
+            i for i, part in enumerate(page.body) if part.label == TEXT and not part.alone and part.ordered is None
         )
-        parts[at] = parts[at].replace("</text:p>", f"{note}</text:p>")
+        parts[at] = parts[at].replace("</text:p>", f"{_note(page.footnote)}</text:p>")
     flow = "".join(parts[wide:])
     if look.columns > 1:
         flow = f"<text:section text:style-name='columns' text:name='flow'>{flow}</text:section>"
-    header = (
-        f"<style:header><text:p text:style-name='header'>{html.escape(page.header.text)}</text:p></style:header>"
-        if page.header
-        else ""
-    )
-    footer = ""
-    if page.footer or page.number:
-        number = page.number.text if page.number else ""
-        text = f"{html.escape(page.footer.text)}<text:tab/>{number}" if page.footer else number
-        footer = f"<style:footer><text:p text:style-name='{'footer' if page.footer else 'number'}'>{text}</text:p></style:footer>"
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <office:document {NAMESPACES} office:version="1.2" office:mimetype="application/vnd.oasis.opendocument.text">
 <office:styles>{_styles(look)}</office:styles>
-<office:automatic-styles>{_automatic(page)}</office:automatic-styles>
-<office:master-styles><style:master-page style:name="Standard" style:page-layout-name="page">{header}{footer}</style:master-page></office:master-styles>
+<office:automatic-styles>{_layout(page)}{_lists()}{_tables(look)}</office:automatic-styles>
+<office:master-styles><style:master-page style:name="Standard" style:page-layout-name="page">
+{_running(page)}</style:master-page></office:master-styles>
 <office:body><office:text>{"".join(parts[:wide])}{flow}</office:text></office:body></office:document>"""
+
+
+def _note(part: Part) -> str:
+    return (
+        "<text:note text:note-class='footnote'><text:note-citation text:label=' '> </text:note-citation>"
+        f"<text:note-body><text:p text:style-name='note'>{html.escape(part.text)}</text:p></text:note-body></text:note>"
+    )
+
+
+def _running(page: Page) -> str:
+    """Header, footer and page number."""
+    text = ""
+    if page.header:
+        header = f"<text:p text:style-name='header'>{html.escape(page.header.text)}</text:p>"
+        text += f"<style:header>{header}</style:header>"
+    number = page.number.text if page.number else ""
+    if page.footer:
+        footer = f"{html.escape(page.footer.text)}<text:tab/>{number}"
+        text += f"<style:footer><text:p text:style-name='footer'>{footer}</text:p></style:footer>"
+    elif number:
+        text += f"<style:footer><text:p text:style-name='number'>{number}</text:p></style:footer>"
+    return text
 
 
 def _paragraph(name: str, paragraph: str, text: str) -> str:
@@ -120,48 +131,65 @@ def _styles(look: Look) -> str:
         )
         size = f"fo:font-size='{look.size * share:.1f}pt'"
         styles.append(_paragraph(f"head-{level}", f"{place} fo:keep-with-next='always'", f"{head} {size}"))
-    right = f"<style:tab-stops><style:tab-stop style:position='{look.text_width:.1f}pt' style:type='right'/></style:tab-stops>"
+    right = f"<style:tab-stop style:position='{look.text_width:.1f}pt' style:type='right'/>"
     styles.append(
         "<style:style style:name='footer' style:family='paragraph'><style:paragraph-properties>"
-        f"{right}</style:paragraph-properties><style:text-properties {small}/></style:style>"
+        f"<style:tab-stops>{right}</style:tab-stops></style:paragraph-properties>"
+        f"<style:text-properties {small}/></style:style>"
     )
     return "".join(styles)
 
 
-def _automatic(page: Page) -> str:
+def _layout(page: Page) -> str:
+    """Styles of the page, of its columns and of figures."""
     look = page.look
     edge = f"fo:page-width='{look.paper[0]}pt' fo:page-height='{look.paper[1]}pt' fo:margin='{look.margin:.0f}pt'"
     zone = "<style:header-footer-properties fo:min-height='14pt' fo:margin-{0}='10pt'/>"
     header = f"<style:header-style>{zone.format('bottom')}</style:header-style>" if page.header else ""
     footer = f"<style:footer-style>{zone.format('top')}</style:footer-style>" if page.footer or page.number else ""
     columns = f"<style:columns fo:column-count='{look.columns}' fo:column-gap='{look.gutter}pt'/>"
-    lists = "".join(
-        f"<text:list-style style:name='{name}'><text:list-level-style-{kind}>"
+    return (
+        f"<style:page-layout style:name='page'><style:page-layout-properties {edge}/>"
+        f"{header}{footer}</style:page-layout>"
+        + _style("columns", "section", "text:dont-balance-text-columns='true'", columns)
+        + _style("inline", "graphic", "style:vertical-pos='top' style:vertical-rel='baseline'")
+    )
+
+
+def _style(name: str, family: str, properties: str, inner: str = "") -> str:
+    return (
+        f"<style:style style:name='{name}' style:family='{family}'>"
+        f"<style:{family}-properties {properties}>{inner}</style:{family}-properties></style:style>"
+    )
+
+
+def _lists() -> str:
+    place = (
         "<style:list-level-properties text:list-level-position-and-space-mode='label-alignment'>"
         "<style:list-level-label-alignment text:label-followed-by='listtab' text:list-tab-stop-position='18pt' "
-        f"fo:text-indent='-16pt' fo:margin-left='18pt'/></style:list-level-properties></text:list-level-style-{kind.split()[0]}></text:list-style>"
-        for name, kind in (
-            ("bullets", "bullet text:level='1' text:bullet-char='\u2022'"),
-            ("numbers", "number text:level='1' style:num-format='1' style:num-suffix='.'"),
-        )
+        "fo:text-indent='-16pt' fo:margin-left='18pt'/></style:list-level-properties>"
     )
-    rules = {"all": "fo:border='0.7pt solid #000000'", "rows": "fo:border-bottom='0.7pt solid #000000'", "none": ""}
-    cells = "".join(
-        f"<style:style style:name='cell-{name}' style:family='table-cell'>"
-        f"<style:table-cell-properties fo:padding='3pt' {rule}/></style:style>"
-        for name, rule in rules.items()
-    )
-    shares = "".join(
-        f"<style:style style:name='column-{share}' style:family='table-column'>"
-        f"<style:table-column-properties style:rel-column-width='{share}*'/></style:style>"
-        for share in range(1, MAX_SHARE + 1)
-    )
+    bullets = "<text:list-level-style-bullet text:level='1' text:bullet-char='\u2022'>"
+    numbers = "<text:list-level-style-number text:level='1' style:num-format='1' style:num-suffix='.'>"
     return (
-        f"<style:page-layout style:name='page'><style:page-layout-properties {edge}/>{header}{footer}</style:page-layout>"
-        f"<style:style style:name='columns' style:family='section'><style:section-properties text:dont-balance-text-columns='true'>{columns}</style:section-properties></style:style>"
-        f"<style:style style:name='table' style:family='table'><style:table-properties style:width='{look.column_width * 0.94:.0f}pt' table:align='center' style:may-break-between-rows='false' fo:margin-bottom='7pt'/></style:style>"
-        f"<style:style style:name='inline' style:family='graphic'><style:graphic-properties style:vertical-pos='top' style:vertical-rel='baseline'/></style:style>"
-        f"{lists}{cells}{shares}"
+        f"<text:list-style style:name='bullets'>{bullets}{place}</text:list-level-style-bullet></text:list-style>"
+        f"<text:list-style style:name='numbers'>{numbers}{place}</text:list-level-style-number></text:list-style>"
+    )
+
+
+def _tables(look: Look) -> str:
+    """Styles of tables, of columns by their share of the width, and of cells by their rules."""
+    place = f"style:width='{look.column_width * 0.94:.0f}pt' table:align='center' fo:margin-bottom='7pt'"
+    rules = {"all": "fo:border='0.7pt solid #000000'", "rows": "fo:border-bottom='0.7pt solid #000000'", "none": ""}
+    return "".join(
+        [
+            _style("table", "table", f"{place} style:may-break-between-rows='false'"),
+            *(_style(f"cell-{name}", "table-cell", f"fo:padding='3pt' {rule}") for name, rule in rules.items()),
+            *(
+                _style(f"column-{share}", "table-column", f"style:rel-column-width='{share}*'")
+                for share in range(1, MAX_SHARE + 1)
+            ),
+        ]
     )
 
 

@@ -18,7 +18,7 @@ from training.exam_pages import ExamPage
 from training.score_documents import PageAnswer
 
 CONCURRENCY = 4  # pages at once; blocks of all of them share the engine's batch
-MAX_TOKENS = 2000  # of a block; far more than one of the exam needs
+MAX_TOKENS = 2000  # for each block; far more than one of the exam needs
 MAX_SECONDS = 1800  # for a page
 TESSERACT = ("tesseract", "stdin", "stdout", "--psm", "3", "-l", "eng")
 
@@ -32,7 +32,7 @@ def read_all(url: str, pages: Sequence[ExamPage]) -> list[PageAnswer]:
 
 def read_page(client: httpx.Client, page: ExamPage) -> PageAnswer:
     body = {
-        "model": "any",
+        "model": "paddleocr-vl",
         "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_uri(page.image)}}]}],
         "mode": "document",
         "layout": True,

@@ -23,15 +23,15 @@ class Part:
 
     label: str
     text: str = ""  # words with one blank between; a list's items or an address's lines are parted by newlines
-    level: int = 0  # of a heading: 1 is the title
-    ordered: bool | None = None  # of a list: numbered or with bullets
+    level: int = 0  # a heading's: 1 is the title
+    ordered: bool | None = None  # whether a list is numbered; None for what is no list
     cells: tuple[tuple[str, ...], ...] = ()
-    ruled: str = "all"  # of a table: all, rows, head or none
-    seed: int = 0  # of an image
-    aspect: float = 0.5  # of an image: height over width
+    ruled: str = "all"  # a table's rules: all, rows or head
+    seed: int = 0  # an image's
+    aspect: float = 0.5  # an image's height over its width
     formula: int = 0
     alone: bool = False  # an author, a date, a sender: not a paragraph of running text
-    align: str = ""  # left, center or right, of what stands alone
+    align: str = ""  # left, center or right
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Look:
     indented: bool  # paragraphs begin with an indent, not after a space
     hyphens: bool
     margin: float
-    head_align: str  # of titles: left or center
+    head_align: str  # titles are set left or center
     rule: bool  # a line under the header
     dpi: int
 
@@ -84,10 +84,10 @@ class Page:
 
 
 class Composer:
-    """Held-out words as sentences, headings, lists and tables."""
+    """Held-out words as sentences, headings, lists and tables that fit a look."""
 
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
+    def __init__(self, rng: random.Random, look: Look) -> None:
+        self.rng, self.look = rng, look
         self.writer = Writer(rng, held_out=True)
 
     def words(self, low: int, high: int) -> str:
@@ -171,8 +171,9 @@ def make_page(
     rng: random.Random, template: str, columns: int, families: tuple[str, ...], *, with_formulas: bool
 ) -> Page:
     """A page of one of TEMPLATES with a random look in one of the renderer's font families."""
-    look, composer = choose_look(rng, template, columns, families), Composer(rng)
-    body = [part for part in TEMPLATES[template](composer, look) if with_formulas or part.label != FORMULA]
+    look = choose_look(rng, template, columns, families)
+    composer = Composer(rng, look)
+    body = [part for part in TEMPLATES[template](composer) if with_formulas or part.label != FORMULA]
     running = template not in ("letter", "invoice")
     header = Part(HEADER, composer.words(2, 5).capitalize()) if running and rng.random() < 0.6 else None
     footer = Part(FOOTER, f"{composer.words(2, 4).title()}, {rng.randint(1980, 2039)}")
@@ -188,9 +189,9 @@ def make_page(
     )
 
 
-def article(composer: Composer, look: Look) -> list[Part]:
+def article(composer: Composer) -> list[Part]:
     """A paper: title, authors, sections of two levels with all that papers hold."""
-    rng = composer.rng
+    rng, look = composer.rng, composer.look
     first = rng.random() < 0.7
     numbered = rng.random() < 0.5
     body = []
@@ -209,17 +210,17 @@ def article(composer: Composer, look: Look) -> list[Part]:
             body.append(composer.heading(3, f"{section}.{sub}" if numbered else ""))
         for _ in range(rng.randint(1, 3)):
             body.append(composer.paragraph(2, 4 if look.columns > 1 else 6))
-        body += inset(composer, look, shown)
+        body += inset(composer, shown)
         shown += 1
     return body
 
 
-def inset(composer: Composer, look: Look, number: int) -> list[Part]:
+def inset(composer: Composer, number: int) -> list[Part]:
     """What stands between paragraphs: a list, a table or a figure with its caption, a formula, or nothing."""
     rng = composer.rng
     kind = rng.choice(("list", "table", "figure", "formula", "", ""))
     if kind == "table":
-        columns = rng.randint(2, 3 if look.columns > 1 else 4)
+        columns = rng.randint(2, 3 if composer.look.columns > 1 else 4)
         return [composer.caption("Table", number), composer.table(columns), composer.paragraph(2, 4)]
     if kind == "figure":
         return [composer.image(), composer.caption(rng.choice(("Figure", "Fig.")), number), composer.paragraph(2, 4)]
@@ -228,7 +229,7 @@ def inset(composer: Composer, look: Look, number: int) -> list[Part]:
     return [composer.bullets(), composer.paragraph(1, 3)] if kind == "list" else []
 
 
-def report(composer: Composer, look: Look) -> list[Part]:
+def report(composer: Composer) -> list[Part]:
     """A report: a title or a chapter, few headings, long paragraphs, one table and one figure."""
     rng = composer.rng
     body = [composer.heading(1)] if rng.random() < 0.6 else []
@@ -246,7 +247,7 @@ def report(composer: Composer, look: Look) -> list[Part]:
     return body
 
 
-def letter(composer: Composer, look: Look) -> list[Part]:
+def letter(composer: Composer) -> list[Part]:
     """A letter: sender, date, address, subject, paragraphs, a closing line and a name."""
     rng, writer = composer.rng, composer.writer
     side = rng.choice(("left", "right"))
@@ -267,7 +268,7 @@ def _signature(composer: Composer) -> Part:
     return Part(TEXT, composer.writer.name(), alone=True, align="left")
 
 
-def invoice(composer: Composer, look: Look) -> list[Part]:
+def invoice(composer: Composer) -> list[Part]:
     """An invoice: title, vendor, numbers and dates, items, totals, terms."""
     rng, writer = composer.rng, composer.writer
     items = [
@@ -287,7 +288,7 @@ def invoice(composer: Composer, look: Look) -> list[Part]:
     ]
 
 
-TEMPLATES: dict[str, Callable[[Composer, Look], list[Part]]] = {
+TEMPLATES: dict[str, Callable[[Composer], list[Part]]] = {
     "article": article,
     "report": report,
     "letter": letter,

@@ -156,7 +156,7 @@ def _find_body(page: Page, sheet: Sheet) -> list[Found]:
 
 
 def _next_match(part: Part, sheet: Sheet, cursor: int) -> list[tuple[int, int]]:
-    """The glyphs of the whole part from `cursor` on or, if there are none, of its beginning within a formula's reach."""
+    """The glyphs of the whole part from `cursor` on; if there are none, of its beginning behind at most a formula."""
     wanted = _wanted(part)
     best: list[tuple[int, int]] = []
     starts = [start for start in sorted(sheet.free) if start >= cursor]

@@ -25,6 +25,8 @@ PLACED = 0.7  # blocks from which their place in the answer is known
 MIN_PLACED = 12  # letters; shorter blocks may be anywhere
 IOU = 0.7
 
+# A reader may write typographic signs for plain ones; the truth has plain ones.
+_PLAIN = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
 _RULE_ROW = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _HEADING = re.compile(r"^(#{1,6}) +(.+?) *#*$", re.MULTILINE)
@@ -104,6 +106,7 @@ def page_scores(answer: PageAnswer) -> dict[str, tuple[float, float]]:
 
 def joined(text: str) -> str:
     """Lines made one: hyphens at their ends joined, bullets at their beginnings gone, runs of white space one blank."""
+    text = text.translate(_PLAIN)
     text = re.sub(r"^[ \t]*[-*+\u2022\u00b7\u00ab\u00a9] +", "", text, flags=re.MULTILINE)
     text = re.sub(r"(?<=[a-z])-\s*\n\s*(?=[a-z])", "", text)
     text = re.sub(r"(?<=\w)-\s*\n\s*(?=\w)", "-", text)
@@ -200,7 +203,7 @@ def _sign(value: int) -> int:
 
 
 def order_tau(truth: Mapping[str, Any], found: str) -> tuple[float, float]:
-    """Pairs of blocks in the right order less those in the wrong one, and pairs: Kendall's tau of places in the answer."""
+    """Kendall's tau of places in the answer: pairs of blocks in order less those in reverse, and all pairs."""
     texts = [joined(_text(block)) for block in truth["blocks"] if block["label"] not in UNREAD]
     places = []
     for i, text in enumerate(texts):
