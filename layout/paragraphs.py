@@ -10,13 +10,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from layout.columns import columns
 from layout.components import joined, pairs
 from layout.ink import Ink
 from models.detection import Box, hull
 
 BLANK = 1.5  # heights of a glyph, up to which white to the right is a blank between words
-FRAME, FRAME_SHARE = 2.0, 0.5  # lowest in heights of a glyph, highest as a share of what is printed
 BAND = 3.0  # heights of a glyph; the middles of two glyphs of a line are nearer in height
 SAME_LINE = 0.4  # share of the lower glyph's height, from which two glyphs are side by side
 APART = 1.25  # times the usual distance of lines in a column, from which a paragraph ends
@@ -39,6 +37,8 @@ class Line:
     high: float  # height of its taller glyphs
     base: float  # height at which most of its glyphs stand, from the top of the page
     glyphs: int
+    stroke: float  # width of its strokes
+    parts: tuple[Box, ...]  # what wide blanks cut it into, from left to right
 
 
 @dataclass(frozen=True)
@@ -56,37 +56,36 @@ class Paragraph:
         return max(self.lines, key=lambda line: line.glyphs)
 
 
-def paragraphs(ink: Ink) -> list[Paragraph]:
-    """The text of some ink in reading order."""
-    pieces = _pieces(ink)
-    found: list[Paragraph] = []
-    boxes = [piece.box for piece in pieces]
-    for column in columns([*boxes, *_frames(ink, boxes)], ink.glyph):
-        found += _split(_rows([pieces[place] for place in column if place < len(pieces)]), ink.glyph)
-    return found
-
-
-def _frames(ink: Ink, boxes: Sequence[Box]) -> list[Box]:
-    """Grids and frames, which hold together what is in them; those of most of the page do not."""
-    highest = FRAME_SHARE * max((box.bottom for box in boxes), default=0)
-    frames = [Box(*stroke) for stroke in ink.strokes.tolist()]
-    return [one for one in frames if min(one.width, one.height) > FRAME * ink.glyph and one.height <= highest]
-
-
-def _pieces(ink: Ink) -> list[Line]:
-    """Glyphs that stand side by side, no further apart than words."""
+def pieces_of(ink: Ink, walls: np.ndarray) -> list[Line]:
+    """Glyphs that stand side by side, no further apart than words, and with no wall between; `walls`: (walls, 4)."""
     glyphs = ink.glyphs
-    roots = joined(len(glyphs), *neighbours(glyphs, ink.glyph))
+    if not len(glyphs):
+        return []
+    one, other = neighbours(glyphs, ink.glyph)
+    open_ = ~_are_parted(glyphs[one], glyphs[other], walls)
+    roots = joined(len(glyphs), one[open_], other[open_])
     order = np.argsort(roots, kind="stable")
-    cuts = np.flatnonzero(np.diff(roots[order], prepend=-1))
-    return [_line(part) for part in np.split(glyphs[order], cuts[1:])] if len(glyphs) else []
+    cuts = np.flatnonzero(np.diff(roots[order], prepend=-1))[1:]
+    parts = zip(np.split(glyphs[order], cuts), np.split(ink.widths[order], cuts), strict=True)
+    return [_line(part, widths) for part, widths in parts]
 
 
-def _line(glyphs: np.ndarray) -> Line:
+def _are_parted(left: np.ndarray, right: np.ndarray, walls: np.ndarray) -> np.ndarray:
+    """(pairs,) whether a wall is between the middles of both."""
+    parted = np.zeros(len(left), dtype=bool)
+    from_, to = (left[:, 0] + left[:, 2]) / 2, (right[:, 0] + right[:, 2]) / 2
+    level = (left[:, 1] + left[:, 3]) / 2
+    for start, top, end, bottom in walls.tolist():
+        middle = (start + end) / 2
+        parted |= (from_ < middle) & (middle < to) & (level >= top) & (level < bottom)
+    return parted
+
+
+def _line(glyphs: np.ndarray, widths: np.ndarray) -> Line:
     box = Box(*glyphs[:, :2].min(axis=0).tolist(), *glyphs[:, 2:].max(axis=0).tolist())
     heights = glyphs[:, 3] - glyphs[:, 1]
     low, high = np.percentile(heights, (LOW, HIGH)).tolist()
-    return Line(box, low, high, float(np.median(glyphs[:, 3])), len(glyphs))
+    return Line(box, low, high, float(np.median(glyphs[:, 3])), len(glyphs), float(np.median(widths)), (box,))
 
 
 def neighbours(glyphs: np.ndarray, glyph: float) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +109,7 @@ def neighbours(glyphs: np.ndarray, glyph: float) -> tuple[np.ndarray, np.ndarray
     return one[near & beside], other[near & beside]
 
 
-def _rows(pieces: Sequence[Line]) -> list[Line]:
+def rows_of(pieces: Sequence[Line]) -> list[Line]:
     """The lines of a column from the top down, each of all pieces at its height."""
     rows: list[list[Line]] = []
     for piece in sorted(pieces, key=lambda piece: piece.box.top):
@@ -129,10 +128,11 @@ def _is_beside(one: Box, other: Box) -> bool:
 
 def _whole(row: Sequence[Line]) -> Line:
     longest = max(row, key=lambda piece: piece.glyphs)
-    return replace(longest, box=hull([piece.box for piece in row]), glyphs=sum(piece.glyphs for piece in row))
+    parts = tuple(sorted(piece.box for piece in row))
+    return replace(longest, box=hull(parts), glyphs=sum(piece.glyphs for piece in row), parts=parts)
 
 
-def _split(lines: Sequence[Line], glyph: float) -> list[Paragraph]:
+def split(lines: Sequence[Line], glyph: float) -> list[Paragraph]:
     """The lines of a column by paragraph."""
     found: list[list[Line]] = []
     right = max((line.box.right for line in lines), default=0)
