@@ -9,18 +9,19 @@ from math import ceil
 import numpy as np
 
 from layout.components import components
-from layout.paragraphs import Line
+from layout.paragraphs import Line, rows_of
 from models.detection import Box
 
 # Heights of a glyph:
 CELL = 0.25
 WHITE = 0.9  # width of the white
-TALL = 8.0  # height of a gutter, some four lines
+TALL = 12.0  # height of a gutter, some six lines
 REACH = 8.0  # to the text on either side; the last line of a paragraph ends further away
 LINE = 1.0  # white between two lines that belong together
 BREAK = 7.0  # white beside a gutter, as between paragraphs, or where one ends
-BEYOND = 3.0  # by which a gutter goes on at both ends
-PROSE = 7.0  # width of most pieces on both sides; cells of a table are narrower
+BEYOND = 20.0  # by which a gutter goes on at both ends while there is white
+PROSE, FILLED = 10.0, 0.6  # beside a gutter, most lines fill so much of this width; cells of a table fill less
+STRAIGHT = 0.8  # share of a gutter's height in which its width is white
 
 
 def gutters(ink: np.ndarray, pieces: Sequence[Line], glyph: float) -> np.ndarray:
@@ -34,9 +35,8 @@ def gutters(ink: np.ndarray, pieces: Sequence[Line], glyph: float) -> np.ndarray
     left, right = _reached(lines, ceil(REACH / CELL))
     flanked = _closed(white & left & right, white, ceil(BREAK / CELL))
     tall = _tall(flanked, ceil(TALL / CELL))
-    found = components(tall).boxes * cell
-    found[:, [1, 3]] += np.array([-BEYOND, BEYOND]) * glyph
-    kept = [gutter for gutter in found.astype(np.int64) if _is_between_prose(gutter, pieces, glyph)]
+    found = [np.array(_core(tall, white, box)) * cell for box in components(tall).boxes]
+    kept = [gutter.astype(np.int64) for gutter in found if _is_between_prose(gutter, pieces, glyph)]
     return np.array(kept, dtype=np.int64).reshape(-1, 4)
 
 
@@ -88,14 +88,36 @@ def _tall(marks: np.ndarray, height: int) -> np.ndarray:
     return marks & (below - above > height)
 
 
+def _core(tall: np.ndarray, white: np.ndarray, box: np.ndarray) -> tuple[int, int, int, int]:
+    """The straight part of a strip, without the bays of indents and short lines, as far as it is white."""
+    left, top, right, bottom = box.tolist()
+    heights = tall[top:bottom, left:right].sum(axis=0)
+    straight = left + np.flatnonzero(heights >= STRAIGHT * heights.max())
+    line = white[:, straight[len(straight) // 2]]
+    furthest = ceil(BEYOND / CELL)
+    for _ in range(furthest):
+        top -= top > 0 and bool(line[top - 1])
+        bottom += bottom < len(line) and bool(line[bottom])
+    return int(straight[0]), top, int(straight[-1]) + 1, bottom
+
+
 def _is_between_prose(gutter: np.ndarray, pieces: Sequence[Line], glyph: float) -> bool:
-    """Whether most lines on both sides are as wide as those of text."""
+    """Whether most lines on both sides are as full as those of text."""
     left, top, right, bottom = gutter.tolist()
-    level = [piece.box for piece in pieces if top <= (piece.box.top + piece.box.bottom) / 2 < bottom]
-    before = [box for box in level if left - REACH * glyph <= box.right <= (left + right) / 2]
-    after = [box for box in level if (left + right) / 2 <= box.left <= right + REACH * glyph]
-    return all(_is_prose(side, glyph) for side in (before, after))
+    middle = (left + right) / 2
+    level = [piece for piece in pieces if top <= (piece.box.top + piece.box.bottom) / 2 < bottom]
+    before = [piece for piece in level if middle - 4 * PROSE * glyph <= piece.box.right <= middle]
+    after = [piece for piece in level if middle <= piece.box.left <= middle + 4 * PROSE * glyph]
+    shares = [_share(row.parts[::-1], -1, glyph) for row in rows_of(before)]
+    others = [_share(row.parts, 1, glyph) for row in rows_of(after)]
+    return all(len(side) > 1 and float(np.median(side)) >= FILLED for side in (shares, others))
 
 
-def _is_prose(boxes: Sequence[Box], glyph: float) -> bool:
-    return len(boxes) > 1 and float(np.median([box.width for box in boxes])) >= PROSE * glyph
+def _share(parts: Sequence[Box], side: int, glyph: float) -> float:
+    """How much of a line is filled, going to one side from its end at the gutter."""
+    reach = PROSE * glyph
+    if side > 0:
+        start, end = parts[0].left, parts[0].left + reach
+    else:
+        start, end = parts[0].right - reach, parts[0].right
+    return sum(max(0.0, min(end, part.right) - max(start, part.left)) for part in parts) / reach
