@@ -25,6 +25,7 @@ HIGHER = 1.1  # the same for their capitals; few of them in a line say little
 PIXELS = 1.5  # by which they differ at least; small print is rounded to pixels
 # Percentiles of the heights of a line's glyphs: small letters; capitals and ascenders, and no brackets.
 LOW, HIGH = 25, 85
+FLUSH, SAME_END = 8.0, 0.5  # from the column's left side, and between the ends of lines that are flush right
 SHORT = 5.0  # heights of a glyph by which the last line of a paragraph ends before the others
 
 
@@ -135,6 +136,7 @@ def _whole(row: Sequence[Line]) -> Line:
 def split(lines: Sequence[Line], glyph: float) -> list[Paragraph]:
     """The lines of a column by paragraph."""
     found: list[list[Line]] = []
+    left = min((line.box.left for line in lines), default=0)
     right = max((line.box.right for line in lines), default=0)
     for place, line in enumerate(lines):
         before, after = (lines[at] if 0 <= at < len(lines) else None for at in (place - 1, place + 1))
@@ -142,7 +144,7 @@ def split(lines: Sequence[Line], glyph: float) -> list[Paragraph]:
             before is None
             or not _same_size(before, line)
             or _is_far(before, line, lines)
-            or _begins(line, found[-1], after, right - SHORT * glyph, glyph)
+            or _begins(line, found[-1], after, left, right - SHORT * glyph, glyph)
         ):
             found.append([])
         found[-1].append(line)
@@ -169,13 +171,17 @@ def is_taller(line: Line, other: Line) -> bool:
     return line.low >= max(TALLER * other.low, other.low + PIXELS) and line.high >= HIGHER * other.high
 
 
-def _begins(line: Line, part: Sequence[Line], after: Line | None, short: float, glyph: float) -> bool:
+def _begins(
+    line: Line, part: Sequence[Line], after: Line | None, left: float, short: float, glyph: float
+) -> bool:
     """Whether a line is indented against the paragraph before it, and what follows is not.
 
     After a single line that is not `short`, it is the text of an item, whose number or bullet stands out.
     """
     low, high = (times * glyph for times in INDENT)
     margin = min(before.box.left for before in part[-2:])
+    if margin > left + FLUSH * glyph and abs(line.box.right - part[-1].box.right) <= SAME_END * glyph:
+        return False  # lines that end under one another begin anywhere
     if not low <= line.box.left - margin <= high or (len(part) == 1 and part[0].box.right > short):
         return False
     return after is None or line.box.left - after.box.left >= low

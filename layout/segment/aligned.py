@@ -13,6 +13,7 @@ ROWS = 3  # lines of a table; fewer may stand under one another by chance
 WHITE = 1.5  # heights of a glyph between its columns
 FILLED = 0.6  # share of its lines with words on both sides of the white
 PROSE_WIDTH, PROSE_SHARE = 10.0, 0.8  # columns this wide, in heights of a glyph, that most lines fill, are text
+SIDE = 0.7  # heights of a glyph between the ends of justified lines
 APART = 3.5  # heights of a line between two of a table
 
 
@@ -22,7 +23,7 @@ def parted(rows: Sequence[Line], glyph: float) -> list[tuple[list[Line], bool]]:
     place = 0
     while place < len(rows):
         end = _end_of_table(rows, place, glyph)
-        if end - place >= ROWS:
+        if end - place >= ROWS and not _is_justified(rows, place, end, glyph):
             found.append((list(rows[place:end]), True))
             place = end
             continue
@@ -43,6 +44,22 @@ def _end_of_table(rows: Sequence[Line], start: int, glyph: float) -> int:
             break
         end += 1
     return end
+
+
+def _is_justified(rows: Sequence[Line], start: int, end: int, glyph: float) -> bool:
+    """Whether the line before or after ends on both sides where most lines of a run do, as wide blanks let lines of text."""
+    inner = rows[start:end]
+    for other in (*rows[max(0, start - 1) : start], *rows[end : end + 1]):
+        apart = min(abs(other.base - row.base) for row in (inner[0], inner[-1]))
+        same = sum(
+            abs(row.box.right - other.box.right) <= SIDE * glyph or abs(row.box.left - other.box.left) <= SIDE * glyph
+            for row in inner
+        )
+        if len(other.parts) == 1 and apart <= APART * other.high and same >= FILLED * len(inner):
+            return True
+    left, right = min(row.box.left for row in inner), max(row.box.right for row in inner)
+    full = [row for row in inner if row.box.left - left <= SIDE * glyph and right - row.box.right <= SIDE * glyph]
+    return len(full) == len(inner) and len(inner) <= ROWS + 1
 
 
 def is_grid(rows: Sequence[Sequence[Box]], glyph: float) -> bool:

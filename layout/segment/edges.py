@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from layout.ink import Ink
 from layout.paragraphs import Line, is_taller, rows_of
+from layout.segment.labels import is_bold
 from models.detection import Box
 
 HEAD, FOOT = 0.12, 0.86  # heights of the page, above and below which the edges are
 APART = 1.7  # heights of a glyph to the body, where no rule is between
 SPLIT = 3.0  # heights of a glyph between two texts of one edge
 NUMBER = 5  # glyphs of a page number, with its dashes
-BOLD = 1.25  # times the strokes of the page; a heading at the head of a page is no running title
 
 Edge = tuple[str, list[Line]]
 
@@ -37,7 +37,7 @@ def edges(pieces: Sequence[Line], body: Line, ink: Ink, others: Sequence[Box], h
 
 
 def _is_running(row: Line, body: Line) -> bool:
-    return not is_taller(row, body) and row.stroke < BOLD * body.stroke
+    return not is_taller(row, body) and not is_bold(row, body)
 
 
 def _rules(ink: Ink, top: float, bottom: float) -> list[float]:

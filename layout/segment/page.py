@@ -12,7 +12,7 @@ from layout.ink import Ink
 from layout.paragraphs import Line, Paragraph, is_taller, pieces_of
 from layout.segment.edges import Edge, edges
 from layout.segment.flow import Cells, Island, Part, flow, walls_of
-from layout.segment.labels import BESIDE, NOTE_RULE, TITLE_PLACE, Place, label_of, usual_line
+from layout.segment.labels import BESIDE, NOTE_RULE, Place, is_heading, is_title, label_of, usual_line, whole_headings
 from layout.segment.regions import Region, regions
 from models.detection import Box, Detection, hull
 
@@ -33,10 +33,10 @@ def segmented(ink: Ink, size: tuple[int, int], page: Ink | None = None) -> list[
     text = _outside(ink, [region.box for region in found])
     ends = [] if page else edges(pieces_of(text, walls_of(text)), body, text, [one.box for one in found], size[1])
     inner = _outside(text, [hull([piece.box for piece in pieces]) for _, pieces in ends])
-    columns = flow(inner, [region.box for region in found])
+    columns = [whole_headings(column, body) for column in flow(inner, [region.box for region in found])]
     blocks = [block for column in columns for block in _labelled(column, found, body, inner, size[1])]
     if not page:
-        blocks = _with_title(blocks, columns, body, size[1])
+        blocks = _with_title(blocks, columns, body)
     around = [_of_edge(one, text) for one in ends]
     blocks = [*(one for one in around if one[1].top < size[1] / 2), *blocks, *(
         one for one in around if one[1].top >= size[1] / 2
@@ -107,22 +107,15 @@ def _is_under_rule(box: Box, column: Box, ink: Ink) -> bool:
     )
 
 
-def _with_title(blocks: Sequence[Block], columns: Sequence[Sequence[Part]], body: Line, height: int) -> list[Block]:
-    """The blocks, the largest heading at the head of the page being its title."""
-    parts = [part for column in columns for part in column if isinstance(part, Paragraph)]
-    headings = [
-        part for part in parts
-        if is_taller(part.longest, body)
-    ]
-    first = max(headings, key=lambda part: part.longest.high, default=None)
-    if first is None or first.box.bottom > TITLE_PLACE * height:
+def _with_title(blocks: Sequence[Block], columns: Sequence[Sequence[Part]], body: Line) -> list[Block]:
+    """The blocks, the first being the page's title if it is its largest heading."""
+    parts = [part for column in columns for part in column if not isinstance(part, Island)]
+    if not blocks or blocks[0][0] != "paragraph_title" or not isinstance(parts[0], Paragraph):
         return list(blocks)
-    if not all(part is first or is_taller(first.longest, part.longest) for part in headings):
+    others = [part.longest for part in parts[1:] if isinstance(part, Paragraph) and is_heading(part, body)]
+    if not is_taller(parts[0].longest, body) or not is_title(parts[0].longest, others):
         return list(blocks)
-    return [
-        ("doc_title", box, score) if label == "paragraph_title" and first.box.inside(box) else (label, box, score)
-        for label, box, score in blocks
-    ]
+    return [("doc_title", *blocks[0][1:]), *blocks[1:]]
 
 
 def _detection(label: str, box: Box, score: float, order: int, size: tuple[int, int]) -> Detection:

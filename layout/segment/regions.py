@@ -21,10 +21,9 @@ PAGE = 0.8  # share of both sides of what is printed, from which a frame is that
 FRAME = 2.5  # shorter side of a frame
 IMAGE = 5.0  # shorter side of an image
 SAME_SIDE = 1.0  # between the ends of rules of one table
-RULED = 14.0  # between two rules of one table, times
 NEAR = 1.0  # between parts of one drawing
+ROW = 1.2  # from a table to the rows beside it
 
-CROSSED = 0.6  # share of a grid's lines with words in more than one of its columns
 SPARSE = 0.12  # share of a frame that glyphs fill, below which it is an image with words in it
 FEW = 0.03  # the same for a grid, which may be an empty form
 
@@ -42,9 +41,33 @@ def regions(ink: Ink) -> list[Region]:
     """Tables and images, none within another."""
     pieces = pieces_of(ink, walls_of(ink))
     found = [*_framed(ink, pieces), *_between_rules(ink, pieces)]
-    found = _outermost(found)
-    drawn = [one for one in _drawn(ink) if not any(one.box.overlap(other.box) > 0 for other in found)]
-    return _outermost([*found, *drawn])
+    tables = [_with_rows_beside(one, pieces, ink.glyph) for one in _outermost(found) if one.label == "table"]
+    images = _whole_images([*(one for one in found if one.label == "image"), *_drawn(ink)], NEAR * ink.glyph)
+    return _outermost([*tables, *(one for one in images if not any(one.box.overlap(at.box) > 0.5 for at in tables))])
+
+
+def _whole_images(images: Sequence[Region], distance: float) -> list[Region]:
+    """Images, those that touch as one."""
+    boxes = np.array([image.box for image in images], dtype=np.int64).reshape(-1, 4)
+    groups = _near(boxes, distance)
+    return [Region("image", hull([images[place].box for place in group]), images[group[0]].score) for group in groups]
+
+
+def _with_rows_beside(table: Region, pieces: Sequence[Line], glyph: float) -> Region:
+    """A table with the row over its first rule, and that under its last."""
+    box = table.box
+    inside = [piece for piece in pieces if _is_within(piece.box, box)]
+    reach = ROW * glyph
+    for top, bottom in ((box.top - reach, box.top), (box.bottom, box.bottom + reach)):
+        strip = Box(box.left - glyph, top, box.right + glyph, bottom)
+        row = [piece for piece in pieces if piece.box.overlap(strip) > 0 and piece not in inside]
+        if len(row) > 1 and all(_is_between(piece.box, strip) for piece in row) and _is_table([*inside, *row], glyph):
+            box = hull([box, *(piece.box for piece in row)])
+    return Region("table", box, table.score)
+
+
+def _is_between(box: Box, strip: Box) -> bool:
+    return box.left >= strip.left and box.right <= strip.right
 
 
 def _outermost(found: Sequence[Region]) -> list[Region]:
