@@ -5,7 +5,7 @@ begins further to the right, or is of another size.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -26,6 +26,8 @@ PIXELS = 1.5  # by which they differ at least; small print is rounded to pixels
 # Percentiles of the heights of a line's glyphs: small letters; capitals and ascenders, and no brackets.
 LOW, HIGH = 25, 85
 FLUSH, SAME_END = 8.0, 0.5  # from the column's left side, and between the ends of lines that are flush right
+WORD, MARKER = 0.3, 2.2  # heights of capitals: least white between words, and the widest bullet or number of an item
+CENTRED = 0.6  # heights of a glyph between the middles of centred lines
 SHORT = 5.0  # heights of a glyph by which the last line of a paragraph ends before the others
 
 
@@ -40,6 +42,7 @@ class Line:
     glyphs: int
     stroke: float  # width of its strokes
     parts: tuple[Box, ...]  # what wide blanks cut it into, from left to right
+    text: float | None = None  # left side of the text after a first word that may be a bullet or a number
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,12 @@ def pieces_of(ink: Ink, walls: np.ndarray) -> list[Line]:
 
 
 def _are_parted(left: np.ndarray, right: np.ndarray, walls: np.ndarray) -> np.ndarray:
-    """(pairs,) whether a wall is between the middles of both."""
+    """(pairs,) whether a wall stands in the white between both."""
     parted = np.zeros(len(left), dtype=bool)
-    from_, to = (left[:, 0] + left[:, 2]) / 2, (right[:, 0] + right[:, 2]) / 2
     level = (left[:, 1] + left[:, 3]) / 2
+    slack = (left[:, 3] - left[:, 1]) / 4
     for start, top, end, bottom in walls.tolist():
-        middle = (start + end) / 2
-        parted |= (from_ < middle) & (middle < to) & (level >= top) & (level < bottom)
+        parted |= (left[:, 2] <= start + slack) & (end - slack <= right[:, 0]) & (level >= top) & (level < bottom)
     return parted
 
 
@@ -86,7 +88,17 @@ def _line(glyphs: np.ndarray, widths: np.ndarray) -> Line:
     box = Box(*glyphs[:, :2].min(axis=0).tolist(), *glyphs[:, 2:].max(axis=0).tolist())
     heights = glyphs[:, 3] - glyphs[:, 1]
     low, high = np.percentile(heights, (LOW, HIGH)).tolist()
-    return Line(box, low, high, float(np.median(glyphs[:, 3])), len(glyphs), float(np.median(widths)), (box,))
+    base = float(np.median(glyphs[:, 3]))
+    return Line(box, low, high, base, len(glyphs), float(np.median(widths)), (box,), _text_after_marker(glyphs, high))
+
+
+def _text_after_marker(glyphs: np.ndarray, high: float) -> float | None:
+    by_left = glyphs[np.argsort(glyphs[:, 0], kind="stable")]
+    ends = np.maximum.accumulate(by_left[:, 2])
+    blanks = np.flatnonzero(by_left[1:, 0] - ends[:-1] >= WORD * high)
+    if not len(blanks) or ends[blanks[0]] - by_left[0, 0] > MARKER * high:
+        return None
+    return float(by_left[blanks[0] + 1, 0])
 
 
 def neighbours(glyphs: np.ndarray, glyph: float) -> tuple[np.ndarray, np.ndarray]:
@@ -128,9 +140,17 @@ def _is_beside(one: Box, other: Box) -> bool:
 
 
 def _whole(row: Sequence[Line]) -> Line:
+    if len(row) == 1:
+        return row[0]
     longest = max(row, key=lambda piece: piece.glyphs)
-    parts = tuple(sorted(piece.box for piece in row))
-    return replace(longest, box=hull(parts), glyphs=sum(piece.glyphs for piece in row), parts=parts)
+    by_left = sorted(row, key=lambda piece: piece.box.left)
+    parts = tuple(part for piece in by_left for part in piece.parts)
+    glyphs = sum(piece.glyphs for piece in row)
+    low, high, stroke = (
+        sum(getattr(piece, name) * piece.glyphs for piece in row) / glyphs for name in ("low", "high", "stroke")
+    )
+    text = by_left[0].text if parts[0].width > MARKER * high else parts[1].left
+    return Line(hull(parts), low, high, longest.base, glyphs, stroke, parts, text)
 
 
 def split(lines: Sequence[Line], glyph: float) -> list[Paragraph]:
@@ -182,6 +202,8 @@ def _begins(
     margin = min(before.box.left for before in part[-2:])
     if margin > left + FLUSH * glyph and abs(line.box.right - part[-1].box.right) <= SAME_END * glyph:
         return False  # lines that end under one another begin anywhere
+    if abs(line.box.left + line.box.right - part[-1].box.left - part[-1].box.right) <= 2 * CENTRED * glyph:
+        return False  # so do lines whose middles are under one another
     if not low <= line.box.left - margin <= high or (len(part) == 1 and part[0].box.right > short):
         return False
     return after is None or line.box.left - after.box.left >= low

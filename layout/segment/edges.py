@@ -5,6 +5,8 @@ Knows lines and rules only.
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from layout.ink import Ink
 from layout.paragraphs import Line, is_taller, rows_of
 from layout.segment.labels import is_bold
@@ -13,6 +15,7 @@ from models.detection import Box
 HEAD, FOOT = 0.12, 0.86  # heights of the page, above and below which the edges are
 APART = 1.7  # heights of a glyph to the body, where no rule is between
 SPLIT = 3.0  # heights of a glyph between two texts of one edge
+NEAR, NOTE_RULE = 3.0, 0.9  # from a rule to the note under it in heights of a glyph, and its length by the note's
 NUMBER = 5  # glyphs of a page number, with its dashes
 
 Edge = tuple[str, list[Line]]
@@ -31,13 +34,21 @@ def edges(pieces: Sequence[Line], body: Line, ink: Ink, others: Sequence[Box], h
             found += _texts(row, pieces, "header", ink.glyph) if _is_apart(row.box.bottom, below, ink) else []
     for row in rows[-1:] if len(rows) > 1 else ():
         above = max((bottom for bottom in bottoms if bottom < row.box.bottom), default=0.0)
-        if row.box.top >= FOOT * height and not is_taller(row, body) and _is_apart(above, row.box.top, ink):
+        is_running = _is_running(row, body) and not _is_note(row, ink)
+        if row.box.top >= FOOT * height and is_running and _is_apart(above, row.box.top, ink):
             found += _texts(row, pieces, "footer", ink.glyph)
     return found
 
 
 def _is_running(row: Line, body: Line) -> bool:
     return not is_taller(row, body) and not is_bold(row, body)
+
+
+def _is_note(row: Line, ink: Ink) -> bool:
+    """Whether a row is under a short rule where it begins, as footnotes are."""
+    left, top, right, bottom = ink.strokes.T
+    begins = (np.abs(left - row.box.left) <= ink.glyph) & (right - left <= NOTE_RULE * row.box.width)
+    return bool((begins & (bottom - top < ink.glyph) & (bottom <= row.box.top) & (row.box.top - bottom <= NEAR * ink.glyph)).any())
 
 
 def _rules(ink: Ink, top: float, bottom: float) -> list[float]:

@@ -4,20 +4,22 @@ Knows boxes of ink, and neither pixels nor labels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from layout.columns import columns
 from layout.components import joined
 from layout.ink import Ink
-from layout.paragraphs import Line, Paragraph, pieces_of, rows_of, split
+from layout.paragraphs import WORD, Line, Paragraph, pieces_of, rows_of, split
 from layout.segment.aligned import parted
 from layout.segment.gutters import gutters
+from layout.segment.lists import listed
 from models.detection import Box, hull
 
 SLIM = 4.0  # times its width that a wall is at least high
 BLANK = 5.0  # heights of a glyph: the widest blank in justified text
+BULLET = 3.0  # heights of a glyph from a bullet's left side to its text
 GUTTER = 0.8  # heights of a glyph: white between columns, where wide blanks are known
 
 
@@ -53,6 +55,7 @@ def flow(ink: Ink, islands: Sequence[Box] = ()) -> list[list[Part]]:
     obstacles = np.array(islands, dtype=np.int64).reshape(-1, 4)
     walls = np.concatenate([walls, gutters(np.concatenate([ink.glyphs, obstacles]), pieces, ink.glyph)])
     pieces = pieces_of(ink, walls)
+    pieces = _with_bullets(pieces, ink.specks, ink.glyph)
     groups = _groups(pieces, walls, ink.glyph)
     boxes = [*(hull([pieces[place].box for place in group]) for group in groups), *islands]
     found: list[list[Part]] = []
@@ -106,9 +109,34 @@ def _column(lines: Sequence[Line], islands: Sequence[Island], glyph: float) -> l
     for place, island in enumerate([*ordered, None]):
         above = rows if island is None else [row for row in rows if _is_over(row.box, island.box)]
         rows = [row for row in rows if row not in above]
-        for part, is_table in parted(above, glyph):
-            found += [Cells(tuple(part))] if is_table else split(part, glyph)
+        found += _parts(above, glyph)
         found += [] if island is None else [ordered[place]]
+    return found
+
+
+def _parts(rows: Sequence[Line], glyph: float) -> list[Part]:
+    found: list[Part] = []
+    for run, is_list in listed(rows, glyph):
+        if is_list:
+            found.append(Paragraph(tuple(run)))
+            continue
+        for part, is_table in parted(run, glyph):
+            found += [Cells(tuple(part))] if is_table else split(part, glyph)
+    return found
+
+
+def _with_bullets(pieces: Sequence[Line], specks: np.ndarray, glyph: float) -> list[Line]:
+    """The pieces, those after a speck at half the height of their letters with the speck as its bullet."""
+    found = []
+    for piece in pieces:
+        left, top, right, bottom = specks.T
+        near = (right <= piece.box.left - WORD * glyph) & (left >= piece.box.left - BULLET * glyph)
+        level = (top > piece.base - piece.high) & (bottom < piece.base - piece.low / 5)
+        bullets = specks[near & level]
+        if len(bullets) == 1 and piece.glyphs > 1:
+            parts = (Box(*bullets[0].tolist()), *piece.parts)
+            piece = replace(piece, box=hull(parts), parts=parts, text=piece.box.left)
+        found.append(piece)
     return found
 
 

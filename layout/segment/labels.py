@@ -53,11 +53,11 @@ def label_of(place: Place, body: Line, ink: Ink) -> str:
     part, line = place.part, place.part.longest
     if place.is_under_rule and not is_taller(line, body):
         return "footnote"
-    if is_heading(part, body):
-        return "paragraph_title"
     centred = all(_is_centred(one.box, place.column, ink.glyph) for one in part.lines)
     if centred and sum(one.glyphs for one in part.lines) <= FORMULA_GLYPHS and _is_formula(part, ink):
         return "display_formula"
+    if is_heading(part, body):
+        return "paragraph_title"
     if len(part.lines) <= CAPTION_LINES and _is_caption(place, body, centred):
         return "figure_title"
     return "text"
