@@ -48,7 +48,8 @@ def _groups(boxes: Sequence[Box], white: float) -> Iterator[tuple[list[int], lis
     for strip in _strips(boxes):
         own = union([(boxes[place].left, boxes[place].right) for place in strip])
         together = union([*covered, *own])
-        if group and not _gutters(together, white) and (_gutters(covered, white) or _gutters(own, white)):
+        before, here, left = (len(_gutters(spans, white)) for spans in (covered, own, together))
+        if group and (bool(before) != bool(here) or not left) and left < max(before, here):
             yield group, covered
             group, together = [], own
         group, covered = [*group, *strip], together

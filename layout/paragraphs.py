@@ -22,12 +22,14 @@ FARTHEST = 3.4  # heights of the line's glyphs; lines of one paragraph are neare
 INDENT = (0.8, 8.0)  # heights of a glyph by which the first line of a paragraph begins further to the right
 TALLER = 1.2  # heights of two lines, one over the other, from which they may be of two sizes
 HIGHER = 1.1  # the same for their capitals; few of them in a line say little
+HEAVIER, MUCH = 1.08, 1.4  # the same for their strokes, which larger letters have wider, but for the largest
 PIXELS = 1.5  # by which they differ at least; small print is rounded to pixels
 # Percentiles of the heights of a line's glyphs: small letters; capitals and ascenders, and no brackets.
 LOW, HIGH = 25, 85
 FLUSH, SAME_END = 8.0, 0.5  # from the column's left side, and between the ends of lines that are flush right
 WORD, MARKER = 0.3, 2.2  # heights of capitals: least white between words, and the widest bullet or number of an item
 CENTRED = 0.6  # heights of a glyph between the middles of centred lines
+INSET = 5.0  # heights of a glyph on both sides of a line in the middle
 SHORT = 5.0  # heights of a glyph by which the last line of a paragraph ends before the others
 
 
@@ -164,6 +166,7 @@ def split(lines: Sequence[Line], glyph: float) -> list[Paragraph]:
             before is None
             or not _same_size(before, line)
             or _is_far(before, line, lines)
+            or _is_beside_inset(before, line, left, right, glyph)
             or _begins(line, found[-1], after, left, right - SHORT * glyph, glyph)
         ):
             found.append([])
@@ -182,13 +185,33 @@ def _is_far(before: Line, line: Line, lines: Sequence[Line]) -> bool:
     return step > APART * float(np.percentile(steps, 25)) or step > FARTHEST * max(before.low, line.low)
 
 
+def _is_beside_inset(before: Line, line: Line, left: float, right: float, glyph: float) -> bool:
+    """Whether one of two lines stands in the middle of its column, and the other is no line of the same text."""
+    insets = [_is_inset(one, left, right, glyph) for one in (before, line)]
+    return any(insets) and not all(insets) and not _is_under_middle(before, line, glyph)
+
+
+def _is_under_middle(before: Line, line: Line, glyph: float) -> bool:
+    return abs(line.box.left + line.box.right - before.box.left - before.box.right) <= 2 * CENTRED * glyph
+
+
+def _is_inset(line: Line, left: float, right: float, glyph: float) -> bool:
+    """Whether a line stands in the middle of its column, far from both sides."""
+    before, after = line.box.left - left, right - line.box.right
+    return abs(before - after) <= 2 * CENTRED * glyph and before >= INSET * glyph
+
+
 def _same_size(one: Line, other: Line) -> bool:
     return not is_taller(one, other) and not is_taller(other, one)
 
 
 def is_taller(line: Line, other: Line) -> bool:
-    """Whether a line is of a larger size: by one height alone, a line of digits or without ascenders would be."""
-    return line.low >= max(TALLER * other.low, other.low + PIXELS) and line.high >= HIGHER * other.high
+    """Whether a line is of a larger size: by one measure alone, a line of digits or without ascenders would be."""
+    return (
+        line.low >= max(TALLER * other.low, other.low + PIXELS)
+        and line.high >= HIGHER * other.high
+        and (line.stroke >= HEAVIER * other.stroke or line.high >= MUCH * other.high)
+    )
 
 
 def _begins(
@@ -202,7 +225,7 @@ def _begins(
     margin = min(before.box.left for before in part[-2:])
     if margin > left + FLUSH * glyph and abs(line.box.right - part[-1].box.right) <= SAME_END * glyph:
         return False  # lines that end under one another begin anywhere
-    if abs(line.box.left + line.box.right - part[-1].box.left - part[-1].box.right) <= 2 * CENTRED * glyph:
+    if _is_under_middle(part[-1], line, glyph):
         return False  # so do lines whose middles are under one another
     if not low <= line.box.left - margin <= high or (len(part) == 1 and part[0].box.right > short):
         return False

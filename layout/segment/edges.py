@@ -41,7 +41,7 @@ def edges(pieces: Sequence[Line], body: Line, ink: Ink, others: Sequence[Box], h
 
 
 def _is_running(row: Line, body: Line) -> bool:
-    return not is_taller(row, body) and not is_bold(row, body)
+    return not is_taller(row, body) and not (is_bold(row, body) and row.high >= body.high)
 
 
 def _is_note(row: Line, ink: Ink) -> bool:

@@ -90,7 +90,7 @@ def _goes_on(heading: Paragraph, part: Paragraph, body: Line, right: float) -> b
         is_heading(heading, body)
         and is_heading(part, body)
         and other.box.top - line.box.bottom <= LEADING * line.high
-        and max(line.low, other.low) <= SAME_SIZE * min(line.low, other.low)
+        and any(max(pair) <= SAME_SIZE * min(pair) for pair in ((line.low, other.low), (line.high, other.high)))
         and right - line.box.right <= RAGGED * (right - heading.box.left)
     )
 

@@ -5,8 +5,9 @@ Knows lines only.
 
 from collections.abc import Sequence
 
-from layout.paragraphs import FARTHEST, Line
+from layout.paragraphs import Line
 
+FARTHEST = 5.0  # heights of small letters between two lines; some printers part items
 SAME = 0.5  # heights of a glyph between the left sides of lines under one another
 
 
