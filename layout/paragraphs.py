@@ -214,9 +214,7 @@ def is_taller(line: Line, other: Line) -> bool:
     )
 
 
-def _begins(
-    line: Line, part: Sequence[Line], after: Line | None, left: float, short: float, glyph: float
-) -> bool:
+def _begins(line: Line, part: Sequence[Line], after: Line | None, left: float, short: float, glyph: float) -> bool:
     """Whether a line is indented against the paragraph before it, and what follows is not.
 
     After a single line that is not `short`, it is the text of an item, whose number or bullet stands out.

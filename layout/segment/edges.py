@@ -48,7 +48,11 @@ def _is_note(row: Line, ink: Ink) -> bool:
     """Whether a row is under a short rule where it begins, as footnotes are."""
     left, top, right, bottom = ink.strokes.T
     begins = (np.abs(left - row.box.left) <= ink.glyph) & (right - left <= NOTE_RULE * row.box.width)
-    return bool((begins & (bottom - top < ink.glyph) & (bottom <= row.box.top) & (row.box.top - bottom <= NEAR * ink.glyph)).any())
+    return bool(
+        (
+            begins & (bottom - top < ink.glyph) & (bottom <= row.box.top) & (row.box.top - bottom <= NEAR * ink.glyph)
+        ).any()
+    )
 
 
 def _rules(ink: Ink, top: float, bottom: float) -> list[float]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from layout.columns import columns
 from layout.components import joined
-from layout.ink import Ink
-from layout.paragraphs import WORD, Line, Paragraph, pieces_of, rows_of, split
+from layout.ink import NEAR, Ink
+from layout.paragraphs import Line, Paragraph, pieces_of, rows_of, split
 from layout.segment.aligned import parted
 from layout.segment.gutters import gutters
 from layout.segment.lists import listed
@@ -129,8 +129,12 @@ def _with_bullets(pieces: Sequence[Line], specks: np.ndarray, glyph: float) -> l
     """The pieces, those after a speck at half the height of their letters with the speck as its bullet."""
     found = []
     for piece in pieces:
-        left, top, right, bottom = specks.T
-        near = (right <= piece.box.left - WORD * glyph) & (left >= piece.box.left - BULLET * glyph)
+        left, top, right, bottom = piece.box
+        gaps = np.maximum(np.array([left, top]) - specks[:, 2:], specks[:, :2] - np.array([right, bottom])).max(axis=1)
+        specks = specks[gaps > NEAR * glyph]
+    left, top, right, bottom = specks.T
+    for piece in pieces:
+        near = (right <= piece.box.left) & (left >= piece.box.left - BULLET * glyph)
         level = (top > piece.base - piece.high) & (bottom < piece.base - piece.low / 5)
         bullets = specks[near & level]
         if len(bullets) == 1 and piece.glyphs > 1:

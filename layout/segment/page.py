@@ -38,9 +38,11 @@ def segmented(ink: Ink, size: tuple[int, int], page: Ink | None = None) -> list[
     if not page:
         blocks = _with_title(blocks, columns, body)
     around = [_of_edge(one, text) for one in ends]
-    blocks = [*(one for one in around if one[1].top < size[1] / 2), *blocks, *(
-        one for one in around if one[1].top >= size[1] / 2
-    )]
+    blocks = [
+        *(one for one in around if one[1].top < size[1] / 2),
+        *blocks,
+        *(one for one in around if one[1].top >= size[1] / 2),
+    ]
     return [_detection(*block, order, size) for order, block in enumerate(blocks)]
 
 
@@ -56,7 +58,11 @@ def _outside(ink: Ink, boxes: Sequence[Box]) -> Ink:
     """The ink whose middle is in none of the boxes."""
     glyphs, specks, strokes = (_is_free(spots, boxes) for spots in (ink.glyphs, ink.specks, ink.strokes))
     return replace(
-        ink, glyphs=ink.glyphs[glyphs], widths=ink.widths[glyphs], specks=ink.specks[specks], strokes=ink.strokes[strokes],
+        ink,
+        glyphs=ink.glyphs[glyphs],
+        widths=ink.widths[glyphs],
+        specks=ink.specks[specks],
+        strokes=ink.strokes[strokes],
         rulings=ink.rulings[_is_free(ink.rulings, boxes)],
     )
 
