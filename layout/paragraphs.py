@@ -22,12 +22,12 @@ FARTHEST = 3.4  # heights of the line's glyphs; lines of one paragraph are neare
 INDENT = (0.8, 8.0)  # heights of a glyph by which the first line of a paragraph begins further to the right
 TALLER = 1.2  # heights of two lines, one over the other, from which they may be of two sizes
 HIGHER = 1.1  # the same for their capitals; few of them in a line say little
-HEAVIER, MUCH = 1.08, 1.4  # the same for their strokes, which larger letters have wider, but for the largest
+HEAVIER, MUCH = 1.08, 1.25  # the same for their strokes, which larger letters have wider, but for the largest
 PIXELS = 1.5  # by which they differ at least; small print is rounded to pixels
 # Percentiles of the heights of a line's glyphs: small letters; capitals and ascenders, and no brackets.
 LOW, HIGH = 25, 85
 FLUSH, SAME_END = 8.0, 0.5  # from the column's left side, and between the ends of lines that are flush right
-WORD, MARKER = 0.3, 2.2  # heights of capitals: least white between words, and the widest bullet or number of an item
+WORD, MARKER = 0.45, 1.9  # heights of capitals: least white after, and the widest bullet or number of an item
 CENTRED = 0.6  # heights of a glyph between the middles of centred lines
 INSET = 5.0  # heights of a glyph on both sides of a line in the middle
 SHORT = 5.0  # heights of a glyph by which the last line of a paragraph ends before the others

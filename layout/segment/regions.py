@@ -149,15 +149,20 @@ def _goes_on(chain: Sequence[Box], rule: Box, pieces: Sequence[Line], glyph: flo
 
 def _drawn(ink: Ink) -> list[Region]:
     """Figures, and drawings without a frame: large strokes and solid areas near each other."""
+    found = [Region("image", Box(*figure), 0.8) for figure in ink.figures.tolist()]
     spots = np.concatenate([ink.figures, ink.strokes, ink.solids])
-    widths, heights = (spots[:, 2:] - spots[:, :2]).T
-    large = (np.minimum(widths, heights) >= ink.glyph) | (np.arange(len(spots)) < len(ink.figures))
-    spots = spots[large]
-    groups = _near(spots, NEAR * ink.glyph)
-    boxes = [hull([Box(*spots[place]) for place in group]) for group in groups]
-    boxes = [box for box in boxes if min(box.width, box.height) >= IMAGE * ink.glyph]
+    if not len(spots):
+        return []
+    page = hull([Box(*spot) for spot in np.concatenate([spots, ink.glyphs]).tolist()])
+    large = (spots[:, 2:] - spots[:, :2]).min(axis=1) >= ink.glyph
+    spots = spots[large & ~np.array([_is_page(Box(*spot), page) for spot in spots.tolist()])]
     middles = (ink.glyphs[:, :2] + ink.glyphs[:, 2:]) / 2
-    return [Region("image", box, 0.8) for box in boxes if _share(middles, box, ink.glyph) < SPARSE]
+    for group in _near(spots, NEAR * ink.glyph):
+        box = hull([Box(*spots[place]) for place in group])
+        is_large = min(box.width, box.height) >= IMAGE * ink.glyph
+        if len(group) > 1 and is_large and _share(middles, box, ink.glyph) < SPARSE:
+            found.append(Region("image", box, 0.7))
+    return found
 
 
 def _near(spots: np.ndarray, distance: float) -> list[list[int]]:

@@ -81,28 +81,6 @@ def test_two_columns_are_read_one_after_the_other() -> None:
     assert [covers(part.box, box) for part, box in zip(parts, [title, *left, *right], strict=True)] == [True] * 6
 
 
-def test_a_wide_blank_does_not_part_a_line() -> None:
-    sheet = Sheet()
-    for place, (name, value) in enumerate([("Name", "Fox"), ("Home", "The forest"), ("Sum", "12.50")]):
-        sheet.line(60, 100 + 26 * place, name)
-        sheet.line(400, 100 + 26 * place, value)
-    assert [len(lines) for lines in found(sheet.image)] == [3]
-
-
-def test_cells_of_a_grid_are_read_row_by_row_over_columns_of_text() -> None:
-    """Bug: cells went on in the columns under them."""
-    sheet = Sheet()
-    for y in range(60, 180, 40):
-        for x in (60, 420):
-            sheet.pen.rectangle((x, y, x + 360, y + 40), outline=0)
-            sheet.line(x + 10, y + 10, "Some cell of a table")
-    for left in (60, 430):
-        sheet.paragraph(left, 220, words=SHORT, lines=5)
-    parts = paragraphs(sheet.image)
-    assert [len(part.lines) for part in parts[-2:]] == [5, 5]
-    assert all(part.box.width > 400 for part in parts[:-2])
-
-
 def test_small_print_has_a_distance_of_its_own() -> None:
     sheet = Sheet()
     sheet.paragraph(60, 100, lines=5)
