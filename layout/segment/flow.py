@@ -74,24 +74,22 @@ def walls_of(ink: Ink) -> np.ndarray:
 
 def _groups(pieces: Sequence[Line], walls: np.ndarray, glyph: float) -> list[list[int]]:
     """Places of pieces that are one line, with wide blanks between them, and no wall."""
-    by_left = sorted(range(len(pieces)), key=lambda place: pieces[place].box.left)
+    boxes = np.array([piece.box for piece in pieces], dtype=np.float64).reshape(-1, 4)
+    left, top, right, bottom = boxes.T
     one, other = [], []
-    for place in by_left:
-        box = pieces[place].box
-        after = [at for at in by_left if _follows(box, pieces[at].box, glyph)]
-        if after and not _is_parted(box, pieces[after[0]].box, walls):
+    for place, box in enumerate(boxes):
+        shared = np.minimum(bottom, box[3]) - np.maximum(top, box[1])
+        beside = shared >= 0.5 * np.minimum(bottom - top, box[3] - box[1])
+        after = np.flatnonzero(beside & (left >= box[2]) & (left <= box[2] + BLANK * glyph))
+        nearest = after[np.argmin(left[after])] if len(after) else place
+        if len(after) and not _is_parted(pieces[place].box, pieces[nearest].box, walls):
             one.append(place)
-            other.append(after[0])
+            other.append(nearest)
     roots = joined(len(pieces), np.array(one, dtype=np.int64), np.array(other, dtype=np.int64)).tolist()
     groups: dict[int, list[int]] = {}
     for place, root in enumerate(roots):
         groups.setdefault(root, []).append(place)
     return list(groups.values())
-
-
-def _follows(box: Box, other: Box, glyph: float) -> bool:
-    shared = min(box.bottom, other.bottom) - max(box.top, other.top)
-    return 0 <= other.left - box.right <= BLANK * glyph and shared >= 0.5 * min(box.height, other.height)
 
 
 def _is_parted(box: Box, other: Box, walls: np.ndarray) -> bool:

@@ -16,6 +16,7 @@ from layout.segment.flow import walls_of
 from models.detection import Box, hull
 
 PAGE = 0.8  # share of both sides of what is printed, from which a frame is that of the page
+MOST = 1000  # spots of drawings that are looked at, the largest first; every two are compared
 
 # Heights of a glyph:
 FRAME = 2.5  # shorter side of a frame
@@ -156,6 +157,8 @@ def _drawn(ink: Ink) -> list[Region]:
     page = hull([Box(*spot) for spot in np.concatenate([spots, ink.glyphs]).tolist()])
     large = (spots[:, 2:] - spots[:, :2]).min(axis=1) >= ink.glyph
     spots = spots[large & ~np.array([_is_page(Box(*spot), page) for spot in spots.tolist()])]
+    largest = np.argsort(-(spots[:, 2:] - spots[:, :2]).prod(axis=1), kind="stable")[:MOST]
+    spots = spots[largest]
     middles = (ink.glyphs[:, :2] + ink.glyphs[:, 2:]) / 2
     for group in _near(spots, NEAR * ink.glyph):
         box = hull([Box(*spots[place]) for place in group])
