@@ -21,31 +21,35 @@ FILLED = 0.5  # share of a column's width that half of its lines reach; cells of
 DEPTH = 6  # columns in columns
 
 
-def columns(boxes: Sequence[Box], glyph: float, depth: int = DEPTH) -> list[list[int]]:
-    """Places of the boxes by column, in reading order; what goes across columns is a column of its own."""
+def columns(boxes: Sequence[Box], glyph: float, gutter: float = GUTTER, depth: int = DEPTH) -> list[list[int]]:
+    """Places of the boxes by column, in reading order; what goes across columns is a column of its own.
+
+    `glyph`: height in pixels; `gutter`: the least white between columns, in heights of a glyph.
+    """
     found: list[list[int]] = []
     going_on = False  # whether the last column is of the full width
-    for group, covered in _groups(boxes, glyph):
-        parts = _parts(boxes, group, _gutters(covered, glyph), glyph) if depth else [group]
+    for group, covered in _groups(boxes, gutter * glyph):
+        parts = _parts(boxes, group, _gutters(covered, gutter * glyph), glyph) if depth else [group]
         if len(parts) == 1 and going_on:
             found[-1] += group
         elif len(parts) == 1:
             found.append(group)
         for part in parts if len(parts) > 1 else ():
-            inner = columns([boxes[place] for place in part], glyph, depth - 1)
+            inner = columns([boxes[place] for place in part], glyph, gutter, depth - 1)
             found += [[part[place] for place in column] for column in inner]
         going_on = len(parts) == 1
     return found
 
 
-def _groups(boxes: Sequence[Box], glyph: float) -> Iterator[tuple[list[int], list[Interval]]]:
+def _groups(boxes: Sequence[Box], white: float) -> Iterator[tuple[list[int], list[Interval]]]:
     """Strips that leave the same gutters free, or no gutters: places of boxes, and what they cover of the width."""
     group: list[int] = []
     covered: list[Interval] = []
     for strip in _strips(boxes):
-        own = _union([(boxes[place].left, boxes[place].right) for place in strip])
-        together = _union([*covered, *own])
-        if group and not _gutters(together, glyph) and (_gutters(covered, glyph) or _gutters(own, glyph)):
+        own = union([(boxes[place].left, boxes[place].right) for place in strip])
+        together = union([*covered, *own])
+        before, here, left = (len(_gutters(spans, white)) for spans in (covered, own, together))
+        if group and (bool(before) != bool(here) or not left) and left < max(before, here):
             yield group, covered
             group, together = [], own
         group, covered = [*group, *strip], together
@@ -67,7 +71,7 @@ def _strips(boxes: Sequence[Box]) -> Iterator[list[int]]:
         yield strip
 
 
-def _union(intervals: Sequence[Interval]) -> list[Interval]:
+def union(intervals: Sequence[Interval]) -> list[Interval]:
     union: list[Interval] = []
     for start, end in sorted(intervals):
         if union and start <= union[-1][1]:
@@ -77,9 +81,9 @@ def _union(intervals: Sequence[Interval]) -> list[Interval]:
     return union
 
 
-def _gutters(covered: Sequence[Interval], glyph: float) -> list[float]:
+def _gutters(covered: Sequence[Interval], white: float) -> list[float]:
     """Middles of the white that is wide enough."""
-    return [(end + start) / 2 for (_, end), (start, _) in pairwise(covered) if start - end >= GUTTER * glyph]
+    return [(end + start) / 2 for (_, end), (start, _) in pairwise(covered) if start - end >= white]
 
 
 def _parts(boxes: Sequence[Box], group: Sequence[int], gutters: Sequence[float], glyph: float) -> list[list[int]]:

@@ -14,12 +14,13 @@ class Components:
 
     boxes: np.ndarray  # (spots, 4) int64: left, top, right, bottom; right and bottom are the first pixels outside
     areas: np.ndarray  # (spots,) int64, in pixels
+    runs: np.ndarray  # (spots,) int64, of pixels side by side; areas over runs are the usual width of a stroke
 
     def only(self, kept: np.ndarray) -> "Components":
-        return Components(self.boxes[kept], self.areas[kept])
+        return Components(self.boxes[kept], self.areas[kept], self.runs[kept])
 
     def moved(self, right: int, down: int) -> "Components":
-        return Components(self.boxes + np.array([right, down, right, down]), self.areas)
+        return Components(self.boxes + np.array([right, down, right, down]), self.areas, self.runs)
 
 
 def components(ink: np.ndarray) -> Components:
@@ -30,7 +31,8 @@ def components(ink: np.ndarray) -> Components:
     order = np.argsort(spots, kind="stable")
     cuts = np.searchsorted(spots[order], np.arange(len(firsts)))
     if not len(firsts):
-        return Components(np.zeros((0, 4), dtype=np.int64), np.zeros(0, dtype=np.int64))
+        none = np.zeros(0, dtype=np.int64)
+        return Components(np.zeros((0, 4), dtype=np.int64), none, none)
     boxes = np.stack(
         [
             np.minimum.reduceat(starts[order], cuts),
@@ -40,7 +42,7 @@ def components(ink: np.ndarray) -> Components:
         ],
         axis=1,
     )
-    return Components(boxes, np.add.reduceat((ends - starts)[order], cuts))
+    return Components(boxes, np.add.reduceat((ends - starts)[order], cuts), np.diff(cuts, append=len(order)))
 
 
 def _runs(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

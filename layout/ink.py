@@ -33,7 +33,7 @@ WIDE, ROW = 8.0, 2.2  # a frame around a line or more of text
 # Shorter sides of panels and figures, by the longer over the shorter: bold letters are as large, but not as long.
 SOLID = {4: 1.8, 2: 3.0, 1: TALL}
 DENSE, SPARSE = 0.5, 0.25  # shares of its box that a spot fills: solid from the first on, a frame below the second
-
+RULING = 0.7  # share of a frame's or a grid's side that a straight line fills
 WHOLE = 0.8  # the same for a figure at the edge of the page, where the shadow of a slanted sheet fills half of its box
 
 
@@ -46,6 +46,9 @@ class Ink:
     specks: np.ndarray  # dots and commas, and dirt
     strokes: np.ndarray  # rules and frames
     figures: np.ndarray  # photos and other solid areas
+    solids: np.ndarray  # flat areas, such as bars of a chart or panels under text
+    rulings: np.ndarray  # straight lines of frames and grids, across or down
+    widths: np.ndarray  # (glyphs,) of their strokes in pixels, on average
 
     def with_specks(self, box: Box) -> Box:
         """The box, grown to the dots and commas beside it."""
@@ -74,7 +77,10 @@ def find_ink(page: Image.Image) -> Ink:
     kinds = _kinds(boxes, areas, glyph)
     outside = ~_is_inside(boxes, figures)
     rows = [boxes[(kinds == kind) & outside] for kind in ("glyph", "speck", "stroke")]
-    return Ink(glyph * factor, *(row * factor for row in (*rows, figures)))
+    solids = boxes[(kinds == "") & outside]
+    rulings = _rulings(is_ink, rows[2], glyph)
+    widths = (areas / np.concatenate([one.runs for one in spots]))[(kinds == "glyph") & outside]
+    return Ink(glyph * factor, *(row * factor for row in (*rows, figures, solids, rulings, widths)))
 
 
 def _is_ink(grey: np.ndarray) -> np.ndarray:
@@ -165,9 +171,8 @@ def _is_flat(grey: np.ndarray, is_ink: np.ndarray, box: np.ndarray) -> bool:
 def _dark_rows(is_ink: np.ndarray, box: np.ndarray, glyph: float) -> list[np.ndarray]:
     """Boxes of the rows of a grid that are a panel, such as the dark head of a table."""
     left, top, right = box[:3].tolist()
-    dark = np.pad(_part(is_ink, box).mean(axis=1) >= DENSE, 1)
-    first, last = np.flatnonzero(np.diff(dark.astype(np.int8)) > 0), np.flatnonzero(np.diff(dark.astype(np.int8)) < 0)
-    rows = [(top + start, top + end) for start, end in zip(first.tolist(), last.tolist(), strict=True)]
+    dark = _part(is_ink, box).mean(axis=1) >= DENSE
+    rows = [(top + start, top + end) for start, end in _spans(dark)]
     return [np.array([left, start, right, end]) for start, end in rows if end - start >= SOLID[4] * glyph]
 
 
@@ -193,6 +198,25 @@ def _kinds(boxes: np.ndarray, areas: np.ndarray, glyph: float) -> np.ndarray:
     frame = (heights > TALL * glyph) | ((widths > WIDE * glyph) & (heights > ROW * glyph) & (share < SPARSE))
     solid = _is_solid(widths, heights, areas, glyph)
     return np.select([speck, solid, rule | frame], ["speck", "", "stroke"], "glyph")
+
+
+def _rulings(is_ink: np.ndarray, strokes: np.ndarray, glyph: float) -> np.ndarray:
+    """(rulings, 4) boxes of the straight lines that strokes are made of."""
+    found: list[list[int]] = []
+    for stroke in strokes:
+        part = _part(is_ink, stroke)
+        left, top, right, bottom = stroke.tolist()
+        if right - left >= LONG * glyph:
+            found += [[left, top + start, right, top + end] for start, end in _spans(part.mean(axis=1) >= RULING)]
+        if bottom - top >= LONG * glyph:
+            found += [[left + start, top, left + end, bottom] for start, end in _spans(part.mean(axis=0) >= RULING)]
+    return np.array(found, dtype=np.int64).reshape(-1, 4)
+
+
+def _spans(marks: np.ndarray) -> list[tuple[int, int]]:
+    """First place, and first place outside, of every run of marks."""
+    changes = np.flatnonzero(np.diff(np.pad(marks, 1).astype(np.int8))).tolist()
+    return list(zip(changes[::2], changes[1::2], strict=True))
 
 
 def _is_inside(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Ink that no box covers, as blocks of their own in the reading order: what the layout network did not find is read.
 
-Knows boxes and ink. With no detections at all, the whole page is made into blocks here.
+Knows boxes and ink; what the blocks are, `layout.segment` tells.
 """
 
 from collections.abc import Sequence
@@ -11,37 +11,37 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from layout.ink import Ink
-from layout.paragraphs import HIGH, LOW, Line, Paragraph, is_taller, paragraphs
+from layout.segment.page import segmented
 from models.detection import Box, Detection
 
-MARGIN = 2  # pixels of paper around the ink
-DIRT = 0.6  # heights of a glyph; lower lines are dirt
-HEADING_LINES = 3  # more lines of a larger size are text
 AWAY = 3.0  # shares of a column's width that a page's height of distance counts as
 SAME_COLUMN = 0.3  # share of the narrower of two boxes, one over the other, from which they are in one column
 
 
 def with_uncovered(detections: Sequence[Detection], ink: Ink, size: tuple[int, int]) -> list[Detection]:
-    """The detections and what they leave out, in reading order; `size`: width and height of the page.
+    """The detections and what they leave out, in reading order; `size`: width and height of the page in pixels.
 
-    New ones score 0 and are labelled text, paragraph_title or doc_title by their size, or image.
+    New ones score 0, so that what a network found goes first.
     """
+    if not detections:
+        return [replace(one, score=0.0) for one in segmented(ink, size)]
     covered = _cover(detections, size)
-    rest = replace(ink, glyphs=_only_free(ink.glyphs, covered), specks=_only_free(ink.specks, covered))
-    body = _usual_line(ink)
-    found = [part for part in paragraphs(rest) if part.longest.high >= DIRT * ink.glyph]
-    new = [_detection(_label(part, body), rest.with_specks(part.box), size) for part in found]
-    if not detections and _is_page_title(found, body):
-        new[0] = replace(new[0], label="doc_title")
-    images = [_detection("image", Box(*box), size) for box in _only_free(ink.figures, covered).tolist()]
-    if not new and not images:
-        return list(detections)
+    new = segmented(_free(ink, covered), size, ink)
     ordered = list(detections)
     for one in new:
-        ordered.insert(_place(one.box, ordered, size) if detections else len(ordered), one)
-    for one in images:
-        ordered.insert(_place(one.box, ordered, size), one)
-    return [replace(one, order=order) for order, one in enumerate(ordered)]
+        ordered.insert(_place(one.box, ordered, size), replace(one, score=0.0))
+    return [replace(one, order=order) for order, one in enumerate(ordered)] if new else ordered
+
+
+def _free(ink: Ink, covered: np.ndarray) -> Ink:
+    """The ink that no box covers."""
+    glyphs = _is_free(ink.glyphs, covered)
+    rest = {name: spots[_is_free(spots, covered)] for name, spots in _others(ink).items()}
+    return replace(ink, glyphs=ink.glyphs[glyphs], widths=ink.widths[glyphs], **rest)
+
+
+def _others(ink: Ink) -> dict[str, np.ndarray]:
+    return {name: getattr(ink, name) for name in ("specks", "strokes", "figures", "solids", "rulings")}
 
 
 def _cover(detections: Sequence[Detection], size: tuple[int, int]) -> np.ndarray:
@@ -57,39 +57,12 @@ def _cover(detections: Sequence[Detection], size: tuple[int, int]) -> np.ndarray
     return np.asarray(mask) > 0
 
 
-def _only_free(spots: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """The spots of which no more than half is covered, going by nine points."""
+def _is_free(spots: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """(spots,) whether no more than half is covered, going by nine points."""
     (left, top), (width, height) = spots[:, :2].T, (spots[:, 2:] - spots[:, :2]).T
     shares = (np.arange(3)[:, None] + 0.5) / 3
     x, y = (left + shares * width).astype(int), (top + shares * height).astype(int)
-    return cast(np.ndarray, spots[covered[y[:, None], x[None]].mean(axis=(0, 1)) <= 0.5])
-
-
-def _usual_line(ink: Ink) -> Line:
-    """A line as most of the page's glyphs would make it."""
-    heights = ink.glyphs[:, 3] - ink.glyphs[:, 1] if len(ink.glyphs) else np.array([ink.glyph])
-    low, high = np.percentile(heights, (LOW, HIGH)).tolist()
-    return Line(Box(0, 0, 0, 0), low, high, base=0, glyphs=len(heights))
-
-
-def _label(part: Paragraph, body: Line) -> str:
-    is_heading = len(part.lines) <= HEADING_LINES and part.longest.glyphs > 1 and is_taller(part.longest, body)
-    return "paragraph_title" if is_heading else "text"
-
-
-def _is_page_title(found: Sequence[Paragraph], body: Line) -> bool:
-    """Whether a page begins with its largest heading."""
-    if not found or _label(found[0], body) == "text":
-        return False
-    return all(is_taller(found[0].longest, other.longest) for other in found[1:])
-
-
-def _detection(label: str, box: Box, size: tuple[int, int]) -> Detection:
-    left, top, right, bottom = map(int, box)
-    around = Box(
-        max(0, left - MARGIN), max(0, top - MARGIN), min(size[0], right + MARGIN), min(size[1], bottom + MARGIN)
-    )
-    return Detection(label, 0.0, around, 0)
+    return cast(np.ndarray, covered[y[:, None], x[None]].mean(axis=(0, 1)) <= 0.5)
 
 
 def _place(box: Box, ordered: Sequence[Detection], size: tuple[int, int]) -> int:

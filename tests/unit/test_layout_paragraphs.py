@@ -2,16 +2,21 @@ import pytest
 from PIL import Image
 
 from layout.ink import find_ink
-from layout.paragraphs import paragraphs
+from layout.paragraphs import Paragraph
+from layout.segment.flow import flow
 from models.detection import Box
 from tests.printed import Sheet
 
 SHORT = "The quick brown fox jumps over a dog."
 
 
+def paragraphs(image: Image.Image) -> list[Paragraph]:
+    return [part for column in flow(find_ink(image)) for part in column if isinstance(part, Paragraph)]
+
+
 def found(image: Image.Image) -> list[list[int]]:
     """Tops of the lines of each paragraph, to the next hundredth of the page."""
-    return [[round(line.box.top / 10) for line in part.lines] for part in paragraphs(find_ink(image))]
+    return [[round(line.box.top / 10) for line in part.lines] for part in paragraphs(image)]
 
 
 def covers(box: Box, printed: Box) -> bool:
@@ -21,7 +26,7 @@ def covers(box: Box, printed: Box) -> bool:
 def test_lines_at_one_distance_are_a_paragraph() -> None:
     sheet = Sheet()
     printed = sheet.paragraph(60, 100, lines=6)
-    (part,) = paragraphs(find_ink(sheet.image))
+    (part,) = paragraphs(sheet.image)
     assert len(part.lines) == 6
     assert covers(part.box, printed)
 
@@ -29,14 +34,14 @@ def test_lines_at_one_distance_are_a_paragraph() -> None:
 def test_a_wider_gap_begins_a_paragraph() -> None:
     sheet = Sheet()
     printed = [sheet.paragraph(60, 100), sheet.paragraph(60, 218), sheet.paragraph(60, 336)]
-    parts = paragraphs(find_ink(sheet.image))
+    parts = paragraphs(sheet.image)
     assert [covers(part.box, box) for part, box in zip(parts, printed, strict=True)] == [True] * 3
 
 
 def test_an_indent_begins_a_paragraph() -> None:
     sheet = Sheet()
     printed = [sheet.paragraph(60, 100 + 104 * place, indent=25) for place in range(3)]
-    parts = paragraphs(find_ink(sheet.image))
+    parts = paragraphs(sheet.image)
     assert [covers(part.box, box) for part, box in zip(parts, printed, strict=True)] == [True] * 3
 
 
@@ -53,7 +58,7 @@ def test_a_heading_is_a_paragraph_of_its_own(size: int) -> None:
     sheet = Sheet()
     heading = sheet.line(60, 90, "The heading of all this", size=size)
     body = sheet.paragraph(60, 100 + size)
-    parts = paragraphs(find_ink(sheet.image))
+    parts = paragraphs(sheet.image)
     assert [covers(part.box, box) for part, box in zip(parts, (heading, body), strict=True)] == [True] * 2
 
 
@@ -72,30 +77,8 @@ def test_two_columns_are_read_one_after_the_other() -> None:
     title = sheet.line(150, 40, "A title across both of the columns", size=30)
     right = [sheet.paragraph(430, top, words=SHORT) for top in (100, 240)]
     left = [sheet.paragraph(60, top, words=SHORT) for top in (100, 218, 336)]
-    parts = paragraphs(find_ink(sheet.image))
+    parts = paragraphs(sheet.image)
     assert [covers(part.box, box) for part, box in zip(parts, [title, *left, *right], strict=True)] == [True] * 6
-
-
-def test_a_wide_blank_does_not_part_a_line() -> None:
-    sheet = Sheet()
-    for place, (name, value) in enumerate([("Name", "Fox"), ("Home", "The forest"), ("Sum", "12.50")]):
-        sheet.line(60, 100 + 26 * place, name)
-        sheet.line(400, 100 + 26 * place, value)
-    assert [len(lines) for lines in found(sheet.image)] == [3]
-
-
-def test_cells_of_a_grid_are_read_row_by_row_over_columns_of_text() -> None:
-    """Bug: cells went on in the columns under them."""
-    sheet = Sheet()
-    for y in range(60, 180, 40):
-        for x in (60, 420):
-            sheet.pen.rectangle((x, y, x + 360, y + 40), outline=0)
-            sheet.line(x + 10, y + 10, "Some cell of a table")
-    for left in (60, 430):
-        sheet.paragraph(left, 220, words=SHORT, lines=5)
-    parts = paragraphs(find_ink(sheet.image))
-    assert [len(part.lines) for part in parts[-2:]] == [5, 5]
-    assert all(part.box.width > 400 for part in parts[:-2])
 
 
 def test_small_print_has_a_distance_of_its_own() -> None:
@@ -107,4 +90,4 @@ def test_small_print_has_a_distance_of_its_own() -> None:
 
 
 def test_a_blank_page_has_no_paragraphs() -> None:
-    assert paragraphs(find_ink(Sheet().image)) == []
+    assert paragraphs(Sheet().image) == []
