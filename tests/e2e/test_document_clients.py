@@ -2,15 +2,11 @@
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from PIL import Image, ImageChops
 from rapidfuzz.fuzz import partial_ratio
 
 from scripts.sample_page import CAPTION, COLUMNS, TABLE, TITLE
@@ -97,11 +93,3 @@ def test_what_ragflows_parser_sends_is_read(server: Server) -> None:
     rows = page["prunedResult"]["parsing_res_list"]
     assert_read("\n".join(row["block_content"] for row in rows))
     assert all(len(row["block_bbox"]) == 4 for row in rows)
-
-
-def test_the_blocks_of_the_page_are_drawn_beside_its_markdown(server: Server, tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/draw_blocks.py", str(PAGE), "-o", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, env=os.environ | {"VLLM_URL": server.url}, check=True)
-    assert_read((tmp_path / "test_page.md").read_text())
-    with Image.open(tmp_path / "test_page.blocks.png") as drawn, Image.open(PAGE) as page:
-        assert ImageChops.difference(drawn, page.convert("RGB")).getbbox() is not None
