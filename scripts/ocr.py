@@ -1,7 +1,9 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
-"""Reads local images and PDFs with a running server: scripts/ocr.py FILE...
+"""Reads local images, whole pages and PDFs with a running server: scripts/ocr.py FILE...
 
-The text streams to the terminal or, with `-o DIR`, is written to one NAME.md for each file. Environment variables:
+Where the server has a layout model, pages of a PDF or TIFF, and images that look like pages, are read block by block
+and become Markdown in reading order. The text streams to the terminal or, with `-o DIR`, is written to one NAME.md for
+each file. Environment variables:
   OCR_ENGINE    vllm, the only supported value (the server implements vLLM's API)
   VLLM_URL      address of the server (default http://127.0.0.1:8001)
   MODEL_NAME    name of the model (default PaddlePaddle/PaddleOCR-VL)
@@ -13,6 +15,7 @@ import base64
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +70,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Read local images and PDFs with a running server.")
+    parser = argparse.ArgumentParser(
+        description="Read local images, whole pages and PDFs with a running server. Pages of a PDF or TIFF, and images "
+        "that look like pages, are read block by block where the server has a layout model."
+    )
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="an image or a PDF: PNG, JPEG, WebP, TIFF, ..."
     )
     parser.add_argument(
         "-o", "--out", type=Path, metavar="DIR", help="write NAME.md files to DIR instead of printing the text"
     )
-    parser.add_argument("--prompt", default=PROMPT, help='default: "%(default)s"')
+    parser.add_argument(
+        "--prompt",
+        default=PROMPT,
+        help='default: "%(default)s"; others choose other modes, such as "Read the whole page" for a small image',
+    )
     return parser.parse_args(arguments)
 
 
@@ -140,13 +150,24 @@ def read(client: OpenAI, file: Path, prompt: str) -> Iterator[str]:
 def ask(client: OpenAI, file: Path, prompt: str) -> Stream[ChatCompletionChunk]:
     """The streamed answer for one file. Raises NoServerError, UnreadableFileError, OSError, OpenAIError."""
     content: Any = [{"type": "text", "text": prompt}, part_of(file)]
-    try:
+    with needs_server(client):
         return client.chat.completions.create(
-            model=os.environ.get("MODEL_NAME") or "PaddlePaddle/PaddleOCR-VL",
+            model=model_name(),
             messages=[{"role": "user", "content": content}],
             temperature=0,
             stream=True,
         )
+
+
+def model_name() -> str:
+    return os.environ.get("MODEL_NAME") or "PaddlePaddle/PaddleOCR-VL"
+
+
+@contextmanager
+def needs_server(client: OpenAI) -> Iterator[None]:
+    """Raises NoServerError where no server answers a request made inside."""
+    try:
+        yield
     except APITimeoutError:
         raise
     except APIConnectionError as error:
