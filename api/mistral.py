@@ -168,7 +168,9 @@ class PageAnswer:
         """The block's Markdown with Mistral's names of images, or without those that are not wanted."""
 
         def named(found: re.Match[str]) -> str:
-            image = self.text.images[found[1] or found[2]]
+            image = self.text.images.get(found[1] or found[2])
+            if image is None:  # the page itself has such a text
+                return found[0]
             least, most = self.body.image_min_size, self.body.image_limit
             if (least is not None and min(image.size) < least) or (most is not None and self.counts.images >= most):
                 return ""
