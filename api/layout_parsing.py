@@ -20,7 +20,7 @@ from api.error_handlers import http_error, name_rejection, refusal
 from api.errors import ApiError, invalid, translated
 from api.paddlex import PageImages, settings_of, whole_result
 from api.reading import Wanted, read_document, sampling
-from api.schema.layout_parsing import LayoutParsingRequest, RestructureRequest, ratios
+from api.schema.layout_parsing import LayoutParsingRequest, PaddleXError, RestructureRequest, ratios
 from api.sent_pages import restructured
 from api.serving import Serving, serving_of
 from api.unknown_fields import unknown_fields
@@ -59,7 +59,10 @@ class PaddleXRoute(APIRoute):
         return handle_as_paddlex
 
 
-router = APIRouter(route_class=PaddleXRoute)
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": PaddleXError} for status in (408, 413, 422, 429, 500, 503, 504)
+}
+router = APIRouter(route_class=PaddleXRoute, responses=ERRORS)
 
 
 def _failed(request: Request, error: ApiError, log_id: str | None) -> Response:

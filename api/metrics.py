@@ -73,7 +73,8 @@ class Metrics:
             "image_pixels": self._counter("paddleocr_vl:picture_pixels", "Pixels that the vision tower processed."),
             "vision_seconds": self._counter("paddleocr_vl:vision_seconds", "Seconds spent in the vision tower."),
             "pages": self._counter(
-                "paddleocr_vl:pages", "Pages that networks looked at, each network counted: layout, turning, flattening."
+                "paddleocr_vl:pages",
+                "Pages that networks looked at, each network counted: layout, turning, flattening.",
             ),
             "page_seconds": self._counter("paddleocr_vl:page_seconds", "Seconds spent in these networks."),
         }

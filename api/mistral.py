@@ -15,8 +15,8 @@ from api.schema.ocr import (
     OcrAnswer,
     OcrDimensions,
     OcrImage,
-    OcrPage,
     OcrPageBlock,
+    OcrPageObject,
     OcrRequest,
     OcrTable,
     OcrUsage,
@@ -71,7 +71,7 @@ def answer_of(body: OcrRequest, document: Document, model: str) -> OcrAnswer:
         made = PageAnswer(body=body, page=page, text=text, counts=counts, transcript=document.transcript, places=places)
         made.write()
         answers.append(
-            OcrPage(
+            OcrPageObject(
                 index=number,
                 markdown=made.markdown,
                 images=made.images,

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from answers.pages import PageWishes
+from answers.pages import KEPT_SIDE, PageWishes
 from api.reading import Document
 from api.schema.layout_parsing import LayoutParsingRequest
 from api.serving import Serving
@@ -22,7 +22,6 @@ from layout.paddlex.parsed import (
 from layout.paddlex.restructuring import restructure
 from layout.pages import ReadPage
 
-MAX_SIDE = 2000  # pixels of images that are returned, as PaddleX's `max_output_img_size`
 JPEG_QUALITY = 90
 LINE = 3  # pixels
 COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
@@ -62,7 +61,7 @@ def with_boxes(page: ReadPage, image: Image.Image) -> Image.Image:
 def as_jpeg(image: Image.Image) -> str:
     """Base64."""
     shown = image.convert("RGB")
-    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    shown.thumbnail((KEPT_SIDE, KEPT_SIDE))
     file = io.BytesIO()
     shown.save(file, "JPEG", quality=JPEG_QUALITY)
     return base64.b64encode(file.getvalue()).decode()

@@ -161,7 +161,7 @@ class OcrDimensions(BaseModel):
     width: int
 
 
-class OcrPage(BaseModel):
+class OcrPageObject(BaseModel):
     index: int  # from 0
     markdown: str
     images: list[OcrImage]
@@ -180,7 +180,7 @@ class OcrUsage(BaseModel):
 
 
 class OcrAnswer(BaseModel):
-    pages: list[OcrPage]
+    pages: list[OcrPageObject]
     model: str
     document_annotation: str | None = None
     usage_info: OcrUsage
