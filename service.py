@@ -89,8 +89,10 @@ class PaddleOCRVLService:
             max_pixels=settings.max_image_pixels,
             max_bytes=settings.max_image_bytes,
         )
-        folders = {role: one.folder for role, one in served.items()}
-        self.engine = Engine(settings.engine_config(folders, worker or 1), on_failure=self._on_failure)
+        folders = {role: one.folder for role, one in served.items() if one.folder is not None}
+        segments = "layout" in served and "layout" not in folders
+        config = settings.engine_config(folders, worker or 1, segments=segments)
+        self.engine = Engine(config, on_failure=self._on_failure)
         app.state.serving = Serving(
             engine=self.engine,
             model=served["model"].name,

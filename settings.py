@@ -108,7 +108,7 @@ class Settings(BaseModel):
     layout: Annotated[str, AfterValidator(partial(checked_choice, "layout"))] | None = Field(
         default=None,
         description="what finds the blocks of a page ([more](models.md#layout)), chosen as `MODEL` is, or `embedded`, "
-        "or `off`; unset: `embedded` with the embedded checkpoint, otherwise `off`",
+        "which parts pages by their ink, or `off`; unset: `embedded` with the embedded checkpoint, otherwise `off`",
     )
     orientation: Annotated[str, AfterValidator(partial(checked_choice, "orientation"))] | None = Field(
         default=None, description="what finds how a page was turned, chosen as `MODEL` is, or `off`; unset: `off`"
@@ -309,11 +309,15 @@ class Settings(BaseModel):
             fetching=fetching,
         )
 
-    def engine_config(self, folders: Mapping[str, Path], worker: int = 1) -> EngineConfig:
-        """Configuration of the worker with this number, from 1; `folders`: role of `models.choice` -> checkpoint."""
+    def engine_config(self, folders: Mapping[str, Path], worker: int = 1, *, segments: bool = False) -> EngineConfig:
+        """Configuration of the worker with this number, from 1; `folders`: role of `models.choice` -> checkpoint.
+
+        `segments`: pages are parted by their ink.
+        """
         return EngineConfig(
             model=folders["model"],
             layout=folders.get("layout"),
+            segments=segments,
             orientation=folders.get("orientation"),
             unwarping=folders.get("unwarping"),
             device=self.device,

@@ -17,10 +17,10 @@ from layout.blocks import Block
 from layout.boxes import Rules, lowest_threshold, rules_of
 from layout.crops import crop, figures_of
 from layout.options import LayoutOptions
-from layout.page import blocks_of_page
+from layout.page import blocks_of_page, segments_of_page
 from layout.pages import ReadBlock, ReadPage
 from layout.tasks import Task, task_of
-from models.detection import Box, Detection
+from models.detection import SEGMENTATION, Box, Detection
 from models.paddleocr_vl.images import MAX_ASPECT
 
 WHOLE = "ocr"  # PaddleX's label of a page that is one block
@@ -153,6 +153,9 @@ class PageOpener:
         return rules_of(self._engine.layout.model_type)
 
     async def _found(self, image: Image.Image) -> list[Detection]:
+        assert self._engine.layout is not None
+        if self._engine.layout.model_type == SEGMENTATION:
+            return await asyncio.to_thread(segments_of_page, image)
         threshold = lowest_threshold(self._rules, self._wishes.options)
         (found,) = await self._engine.find_blocks([image], threshold, self._hold)
         return found

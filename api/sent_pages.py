@@ -46,7 +46,7 @@ def _blocks_of(place: int, page: SentPage) -> list[ParsedBlock]:
     """The blocks of a page that comes back. Raises ApiError."""
     result, param = page.pruned_result, f"pages.{place}.prunedResult"
     rows, width = result.get("parsing_res_list"), result.get("width")
-    if not isinstance(rows, list) or not _is_side(width) or width < 1:
+    if not isinstance(rows, list) or not isinstance(width, int) or not _is_side(width) or width < 1:
         raise invalid(f"{param} must be one of /layout-parsing, with parsing_res_list and width", param)
     settings = result.get("model_settings", {})
     ignored = settings.get("markdown_ignore_labels", []) if isinstance(settings, dict) else None

@@ -22,6 +22,7 @@ class EngineConfig:
     cuda_graphs: bool = True  # on a GPU, decode by captured graphs where they work
     gpu_memory_limit: int | None = None  # bytes of GPU memory that this process may use; None: all that is free
     layout: Path | None = None  # checkpoint folder of the network that finds a page's blocks; None: no pages are served
+    segments: bool = False  # without a layout network, pages are served all the same: their ink tells blocks apart
     orientation: Path | None = None  # folder of the network that tells which side is up
     unwarping: Path | None = None  # folder of the network that flattens photographed pages
     worker: int = 0  # index of this process among those that share the machine, and of its GPU

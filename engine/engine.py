@@ -24,7 +24,7 @@ from engine.preparation import Preparation
 from engine.request import Deadline, Job, SamplingParams, Sequence, TokenEvent
 from engine.stats import Report, Stats
 from engine.threads import background_pool
-from models.detection import Detection
+from models.detection import SEGMENTATION, Detection
 from models.protocol import InputProcessor, PixelBounds
 
 if TYPE_CHECKING:
@@ -144,17 +144,15 @@ class Engine:
 
     @property
     def layout(self) -> LayoutInfo | None:
-        """None where no layout network is served, or until it is loaded."""
-        networks, folder = None if self.runner is None else self.runner.look.networks, self.config.layout
-        if networks is None or networks.layout is None or folder is None:
+        """What parts pages into blocks; None where nothing does, or until it is loaded."""
+        if self.runner is None:
             return None
-        return LayoutInfo(
-            name=folder.name,
-            model_type=networks.layout.model_type,
-            labels=tuple(networks.layout.labels.values()),
-            orients=networks.orientation is not None,
-            unwarps=networks.unwarping is not None,
-        )
+        networks, folder = self.runner.look.networks, self.config.layout
+        orients, unwarps = networks.orientation is not None, networks.unwarping is not None
+        if networks.layout is not None and folder is not None:
+            labels = tuple(networks.layout.labels.values())
+            return LayoutInfo(folder.name, networks.layout.model_type, labels, orients, unwarps)
+        return LayoutInfo(SEGMENTATION, SEGMENTATION, (), orients, unwarps) if self.config.segments else None
 
     # --- requests -----------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ PREPARED_PAGES = (
 
 @dataclass(frozen=True)
 class LayoutInfo:
-    """The layout network that is served, and what else is done to pages."""
+    """What parts pages into blocks, and what else is done to pages."""
 
     name: str  # the checkpoint folder's
     model_type: str  # its config's: pp_doclayout_v2, _v3 or _v4

@@ -15,7 +15,7 @@ from functools import partial
 
 from layout import polygons
 from layout.options import LayoutOptions, Merge, Ratio
-from models.detection import Box, Detection
+from models.detection import SEGMENTATION, Box, Detection
 
 SAME_LABEL_IOU = 0.6  # from here on, two boxes of one label are one block found twice
 OTHER_LABEL_IOU = 0.98  # the same for boxes of two labels
@@ -46,6 +46,7 @@ RULES: Mapping[str, Rules] = {
     "pp_doclayout_v2": Rules(threshold=0.5, thresholds={**dict.fromkeys(_SURER, 0.4), "seal": 0.45}),
     "pp_doclayout_v3": _V3,
     "pp_doclayout_v4": _V3,
+    SEGMENTATION: Rules(threshold=0.0, merge={}),  # finds no block twice, and none that is none
 }
 OTHER_LABELS = 0.5  # threshold of labels that a request's mapping leaves out; source: PaddleX's LayoutAnalysisProcess
 

@@ -16,8 +16,6 @@ from safetensors import SafetensorError, safe_open
 
 EMBEDDED = Path(__file__).parent / "tiny"
 EMBEDDED_NAME = "paddleocr-vl-tiny"
-EMBEDDED_LAYOUT = Path(__file__).parent / "tiny_layout"
-EMBEDDED_LAYOUT_NAME = "pp-doclayout-tiny"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
@@ -121,13 +119,6 @@ def embedded_tag() -> str:
 def describe_embedded() -> Description:
     """The embedded checkpoint, whose weights are always one file. Raises StoreError."""
     return _described(EMBEDDED, Kind.OCR, (), [EMBEDDED / WEIGHTS], embedded_tag(), "embedded", None)
-
-
-def embedded_layout_revision() -> str:
-    """The revision of the embedded layout checkpoint. Raises IncompleteCheckpointError."""
-    if not (EMBEDDED_LAYOUT / WEIGHTS).is_file():
-        raise IncompleteCheckpointError(f"{EMBEDDED_LAYOUT} lacks {WEIGHTS}; training/train_layout.py makes it")
-    return sha256(EMBEDDED_LAYOUT / WEIGHTS)[:8]
 
 
 def describe(

@@ -11,14 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.checkpoint import (
-    EMBEDDED_LAYOUT,
-    EMBEDDED_LAYOUT_NAME,
-    EMBEDDED_NAME,
-    Kind,
-    StoreError,
-    embedded_layout_revision,
-)
+from models.checkpoint import EMBEDDED_NAME, Kind, StoreError
+from models.detection import SEGMENTATION
 from models.hub import fetch
 from models.store import import_embedded, kind_of
 
@@ -31,6 +25,7 @@ ROLES = {
 }
 EMBEDDED = "embedded"
 OFF = "off"
+SEGMENTATION_REVISION = "1"  # counts changes that let pages be parted otherwise
 WORDS = {"model": (), "layout": (EMBEDDED, OFF), "orientation": (OFF,), "unwarping": (OFF,)}
 # A tag of the store, or a hub id at a commit.
 REFERENCE = re.compile(r"[a-z0-9][-._a-z0-9]*:[-._a-z0-9]+|[\w.-]+/[\w.-]+@[0-9a-f]{40}", re.ASCII)
@@ -44,8 +39,8 @@ class Served:
 
     name: str  # as clients see it: the hub id that it came from, else its name in the store
     revision: str  # the hub's, else the store's version
-    folder: Path
-    tag: str | None = None  # in the store; None for the embedded layout checkpoint, which is read where it lies
+    folder: Path | None = None  # None for the embedded layout, which needs no checkpoint
+    tag: str | None = None  # in the store; None likewise
 
 
 def checked_choice(role: str, value: str) -> str:
@@ -62,19 +57,19 @@ def choose(store: Any, arguments: Mapping[str, str], settings: Mapping[str, str 
     """Role -> the checkpoint to serve, for the roles that have one; `model` always has.
 
     `arguments` are those of `--arg ROLE=`, empty where not given; `settings` those of the environment. The embedded
-    layout checkpoint stands in only for the embedded OCR checkpoint, since it knows rendered English pages only.
-    Raises SystemExit.
+    layout, which tells blocks by their ink alone, stands in only for the embedded OCR checkpoint: with real weights, an
+    operator chooses. Raises SystemExit.
     """
     wanted = {role: _wanted(role, arguments[role], settings[role]) for role in ROLES}
     served = {"model": _model(store, wanted["model"], log)}
-    if wanted["layout"] is None and served["model"].name == EMBEDDED_NAME and EMBEDDED_LAYOUT.is_dir():
+    if wanted["layout"] is None and served["model"].name == EMBEDDED_NAME:
         wanted["layout"] = EMBEDDED
     for role in ("layout", "orientation", "unwarping"):
         choice = wanted[role] or OFF
         if choice not in WORDS[role]:
             served[role] = _stored(store, role, choice, log)
         elif choice == EMBEDDED:
-            served[role] = _embedded_layout()
+            served[role] = Served(SEGMENTATION, SEGMENTATION_REVISION)
     return served
 
 
@@ -87,8 +82,10 @@ def remarks(served: Mapping[str, Served]) -> list[tuple[int, str]]:
     layout = served.get("layout")
     if layout is None:
         lines.append((logging.INFO, "No layout model is served: a page is read as one image. LAYOUT chooses one."))
-    elif layout.name == EMBEDDED_LAYOUT_NAME:
-        text = f"Serving the embedded layout checkpoint, {EMBEDDED_LAYOUT_NAME}: it knows rendered English pages only."
+    elif layout.folder is None:
+        text = (
+            "Pages are parted by their ink, without a layout model: that does for printed pages, not for photographs."
+        )
         lines.append((logging.WARNING, text))
     return lines + [(logging.INFO, f"{role.upper()}: {one.name} at {one.revision}") for role, one in served.items()]
 
@@ -114,13 +111,6 @@ def _model(store: Any, choice: str | None, log: Log) -> Served:
         return _served(store.get(import_embedded(store)))
     except (StoreError, OSError) as error:
         raise SystemExit(f"The model {EMBEDDED_NAME} cannot be put into the store: {error}") from error
-
-
-def _embedded_layout() -> Served:
-    try:
-        return Served(EMBEDDED_LAYOUT_NAME, embedded_layout_revision(), EMBEDDED_LAYOUT)
-    except (StoreError, OSError) as error:
-        raise SystemExit(f"LAYOUT is {EMBEDDED}, and that cannot be served: {error}") from error
 
 
 def _stored(store: Any, role: str, choice: str, log: Log) -> Served:

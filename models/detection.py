@@ -7,6 +7,9 @@ from typing import NamedTuple, TypeAlias
 Polygon: TypeAlias = tuple[tuple[float, float], ...]
 """Corners (x, y) in pixels of the page, the last joined to the first."""
 
+SEGMENTATION = "segmentation"
+"""What stands for a network's model_type where blocks are told apart by their ink."""
+
 CONTAINED = 0.9  # share of its own area from which a box lies inside another
 
 

@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from models import checkpoint
 from models.checkpoint import (
     IncompleteCheckpointError,
     NotACheckpointError,
     describe,
-    embedded_layout_revision,
-    sha256,
 )
 from tests.layouts import CONFIGS, LABELS, write_layout_checkpoint
 
@@ -105,8 +102,3 @@ def test_a_layout_checkpoint_without_image_settings_is_refused(layout: Path) -> 
 def test_a_repository_in_paddles_own_format_is_told_from_its_twin(small: Callable[..., Path]) -> None:
     with pytest.raises(NotACheckpointError, match=r"PaddlePaddle's own format has none: take .* _safetensors"):
         describe(small(Global={"model_name": "PP-DocLayoutV3"}))
-
-
-def test_the_embedded_layout_has_the_revision_of_its_weights(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "EMBEDDED_LAYOUT", layout)
-    assert embedded_layout_revision() == sha256(layout / "model.safetensors")[:8]

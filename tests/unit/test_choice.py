@@ -43,17 +43,11 @@ STORE = SimpleNamespace(get=get, BentoMLException=NotFoundError)
 
 
 @pytest.fixture(autouse=True)
-def sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A hub and embedded checkpoints, outside a container image; the folder of the embedded layout checkpoint."""
-    folder = tmp_path / "tiny_layout"
-    folder.mkdir()
-    (folder / "model.safetensors").write_bytes(b"weights")
+def sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub and the embedded checkpoint, outside a container image."""
     monkeypatch.delenv("BENTOML_CONTAINERIZED", raising=False)
     monkeypatch.setattr(choice, "import_embedded", lambda _: f"{checkpoint.EMBEDDED_NAME}:1")
     monkeypatch.setattr(choice, "fetch", lambda _store, _reference, _log: "fetched:1")
-    for module in (checkpoint, choice):
-        monkeypatch.setattr(module, "EMBEDDED_LAYOUT", folder)
-    return folder
 
 
 def chosen(arguments: dict[str, str] | None = None, /, **settings: str) -> dict[str, Served]:
@@ -123,26 +117,18 @@ def test_every_role_has_a_model_of_its_own() -> None:
     assert names(served) == {"model": "ocr", "layout": "layout", "orientation": "turned", "unwarping": "flat"}
 
 
-def test_the_embedded_layout_is_served_beside_the_embedded_checkpoint(sources: Path) -> None:
-    layout = chosen()["layout"]
-    assert (layout.name, layout.folder, layout.tag) == (checkpoint.EMBEDDED_LAYOUT_NAME, sources, None)
-    assert layout.revision == checkpoint.sha256(sources / "model.safetensors")[:8]
+def test_the_embedded_layout_is_served_beside_the_embedded_checkpoint() -> None:
+    assert chosen()["layout"] == Served("segmentation", choice.SEGMENTATION_REVISION)
 
 
-def test_no_layout_is_served_beside_real_weights_unless_one_is_chosen(sources: Path) -> None:
+def test_no_layout_is_served_beside_real_weights_unless_one_is_chosen() -> None:
     assert "layout" not in chosen(model="ocr:1")
-    assert chosen(model="ocr:1", layout="embedded")["layout"].folder == sources
+    assert chosen(model="ocr:1", layout="embedded")["layout"].name == "segmentation"
 
 
 def test_the_embedded_layout_can_be_switched_off() -> None:
     assert names(chosen(layout="off")) == {"model": checkpoint.EMBEDDED_NAME}
     assert names(chosen({"layout": "off"})) == {"model": checkpoint.EMBEDDED_NAME}
-
-
-def test_a_missing_embedded_layout_is_named_with_what_makes_it(sources: Path) -> None:
-    (sources / "model.safetensors").unlink()
-    with pytest.raises(SystemExit, match=r"LAYOUT is embedded.* lacks model\.safetensors; training/train_layout\.py"):
-        chosen(layout="embedded")
 
 
 def test_a_word_of_another_role_is_no_choice() -> None:
@@ -169,9 +155,9 @@ def test_a_model_from_before_kinds_were_recorded_is_served() -> None:
     assert chosen(model="old:1")["model"].name == "old"
 
 
-def test_the_log_warns_of_embedded_checkpoints() -> None:
+def test_the_log_warns_of_what_is_embedded() -> None:
     warnings = [text for level, text in remarks(chosen()) if level == logging.WARNING]
-    assert [checkpoint.EMBEDDED_NAME in warnings[0], checkpoint.EMBEDDED_LAYOUT_NAME in warnings[1]] == [True, True]
+    assert [checkpoint.EMBEDDED_NAME in warnings[0], "by their ink" in warnings[1]] == [True, True]
 
 
 def test_the_log_names_what_is_served_and_that_there_is_no_layout() -> None:
