@@ -6,6 +6,9 @@ Equal to PaddleX 3.7 (inference/pipelines/layout_parsing/merge_table.py), but fo
   not have. Here it joins them.
 - Of two tables that share all rows, nothing of the second is left, but its rows are counted as a header. Here a table
   keeps at least its last row.
+
+Where a document's tables are very long, those of its first pages stay apart: to parse each one anew for every page
+would take minutes.
 """
 
 from collections.abc import Sequence
@@ -17,6 +20,8 @@ from bs4.element import Tag
 from layout.paddlex.parsed import ParsedBlock
 
 MAX_HEADER_ROWS = 5
+MAX_PARSED = 2_000_000  # characters of tables that are parsed for one document, some seconds' work
+MAX_COLUMNS = 1000  # counting ends there
 SIMILAR_WIDTH = 0.1  # difference of widths over the smaller
 AFTER = frozenset({"footer", "vision_footnote", "number", "footnote", "footer_image", "seal"})
 """Labels of what may follow the first part of a table on its page."""
@@ -31,11 +36,15 @@ def join_tables(pages: Sequence[Sequence[ParsedBlock]]) -> None:
 
     Blocks must have their global ids; a table whose rows have gone keeps its box, and names the other one's group.
     """
+    parsed = 0
     for before, after in reversed(list(pairwise(pages))):
         first = next((block for block in reversed(before) if block.label == "table"), None)
         second = next((block for block in after if block.label == "table"), None)
         if first is None or second is None or not _adjacent(before, first, after, second):
             continue
+        parsed += len(first.content) + len(second.content)
+        if parsed > MAX_PARSED:
+            break
         joined = joined_html(first.content, second.content)
         if joined is not None:
             first.content, second.content = joined, ""
@@ -99,22 +108,24 @@ def _alike(last: Tag, below: Sequence[Tag], header: int) -> bool:
 
 def _columns(rows: Sequence[Tag]) -> int:
     """Columns of a table, merged cells counted by what they cover."""
-    width = 0
-    covered: set[tuple[int, int]] = set()
+    free_from: list[int] = []  # by column, the first row that no cell covers
     for place, row in enumerate(rows):
         column = 0
         for cell in _cells(row):
-            while (place, column) in covered:
+            while column < len(free_from) and free_from[column] > place:
                 column += 1
-            wide, high = _span(cell, "colspan"), _span(cell, "rowspan")
-            covered |= {(place + y, column + x) for y in range(min(high, len(rows) - place)) for x in range(wide)}
+            if column >= MAX_COLUMNS:
+                return MAX_COLUMNS
+            wide, below = _span(cell, "colspan"), place + _span(cell, "rowspan")
+            free_from += [0] * (column + wide - len(free_from))
+            for covered in range(column, column + wide):
+                free_from[covered] = max(free_from[covered], below)
             column += wide
-            width = max(width, column)
-    return width
+    return len(free_from)
 
 
 def _cells(row: Tag) -> list[Tag]:
-    return row.find_all(["td", "th"])
+    return [one for one in row.descendants if isinstance(one, Tag) and one.name in ("td", "th")]
 
 
 def _span(cell: Tag, name: str) -> int:

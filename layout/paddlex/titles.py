@@ -9,10 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import accumulate
 
 from layout.paddlex.parsed import ParsedBlock
 
 GROUPS = 4  # heights are parted into so many at most
+MAX_HEIGHTS = 200  # different ones; beyond, those that are nearly the same count as one
 HEADING = "paragraph_title"
 
 _NUMBERINGS = {  # in the order in which they are tried: kind, pattern, level; None: one more than its dots
@@ -87,13 +89,20 @@ def group_heights(heights: Sequence[int]) -> Mapping[int, int]:
     Optimal groups of points on a line are stretches of them in order, so all divisions are few.
     """
     counts = Counter(heights)
+    if len(counts) > MAX_HEIGHTS:
+        lowest = min(counts)
+        step = (max(counts) - lowest) // MAX_HEIGHTS + 1
+        levels = group_heights([(one - lowest) // step for one in heights])
+        return {one: levels[(one - lowest) // step] for one in counts}
     points = sorted(counts, reverse=True)
+    weights, sums, squares = (
+        list(accumulate((counts[point] * point**power for point in points), initial=0)) for power in range(3)
+    )
 
-    @cache
     def cost(start: int, stop: int) -> float:
-        weight = sum(counts[point] for point in points[start:stop])
-        mean = sum(counts[point] * point for point in points[start:stop]) / weight
-        return sum(counts[point] * (point - mean) ** 2 for point in points[start:stop])
+        """Squares around the mean of the points from `start` to `stop`."""
+        total = sums[stop] - sums[start]
+        return squares[stop] - squares[start] - total * total / (weights[stop] - weights[start])
 
     @cache
     def division(start: int, groups: int) -> tuple[float, tuple[int, ...]]:

@@ -1,8 +1,14 @@
-"""Tables over pages where `layout/paddlex/` differs from PaddleX on purpose."""
+"""Tables and titles over pages where `layout/paddlex/` differs from PaddleX on purpose."""
 
+import time
+
+import pytest
+
+from layout.paddlex import tables
 from layout.paddlex.parsed import ParsedBlock
 from layout.paddlex.restructuring import restructure
 from layout.paddlex.tables import joined_html
+from layout.paddlex.titles import group_heights
 
 FIRST = "<table><tr><td>Name</td><td>Price</td></tr><tr><td>Tea</td><td>1</td></tr></table>"
 SECOND = "<table><tr><td>Name</td><td>Price</td></tr><tr><td>Milk</td><td>2</td></tr></table>"
@@ -31,3 +37,28 @@ def test_a_span_that_is_no_number_counts_as_one() -> None:
     """Bug of PaddleX: the document fails as a whole."""
     odd = '<table><tr><td colspan="wide">Tea</td><td>1</td></tr></table>'
     assert joined_html(FIRST, odd) is not None
+
+
+def test_cells_that_span_a_thousand_rows_and_columns_are_counted_at_once() -> None:
+    """Bug: every place that they cover was noted, millions for each cell."""
+    huge = "<td colspan='1000' rowspan='1000'>x</td>"
+    rows = "<tr><td>1</td></tr>" * 1000
+    began = time.process_time()
+    assert joined_html(f"<table><tr>{huge * 30}</tr>{rows}</table>", FIRST) is None
+    assert time.process_time() - began < 3
+
+
+def test_very_long_tables_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_PARSED", len(FIRST) + len(SECOND) - 1)
+    pages = [[block("table", FIRST)], [block("table", SECOND)]]
+    restructure(pages, merge_tables=True, relevel_titles=False)
+    assert [page[0].content for page in pages] == [FIRST, SECOND]
+    assert pages[1][0].global_group_id == 1
+
+
+def test_thousands_of_heights_are_grouped_at_once() -> None:
+    """Bug: the time grew with the cube of how many heights differ."""
+    began = time.process_time()
+    levels = group_heights(range(1000, 5000))
+    assert (levels[4999], levels[1000]) == (1, 4)
+    assert time.process_time() - began < 3
