@@ -16,6 +16,7 @@ from layout.markdown.figures import Figures
 from layout.markdown.lists import ListWriter
 from layout.markdown.options import PAGE_SEPARATOR, MarkdownOptions, Span
 from layout.markdown.prose import Prose
+from modes.markdown import MarkdownFinisher
 
 BETWEEN_BLOCKS = "\n\n"
 
@@ -210,6 +211,9 @@ class Flow:
             return grids.chart(raw)
         if kind == "lines":
             return prose.kept_lines(raw)
+        if kind == "page":
+            finisher = MarkdownFinisher()
+            return (finisher.push(raw) + finisher.end()).strip()
         if kind == "code":
             return escape.code(prose.readable_code(raw)) if raw.strip() else ""
         return escape.line_start(prose.running_line(raw))

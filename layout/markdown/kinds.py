@@ -7,7 +7,7 @@ from layout.pages import ReadBlock, ReadPage
 from layout.tasks import IMAGES
 from models.detection import Box
 
-Kind: TypeAlias = Literal["heading", "table", "formula", "tag", "code", "lines", "chart", "image", "text"]
+Kind: TypeAlias = Literal["heading", "table", "formula", "tag", "code", "lines", "chart", "image", "page", "text"]
 
 _KINDS: dict[str, Kind] = {
     "doc_title": "heading",
@@ -19,6 +19,7 @@ _KINDS: dict[str, Kind] = {
     "formula_number": "tag",
     "algorithm": "code",
     "content": "lines",
+    "ocr": "page",  # PaddleX's label of a page that is one block: its text may hold all of these
 }
 _CAPTIONS = {"figure_title", "vision_footnote"}
 _NOTES = {"footnote", "aside_text"}

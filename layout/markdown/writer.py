@@ -9,6 +9,7 @@ from layout.markdown import escape, formulas, kinds, lines, lists
 from layout.markdown.flow import Entry, Flow
 from layout.markdown.options import MarkdownOptions, Span
 from layout.pages import ReadBlock, ReadPage
+from modes.markdown import MarkdownFinisher
 
 FIRST_WORDS = 24  # characters from which it is known how a text begins: as an item, or as the rest of a sentence
 _SURE = re.compile(  # what no later text changes: letters and such, and whole formulas
@@ -34,6 +35,7 @@ class MarkdownWriter:
         self._levels = levels or {}
         self._flow = Flow(self._options)
         self._entry: Entry | None = None  # None between blocks, and in one that is left out
+        self._finisher, self._finished = MarkdownFinisher(), ""  # those of a page that is one block: text so far
         self._waiting: Entry | None = None  # a formula or its number, until the other has been read
         self._partner: ReadBlock | None = None  # the other
 
@@ -57,6 +59,7 @@ class MarkdownWriter:
         if self._waiting and block is not self._partner:
             text = self._let_go()
         if self._options.running or not block.block.running:
+            self._finisher, self._finished = MarkdownFinisher(), ""
             self._entry = Entry(page, block, index, level=self._levels.get((page.index, index)))
         return text
 
@@ -66,7 +69,10 @@ class MarkdownWriter:
         if entry is None:
             return ""
         entry.raw += text
-        return self._stream(entry) if kinds.kind_of(entry.read) == "text" else ""
+        kind = kinds.kind_of(entry.read)
+        if kind == "page":
+            return self._stream_page(entry, text)
+        return self._stream(entry) if kind == "text" else ""
 
     def end(self) -> str:
         """End the block. By now `block.error`, `block.image` and `block.figures` are what they will be."""
@@ -96,6 +102,15 @@ class MarkdownWriter:
         sure = protected.text.rstrip().rstrip(lines.HYPHENS + lines.DASH).rstrip()
         entry.sure += len(whole) - (len(protected.text) - len(sure))
         return text + self._flow.stream(entry, protected.restore(sure))
+
+    def _stream_page(self, entry: Entry, text: str) -> str:
+        """What of a page that is one block can be given out."""
+        self._finished += self._finisher.push(text)
+        new = self._finished.strip()[entry.sent :]
+        if not new:
+            return ""
+        before = "" if entry.started else self._flow.start(entry, entry.raw.lstrip())
+        return before + self._flow.stream(entry, new)
 
     def _can_start(self, entry: Entry, raw: str) -> bool:
         line = raw[:FIRST_WORDS].split("\n")[0]

@@ -11,6 +11,8 @@ from layout.markdown.writer import MarkdownWriter
 from layout.pages import ReadBlock, ReadPage
 from tests.pages import block, page, shown, streamed
 
+PAGE = "Title\n\nSum \\(a_1\\) of\n<fcel>Tea<fcel>1<nl><fcel>Milk<fcel>2<nl>\n\nEnd "
+
 PIECES = (
     *(
         "word ",
@@ -186,3 +188,19 @@ def test_an_error_known_at_the_end_marks_what_was_given_out() -> None:
     given = writer.begin(one, one.blocks[0]) + writer.push(one.blocks[0].text)
     one.blocks[0].error = "cut"
     assert given + writer.end() + writer.finish() == "The first words of a block that [unreadable: text]"
+
+
+def test_a_page_that_is_one_block_keeps_its_tables_and_formulas() -> None:
+    """Bug: the cells of tables were written as words."""
+    text = document_markdown([page(block("ocr", PAGE))]).text
+    assert "| Tea | 1 |\n| --- | --- |\n| Milk | 2 |" in text
+    assert text.startswith("Title\n\nSum $a_1$ of")
+    assert text.endswith("End")
+
+
+@pytest.mark.parametrize("cut", [1, 3, 7])
+def test_a_page_that_is_one_block_is_streamed_as_it_is_read(cut: int) -> None:
+    pages = [page(block("ocr", PAGE))]
+    pieces = streamed(pages, [cut])
+    assert "".join(pieces) == document_markdown(pages).text
+    assert "".join(pieces[: len(pieces) // 2]).startswith("Title")
