@@ -25,6 +25,8 @@ from models.paddleocr_vl.images import MAX_ASPECT
 
 WHOLE = "ocr"  # PaddleX's label of a page that is one block
 
+KEPT_SIDE = 2000  # pixels of images that stay until the answer ends; source: PaddleX's `max_output_img_size`
+
 PAGE_SIDE, PAGE_PIXELS = 700, 500_000  # the longer side's, and all; pages are scanned and drawn at more
 PAGE_ASPECT = 1.8  # longer side over shorter; paper has up to 1.65 (legal), photographs of it up to 16:9
 
@@ -104,6 +106,12 @@ def _kept_bytes(page: ReadPage) -> int:
     return sum(decoded_bytes(image) for image in images if image is not None)
 
 
+def _kept(image: Image.Image) -> Image.Image:
+    """An image as large as it is returned at most: those of a scanned document would take gigabytes."""
+    image.thumbnail((KEPT_SIDE, KEPT_SIDE))
+    return image
+
+
 class PageOpener:
     """Prepares the pages of one document, each when it is asked for."""
 
@@ -160,13 +168,14 @@ class PageOpener:
         prepared = PreparedPage(page)
         for block in blocks:
             keep = self._wishes.keep_images
-            read = ReadBlock(block=block, figures=figures_of(image, block) if keep else {})
+            figures = figures_of(image, block) if keep else {}
+            read = ReadBlock(block=block, figures={token: _kept(figure) for token, figure in figures.items()})
             page.blocks.append(read)
             if block.task is not None:
                 cut = crop(image, block, MAX_ASPECT)
                 prepared.waiting.append(BlockImage(read, block.task, cut, detail))
             elif keep:
-                read.image = crop(image, block, MAX_ASPECT)
+                read.image = _kept(crop(image, block, MAX_ASPECT))
         return prepared
 
     def _whole(self, image: Image.Image) -> Block:

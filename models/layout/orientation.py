@@ -23,6 +23,7 @@ from models.protocol import Sliced
 CLASSES = {"pp_lcnet": "PPLCNetForImageClassification"}
 TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 BILINEAR = int(Image.Resampling.BILINEAR)
+MAX_ASPECT = 8  # longer side over shorter, of what is resized
 PEAK_BYTES = 600  # per pixel of the input: activations at their most, measured with the release's config
 
 
@@ -54,6 +55,7 @@ class OrientationImageSettings:
 
     def prepare(self, page: Image.Image) -> Tensor:
         """(1, 3, crop, crop) fp32 on the CPU."""
+        page = _middle(page)
         levels = torch.from_numpy(np.array(page.convert("RGB"))).permute(2, 0, 1)[None].contiguous()
         scale = self.short_side / min(page.size)
         size = [round(side * scale) for side in levels.shape[-2:]]
@@ -62,6 +64,14 @@ class OrientationImageSettings:
         levels = levels[..., top : top + self.crop, left : left + self.crop]
         mean, std = (torch.tensor(values)[:, None, None] * (1 / self.rescale) for values in (self.mean, self.std))
         return levels.float().sub_(mean).div_(std).flip(1)
+
+
+def _middle(page: Image.Image) -> Image.Image:
+    """The page without its far ends, if it is very long: a strip would be resized to gigabytes for one square of it."""
+    longest = MAX_ASPECT * min(page.size)
+    width, height = (min(side, longest) for side in page.size)
+    left, top = (page.width - width) // 2, (page.height - height) // 2
+    return page.crop((left, top, left + width, top + height)) if page.size != (width, height) else page
 
 
 class OrientationNetwork:

@@ -9,11 +9,12 @@ from PIL import Image
 
 from answers.document import DocumentReading
 from answers.document_text import DocumentText
-from answers.pages import looks_like_page
+from answers.pages import PageWishes, looks_like_page
 from engine.engine import Engine
 from engine.request import SamplingParams
 from images.source import ImageSource
 from layout.markdown.options import MarkdownOptions
+from models.detection import Box, Detection
 from tests.checkpoints import TINY, write_script
 from tests.documents import FAST, SIZE, WISHES, boxes, detections, finds, greedy, page, run, source, texts
 from tests.engines import running_engine
@@ -173,3 +174,15 @@ def test_a_page_of_a_document_is_a_page_whatever_its_size() -> None:
 
 def test_boxes_of_the_test_page_lie_on_it() -> None:
     assert all(box.bottom <= SIZE[1] for box in boxes(6))
+
+
+def test_images_that_are_kept_are_no_larger_than_they_are_returned(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: those of a scanned document stayed as large as they were scanned."""
+    finds(monkeypatch, [Detection("image", 0.9, Box(0, 0, 4000, 1000), 0)])
+    wishes = PageWishes(layout=True, keep_images=True)
+    reading, _ = run(engine, [source(Image.new("RGB", (4000, 2000), "blue"))], wishes)
+    image = reading.pages[0].blocks[0].image
+    assert image is not None
+    assert image.size == (2000, 500)

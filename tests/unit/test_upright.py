@@ -14,7 +14,7 @@ from engine.engine import Engine
 from engine.errors import InvalidRequest
 from engine.looking import Upright
 from models.layout.loading import LayoutError
-from models.layout.orientation import OrientationNetwork, load_orientation
+from models.layout.orientation import OrientationImageSettings, OrientationNetwork, load_orientation
 from models.layout.unwarping import load_unwarping
 from tests.engines import running_engine
 from tests.layouts import write_layout_checkpoint, write_orientation_checkpoint, write_unwarping_checkpoint
@@ -143,3 +143,10 @@ def test_settings_for_unwarping_that_change_the_preparation_are_refused(
     file.write_text(json.dumps(json.loads(file.read_text()) | settings))
     with pytest.raises(LayoutError, match=next(iter(settings))):
         load_unwarping(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("size", [(2, 4_000_000), (4_000_000, 2)])
+def test_a_strip_is_prepared_from_its_middle(size: tuple[int, int]) -> None:
+    """Bug: it was resized as a whole, to hundreds of gigabytes."""
+    pixels = OrientationImageSettings().prepare(Image.new("RGB", size, "white"))
+    assert pixels.shape == (1, 3, 224, 224)
