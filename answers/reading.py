@@ -10,8 +10,8 @@ from answers.transcript import Transcript
 from engine.engine import Engine
 from engine.handles import Generation, Hold
 from engine.request import Times, TokenEvent
+from layout.markdown.options import PAGE_SEPARATOR
 
-PAGE_SEPARATOR = "\n\n---\n\n"  # Markdown's thematic break
 PROMPTS_AHEAD = 2  # submitted beyond the one that is generated
 
 

@@ -27,9 +27,14 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
+    name_rejection(request, error)
+    return error.response()
+
+
+def name_rejection(request: Request, error: ApiError) -> None:
+    """Tell the metrics why a request was refused, where its status does not."""
     if error.error["code"] == DECODER_ENDED:
         request.state.rejection = DECODER_ENDED
-    return error.response()
 
 
 async def _on_image_error(request: Request, error: Exception) -> Response:
@@ -74,14 +79,18 @@ def _is_tagged(before: Any, name: Any) -> bool:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    return http_error(request, error).response()
+
+
+def http_error(request: Request, error: HTTPException) -> ApiError:
+    """An error of Starlette's or FastAPI's, or of a body that does not come as it should."""
     if error.status_code == 404:
-        message = f"There is no {request.url.path}. {HERE}"
-        return ApiError(404, message, code="not_found").response()
+        return ApiError(404, f"There is no {request.url.path}. {HERE}", code="not_found")
     if error.status_code == 405:
-        return ApiError(405, f"{request.url.path} does not take {request.method}").response()
+        return ApiError(405, f"{request.url.path} does not take {request.method}")
     if error.status_code == 400 and isinstance(error.__cause__, ValueError | RecursionError):  # FastAPI's
-        return invalid(f"the body is not JSON that can be read: {_fault(error.__cause__)}", None).response()
-    return ApiError(error.status_code, str(error.detail)).response()
+        return invalid(f"the body is not JSON that can be read: {_fault(error.__cause__)}", None)
+    return ApiError(error.status_code, str(error.detail))
 
 
 def _fault(error: BaseException) -> str:

@@ -7,19 +7,21 @@ Source: PaddleX 3.7, inference/serving/basic_serving/_pipeline_apps/paddleocr_vl
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from answers.pages import PageWishes
-from api.error_handlers import refusal
+from api.error_handlers import http_error, name_rejection, refusal
 from api.errors import ApiError, invalid, translated
-from api.paddlex import PageImages, restructured, settings_of, whole_result
+from api.paddlex import PageImages, settings_of, whole_result
 from api.reading import Wanted, read_document, sampling
-from api.schema.layout_parsing import LayoutParsingRequest, RestructureRequest, ratios
+from api.schema.layout_parsing import LayoutParsingRequest, PaddleXError, RestructureRequest, ratios
+from api.sent_pages import restructured
 from api.serving import Serving, serving_of
 from api.unknown_fields import unknown_fields
 from images.errors import ImageError
@@ -27,6 +29,9 @@ from images.source import ImageSource
 from layout.options import Kind, LayoutOptions
 from layout.tasks import BOUNDS
 from models.protocol import PixelBounds
+
+T = TypeVar("T")
+V = TypeVar("V")
 
 PDF, IMAGE = 0, 1  # values of fileType
 PROMPTED: tuple[Kind, ...] = ("ocr", "table", "chart", "formula", "seal")  # kinds whose bounds a request may set
@@ -41,34 +46,40 @@ class PaddleXRoute(APIRoute):
         async def handle_as_paddlex(request: Request) -> Response:
             try:
                 return await handle(request)
+            except HTTPException as error:  # the body has not been read
+                return _failed(request, http_error(request, error), None)
             except RequestValidationError as error:
                 failure = refusal(error)
             except ApiError as error:
                 failure = error
             except ImageError as error:
                 failure = translated(error)
-            return await _failed(request, failure)
+            return _failed(request, failure, await _log_id_of(request))
 
         return handle_as_paddlex
 
 
-router = APIRouter(route_class=PaddleXRoute)
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": PaddleXError} for status in (408, 413, 422, 429, 500, 503, 504)
+}
+router = APIRouter(route_class=PaddleXRoute, responses=ERRORS)
 
 
-async def _failed(request: Request, error: ApiError) -> Response:
+def _failed(request: Request, error: ApiError, log_id: str | None) -> Response:
+    name_rejection(request, error)
     status = 422 if error.status == 400 else error.status
-    body = {"logId": await _log_id_of(request), "errorCode": status, "errorMsg": error.error["message"]}
+    body = {"logId": log_id or str(uuid.uuid4()), "errorCode": status, "errorMsg": error.error["message"]}
     return JSONResponse(body, status, error.headers)
 
 
-async def _log_id_of(request: Request) -> str:
-    """The request's own, if it can be read."""
+async def _log_id_of(request: Request) -> str | None:
+    """The request's own, if it has one that can be sent back."""
     try:
         body = await request.json()
     except ValueError:
         body = None
     given = body.get("logId") if isinstance(body, dict) else None
-    return given if isinstance(given, str) else str(uuid.uuid4())
+    return given.encode(errors="replace").decode() if isinstance(given, str) else None
 
 
 @router.post("/layout-parsing")
@@ -94,15 +105,29 @@ async def layout_parsing(body: LayoutParsingRequest, request: Request) -> Respon
         id=body.log_id,
     )
     document = await read_document(request, serving, wanted)
-    result = await asyncio.to_thread(whole_result, body, document, settings_of(body, wishes), images, serving)
-    return _answered(body.log_id, result, headers)
+
+    def answered() -> Response:
+        result = whole_result(body, document, settings_of(body, wishes), images, serving)
+        return _answered(body.log_id, result, headers)
+
+    return await asyncio.to_thread(answered)
 
 
 @router.post("/restructure-pages")
 async def restructure_pages(body: RestructureRequest, request: Request) -> Response:
     headers = unknown_fields(body, serving_of(request))
-    result = await asyncio.to_thread(restructured, body)
-    return _answered(body.log_id, {"layoutParsingResults": result}, headers)
+
+    def answered() -> Response:
+        result = {"layoutParsingResults": restructured(body)}
+        try:
+            return _answered(body.log_id, result, headers)
+        except RecursionError as error:
+            raise invalid("pages are nested too deeply", "pages") from error
+        except ValueError as error:  # what came with the pages goes back as it is
+            message = f"pages hold what no JSON can: half of a surrogate pair, NaN or Infinity ({type(error).__name__})"
+            raise invalid(message, "pages") from error
+
+    return await asyncio.to_thread(answered)
 
 
 def _answered(log_id: str | None, result: dict[str, Any], headers: dict[str, str]) -> Response:
@@ -113,7 +138,7 @@ def _answered(log_id: str | None, result: dict[str, Any], headers: dict[str, str
 def reference_of(file: str) -> str:
     """An address or a data URI as it is; anything else is base64."""
     known = ("http://", "https://", "data:")
-    return file if file.lower().startswith(known) else f"data:application/octet-stream;base64,{file}"
+    return file if file[:8].lower().startswith(known) else f"data:application/octet-stream;base64,{file}"
 
 
 def _checked(body: LayoutParsingRequest, sources: Sequence[ImageSource]) -> Sequence[ImageSource]:
@@ -142,7 +167,7 @@ def wishes_of(body: LayoutParsingRequest, serving: Serving) -> PageWishes:
         raise invalid("useDocUnwarping needs its model; the setting UNWARPING chooses one", "useDocUnwarping")
     return PageWishes(
         layout=cut,
-        options=options_of(body),
+        options=options_of(body, layout.labels if layout else ()),
         label=body.prompt_label or "ocr",
         orient=body.use_doc_orientation_classify,
         unwarp=body.use_doc_unwarping,
@@ -150,19 +175,37 @@ def wishes_of(body: LayoutParsingRequest, serving: Serving) -> PageWishes:
     )
 
 
-def options_of(body: LayoutParsingRequest) -> LayoutOptions:
+def options_of(body: LayoutParsingRequest, labels: Sequence[str]) -> LayoutOptions:
+    """`labels`: the network's, by their numbers. Raises ApiError."""
     read = {"chart": body.use_chart_recognition, "seal": body.use_seal_recognition}
     read |= dict.fromkeys(("image", "header_image", "footer_image"), body.use_ocr_for_image_block)
     return LayoutOptions(
-        threshold=body.layout_threshold,
+        threshold=_by_label("layoutThreshold", body.layout_threshold, labels),
         nms=body.layout_nms,
-        unclip=ratios(body.layout_unclip_ratio),
-        merge_boxes=body.layout_merge_bboxes_mode,
+        unclip=ratios(_by_label("layoutUnclipRatio", body.layout_unclip_ratio, labels)),
+        merge_boxes=_by_label("layoutMergeBboxesMode", body.layout_merge_bboxes_mode, labels),
         shape=body.layout_shape_mode,
         merge_blocks=body.merge_layout_blocks,
         read=frozenset(label for label, wanted in read.items() if wanted),
         bounds=_bounds(body),
     )
+
+
+def _by_label(field: str, asked: T | dict[str, V], labels: Sequence[str]) -> T | dict[str, V]:
+    """What a request wants, by label where it says so by label or by the number of one. Raises ApiError."""
+    if not isinstance(asked, dict):
+        return asked
+    numbered = {str(number): label for number, label in enumerate(labels)}
+    named: dict[str, V] = {}
+    for key, value in asked.items():
+        label = numbered.get(key, key)
+        if label not in labels:
+            known = f"it has {', '.join(labels)}, numbered from 0" if labels else "none is served"
+            raise invalid(f"{field}: {key!r:.80} is no label of the layout model; {known}", field)
+        if label in named:
+            raise invalid(f"{field} has {label!r} twice, by its name and its number", field)
+        named[label] = value
+    return named
 
 
 def _bounds(body: LayoutParsingRequest) -> dict[Kind, PixelBounds]:

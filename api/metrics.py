@@ -30,9 +30,10 @@ REQUEST = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 24
 End = Literal["stop", "length", "abort", "error", "deadline"]
 ENDS: tuple[End, ...] = ("stop", "length", "abort", "error", "deadline")
 
-CHAT = "/v1/chat/completions"
+READING = {"/v1/chat/completions", "/v1/ocr", "/layout-parsing"}  # routes that read images
 REASONS = {
     400: "invalid",
+    422: "invalid",  # PaddleX's status for it
     401: "unauthorized",
     404: "unknown_model",
     413: "too_large",
@@ -40,7 +41,7 @@ REASONS = {
     503: "unavailable",
     504: "deadline",
 }
-"""Reasons for refusing a chat request, by the status of the answer, unless `state.rejection` names one."""
+"""Reasons for refusing to read, by the status of the answer, unless `state.rejection` names one."""
 RATE_LIMITED = "rate_limited"  # 429 as well
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -71,6 +72,11 @@ class Metrics:
             "image_hits": self._counter("paddleocr_vl:picture_cache_hits", "Images whose features were cached."),
             "image_pixels": self._counter("paddleocr_vl:picture_pixels", "Pixels that the vision tower processed."),
             "vision_seconds": self._counter("paddleocr_vl:vision_seconds", "Seconds spent in the vision tower."),
+            "pages": self._counter(
+                "paddleocr_vl:pages",
+                "Pages that networks looked at, each network counted: layout, turning, flattening.",
+            ),
+            "page_seconds": self._counter("paddleocr_vl:page_seconds", "Seconds spent in these networks."),
         }
         self._next_token = self._histogram(
             "vllm:inter_token_latency_seconds", "Seconds between two tokens.", NEXT_TOKEN
@@ -87,12 +93,12 @@ class Metrics:
             "vllm:e2e_request_latency_seconds", "Seconds from a request's arrival to its answer's end.", REQUEST
         )
         self._ended = self._counters("vllm:request_success", "Answers by the way they ended.", "finished_reason", ENDS)
-        self._asked = self._counters("paddleocr_vl:requests", "Chat requests by mode.", "mode", ANSWER_MODES)
+        self._asked = self._counters("paddleocr_vl:requests", "Requests to read, by mode.", "mode", ANSWER_MODES)
         self._rejected = self._counters(
             "paddleocr_vl:rejections",
-            "Chat requests that were refused.",
+            "Requests to read that were refused.",
             "reason",
-            [*REASONS.values(), RATE_LIMITED, DECODER_ENDED],
+            [*dict.fromkeys(REASONS.values()), RATE_LIMITED, DECODER_ENDED],
         )
         self._http = Counter(
             "http_requests", "HTTP requests.", ("handler", "method", "status"), registry=self._registry
@@ -138,7 +144,7 @@ class Metrics:
             self._next_token.observe(seconds)
 
     def asked(self, mode: str) -> None:
-        """A chat request was admitted."""
+        """A request to read was admitted."""
         self._asked[mode].inc()
 
     def began(self, seconds: float) -> None:
@@ -156,7 +162,7 @@ class Metrics:
         handler = getattr(scope.get("route"), "path", None) or "none"
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._http.labels(handler, method, f"{status // 100}xx").inc()
-        if scope["path"] == CHAT and status in REASONS:
+        if scope["path"] in READING and status in REASONS:
             self._rejected[scope["state"].get("rejection", REASONS[status])].inc()
 
     def text(self) -> bytes:

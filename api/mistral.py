@@ -15,8 +15,8 @@ from api.schema.ocr import (
     OcrAnswer,
     OcrDimensions,
     OcrImage,
-    OcrPage,
     OcrPageBlock,
+    OcrPageObject,
     OcrRequest,
     OcrTable,
     OcrUsage,
@@ -71,7 +71,7 @@ def answer_of(body: OcrRequest, document: Document, model: str) -> OcrAnswer:
         made = PageAnswer(body=body, page=page, text=text, counts=counts, transcript=document.transcript, places=places)
         made.write()
         answers.append(
-            OcrPage(
+            OcrPageObject(
                 index=number,
                 markdown=made.markdown,
                 images=made.images,
@@ -168,7 +168,9 @@ class PageAnswer:
         """The block's Markdown with Mistral's names of images, or without those that are not wanted."""
 
         def named(found: re.Match[str]) -> str:
-            image = self.text.images[found[1] or found[2]]
+            image = self.text.images.get(found[1] or found[2])
+            if image is None:  # the page itself has such a text
+                return found[0]
             least, most = self.body.image_min_size, self.body.image_limit
             if (least is not None and min(image.size) < least) or (most is not None and self.counts.images >= most):
                 return ""

@@ -18,10 +18,14 @@ from modes.schemas import Node, SchemaError, parse
 
 router = APIRouter()
 
+THEIRS = "mistral-ocr"  # the beginning of Mistral's own names, which clients send that cannot be told another
+
 
 @router.post("/v1/ocr", response_model=OcrAnswer, responses=responses(400, 404, 408, 413, 429, 500, 503, 504))
 async def ocr(body: OcrRequest, request: Request) -> Response:
     serving = serving_of(request)
+    if serving.strict_names or not (body.model or "").startswith(THEIRS):
+        serving.check_model(body.model)
     headers = unknown_fields(body, serving)
     node = _node(body)
     reference, param = _address(body)

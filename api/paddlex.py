@@ -1,31 +1,27 @@
-"""What PaddleX's routes answer with: pages as JSON and Markdown, their images as base64."""
+"""What /layout-parsing answers with: pages as JSON and Markdown, their images as base64."""
 
 import base64
 import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw
 
-from answers.pages import PageWishes
-from api.errors import invalid
+from answers.pages import KEPT_SIDE, PageWishes
 from api.reading import Document
-from api.schema.layout_parsing import LayoutParsingRequest, RestructureRequest, SentPage
+from api.schema.layout_parsing import LayoutParsingRequest
 from api.serving import Serving
 from layout.paddlex.markdown import IGNORED, Style, formatted, markdown
 from layout.paddlex.parsed import (
     ParsedBlock,
     blocks_as_json,
     detections_as_json,
-    image_name,
     images_of,
     parsed,
 )
 from layout.paddlex.restructuring import restructure
 from layout.pages import ReadPage
 
-MAX_SIDE = 2000  # pixels of images that are returned, as PaddleX's `max_output_img_size`
 JPEG_QUALITY = 90
 LINE = 3  # pixels
 COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
@@ -65,7 +61,7 @@ def with_boxes(page: ReadPage, image: Image.Image) -> Image.Image:
 def as_jpeg(image: Image.Image) -> str:
     """Base64."""
     shown = image.convert("RGB")
-    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    shown.thumbnail((KEPT_SIDE, KEPT_SIDE))
     file = io.BytesIO()
     shown.save(file, "JPEG", quality=JPEG_QUALITY)
     return base64.b64encode(file.getvalue()).decode()
@@ -151,69 +147,3 @@ def _pruned(
         pruned["layout_det_res"] = {"boxes": detections_as_json(page.detections, labels)}
     errors = [read.error for read in page.blocks if read.error is not None]
     return pruned | ({"errors": errors} if errors else {})  # PaddleX fails as a whole
-
-
-# --- /restructure-pages -----------------------------------------------------------------------------------------------
-
-
-def restructured(body: RestructureRequest) -> list[dict[str, Any]]:
-    """`layoutParsingResults` of /restructure-pages. Raises ApiError for a page that is none of /layout-parsing's."""
-    pages = [_blocks_of(place, page) for place, page in enumerate(body.pages)]
-    restructure(pages, merge_tables=body.merge_tables, relevel_titles=body.relevel_titles)
-    groups = [list(range(len(pages)))] if body.concatenate_pages else [[place] for place in range(len(pages))]
-    return [_joined(body, pages, group) for group in groups]
-
-
-def _joined(body: RestructureRequest, pages: Sequence[list[ParsedBlock]], group: Sequence[int]) -> dict[str, Any]:
-    """The result of the pages at the places of `group`, put together as one."""
-    blocks = [block for place in group for block in pages[place]]
-    sent = [body.pages[place] for place in group]
-    pruned = {name: value for name, value in sent[0].pruned_result.items() if name not in ("input_path", "page_index")}
-    settings = pruned.get("model_settings", {})
-    pruned["parsing_res_list"] = blocks_as_json(blocks, settings.get("markdown_ignore_labels", []))
-    if body.concatenate_pages:
-        pruned["page_count"] = len(group)
-        for name in ("layout_det_res", "doc_preprocessor_res"):
-            if name in pruned:
-                pruned[name] = [page.pruned_result.get(name) for page in sent]
-    style = style_of(settings, pretty=body.prettify_markdown, formula_numbers=body.show_formula_number)
-    shown: dict[str, Any] = {"text": markdown(blocks, pruned["width"], style)}
-    if body.return_markdown_images:
-        shown["images"] = {name: image for page in sent for name, image in (page.markdown_images or {}).items()}
-    return {"prunedResult": pruned, "markdown": shown}
-
-
-def _blocks_of(place: int, page: SentPage) -> list[ParsedBlock]:
-    """The blocks of a page that comes back. Raises ApiError."""
-    result, param = page.pruned_result, f"pages.{place}.prunedResult"
-    rows, width = result.get("parsing_res_list"), result.get("width")
-    if not isinstance(rows, list) or not isinstance(width, int) or width <= 0:
-        raise invalid(f"{param} must be one of /layout-parsing, with parsing_res_list and width", param)
-    settings = result.get("model_settings", {})
-    return [
-        _block(row, settings, page.markdown_images or {}, f"{param}.parsing_res_list.{i}") for i, row in enumerate(rows)
-    ]
-
-
-def _block(row: Any, settings: Any, images: Mapping[str, str], param: str) -> ParsedBlock:
-    try:
-        label, content, box = row["block_label"], row["block_content"], [int(side) for side in row["block_bbox"]]
-        left, top, right, bottom = box
-    except (KeyError, TypeError, ValueError) as error:
-        raise invalid(
-            f"{param} must have block_label, block_content and a block_bbox of four numbers", param
-        ) from error
-    if not isinstance(label, str) or not isinstance(content, str) or not isinstance(settings, dict):
-        raise invalid(f"{param} must have block_label and block_content as text", param)
-    block = ParsedBlock(
-        label=label,
-        bbox=box,
-        content=re.sub(r"^#+\s", "", content),
-        group_id=row.get("group_id"),
-        polygon=row.get("block_polygon_points"),
-    )
-    kept = label in ("image", "seal") or (label == "chart" and not settings.get("use_chart_recognition", False))
-    if kept:
-        name = image_name(None, label, (left, top, right, bottom)).removeprefix("imgs/")
-        block.image = next((one for one in images if one.endswith(name)), f"imgs/{name}")
-    return block

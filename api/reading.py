@@ -17,7 +17,7 @@ from answers.prompts import PendingPrompt
 from answers.transcript import Transcript
 from api import logs
 from api.chat import deadline_of
-from api.disconnect import unless_gone
+from api.disconnect import ClientGoneError, unless_gone
 from api.errors import translated
 from api.metrics import End
 from api.serving import Serving
@@ -70,7 +70,7 @@ class Document:
 
 @dataclass(kw_only=True)
 class DocumentAccount:
-    """What the log's line and the trace say of a document."""
+    """What the metrics, the log's line and the trace say of a document, once its first block is queued."""
 
     serving: Serving
     started: float  # monotonic seconds, as all times
@@ -78,6 +78,19 @@ class DocumentAccount:
     end: End = "abort"
     reading: DocumentReading | None = None
     id: str | None = None  # the client's own
+    counted: bool = False  # as one that was asked for
+
+    def open(self) -> None:
+        """Count the document, which was not refused."""
+        self.counted = True
+        self.serving.metrics.asked(MODE)
+
+    def close(self) -> None:
+        """Count its end, and cancel what is left of it."""
+        if self.counted:
+            self.serving.metrics.ended(self.end, time.monotonic() - self.started)
+        if self.reading is not None:
+            self.reading.abort()
 
     def facts(self) -> dict[str, Any]:
         """Facts for the log and a trace, once the document is over."""
@@ -116,24 +129,23 @@ async def read_document(request: Request, serving: Serving, wanted: Wanted) -> D
         hold = serving.engine.hold(1, request.state.client, deadline_of(request, serving))
     except EngineError as error:
         raise translated(error) from error
-    request.state.completion = account
-    serving.metrics.asked(MODE)
     try:
-        work = asyncio.create_task(_work(account, hold, wanted))
-        document = await unless_gone(request, hold.unless_ended(work))
-        account.end = "stop"
-        return document
+        work = asyncio.create_task(_work(request, account, hold, wanted))
+        return await unless_gone(request, hold.unless_ended(work))
     except EngineError as error:
         account.end = "deadline" if isinstance(error, DeadlineExceeded) else "error"
         raise translated(error) from error
+    except ClientGoneError:
+        raise
+    except Exception:
+        account.end = "error"
+        raise
     finally:
-        serving.metrics.ended(account.end, time.monotonic() - account.started)
-        if account.reading is not None:
-            account.reading.abort()
+        account.close()
         hold.release()
 
 
-async def _work(account: DocumentAccount, hold: Hold, wanted: Wanted) -> Document:
+async def _work(request: Request, account: DocumentAccount, hold: Hold, wanted: Wanted) -> Document:
     serving = account.serving
     hold.reserve_bytes(len(wanted.reference))
     loaded = await load_images(wanted.reference, wanted.param, serving.limits, serving.decoder, hold.turn())
@@ -142,11 +154,15 @@ async def _work(account: DocumentAccount, hold: Hold, wanted: Wanted) -> Documen
     account.reading = reading = DocumentReading(
         engine=serving.engine, hold=hold, sources=sources, wishes=wanted.wishes, params=wanted.params
     )
+    await reading.begin()
+    account.open()
+    request.state.completion = account
     await _read(account, sources, wanted)
     filled = None
     if wanted.node is not None:
         filled = FormFilling(engine=serving.engine, hold=hold, usage=reading.usage, node=wanted.node)
         await filled.fill(reading.transcript, _question(sources[0], serving.engine))
+    account.end = reading.finish_reason
     return Document(sources=sources, pages=reading.pages, transcript=reading.transcript, filled=filled)
 
 
@@ -165,7 +181,8 @@ async def _read(account: DocumentAccount, sources: Sequence[ImageSource], wanted
             account.began = time.monotonic()
             account.serving.metrics.began(account.began - account.started)
         if event.kind == "page" and seen is not None:
-            image = await asyncio.to_thread(sources[event.page.index].open)
+            async with account.reading.hold.turn():
+                image = await asyncio.to_thread(sources[event.page.index].open)
             upright = image
             if wishes.orient or wishes.unwarp:
                 engine, hold = account.serving.engine, account.reading.hold

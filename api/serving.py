@@ -53,7 +53,8 @@ class Serving:
     @property
     def fingerprint(self) -> str:
         """`system_fingerprint`: what an answer depends on besides the request."""
-        return f"{self.revision}-{__version__}"
+        pages = [model.revision for model in (self.layout, self.orientation, self.unwarping) if model is not None]
+        return "-".join([self.revision, *pages, __version__])
 
     def check_model(self, requested: str | None) -> None:
         """Raises ApiError (404) for a name that is neither served nor, unless names are strict, any PaddleOCR-VL."""

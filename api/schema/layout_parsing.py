@@ -6,7 +6,7 @@ Source: inference/serving/schemas/paddleocr_vl.py. Every field works or is refus
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 from api.schema.requests import LARGEST_PIXELS, RequestModel, Text
@@ -44,6 +44,14 @@ class Style(CamelModel):
     relevel_titles: bool = True
     output_formats: Formats = Field(default=[])
     log_id: Text | None = None
+
+
+class PaddleXError(BaseModel):
+    """What both routes answer with to a request that fails."""
+
+    logId: str  # noqa: N815 - PaddleX's names
+    errorCode: int  # noqa: N815 - the HTTP status
+    errorMsg: str  # noqa: N815
 
 
 class LayoutParsingRequest(Style):

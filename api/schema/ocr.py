@@ -4,19 +4,20 @@ Source: mistralai 3.7, client/models/ocr*.py. Every field of a request works or 
 """
 
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from api.schema.requests import ImageUrl, JsonSchema, Refused, RequestModel, Text
 
+MAX_PAGES = 10_000  # numbers in one request; how many pages a document may have is the server's setting
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 
 class DocumentUrl(RequestModel):
     type: Literal["document_url"]
     document_url: Text
-    document_name: Text | None = None
 
 
 class ImageDocument(RequestModel):
@@ -49,11 +50,29 @@ def _listed(pages: Any) -> Any:
     numbers: list[int] = []
     for part in pages.split(","):
         found = _RANGE.fullmatch(part.strip())
-        if found is None:
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if last < first:
             raise ValueError("pages are numbers from 0 and ranges of them, such as 0,2-4")
-        first, last = int(found[1]), int(found[2] or found[1])
+        if len(numbers) + last - first >= MAX_PAGES:
+            raise ValueError(f"these are over {MAX_PAGES} pages")
         numbers += range(first, last + 1)
     return numbers
+
+
+def _named_once(pages: list[int]) -> list[int]:
+    """Each page is read once, so that a request costs no more than its document."""
+    repeated = [page for page, times in Counter(pages).items() if times > 1]
+    if repeated:
+        raise ValueError(f"page {repeated[0]} is named more than once")
+    return pages
+
+
+Pages = Annotated[
+    list[Annotated[int, Field(ge=0)]],
+    Field(min_length=1, max_length=MAX_PAGES),
+    BeforeValidator(_listed),
+    AfterValidator(_named_once),
+]
 
 
 class SchemaFormat(RequestModel):
@@ -71,7 +90,7 @@ class OcrRequest(RequestModel):
     model: Text | None = None
     document: Annotated[AnyDocument, AfterValidator(_a_file_is_no_document)]
     id: Text | None = None  # goes into the log's line on the request
-    pages: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), BeforeValidator(_listed)] | None = None
+    pages: Pages | None = None
     include_image_base64: bool = False
     image_limit: int | None = Field(default=None, ge=0)
     image_min_size: int | None = Field(default=None, ge=0)  # pixels of width and height
@@ -142,7 +161,7 @@ class OcrDimensions(BaseModel):
     width: int
 
 
-class OcrPage(BaseModel):
+class OcrPageObject(BaseModel):
     index: int  # from 0
     markdown: str
     images: list[OcrImage]
@@ -161,7 +180,7 @@ class OcrUsage(BaseModel):
 
 
 class OcrAnswer(BaseModel):
-    pages: list[OcrPage]
+    pages: list[OcrPageObject]
     model: str
     document_annotation: str | None = None
     usage_info: OcrUsage

@@ -1,6 +1,7 @@
 """Every field that a chat request may hold does something, or is refused by name."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 
 from api.schema.requests import ChatRequest
 from engine.engine import Engine
+from models.choice import Served
 from tests.http.asking import choice, chunks, post, refused, text
 from tests.http.served import client_of
 from tests.payloads import chat, data_uri, image_part, user
@@ -151,6 +153,12 @@ def test_usage_reports_how_much_of_the_prompt_was_cached(client: TestClient) -> 
 def test_the_fingerprint_names_checkpoint_and_server(engine: Engine) -> None:
     body = post(client_of(engine, revision="abc"))
     assert body["system_fingerprint"] == "abc-0.1.0"
+
+
+def test_the_fingerprint_names_the_layout_model_too(engine: Engine) -> None:
+    """Bug: answers changed with the layout model under one fingerprint."""
+    body = post(client_of(engine, revision="abc", layout=Served("layout", "def", Path())))
+    assert body["system_fingerprint"] == "abc-def-0.1.0"
 
 
 def test_confidence_is_the_geometric_mean_of_the_probabilities(client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -220,3 +221,76 @@ def test_headings_are_levelled_over_the_document(parsing: TestClient) -> None:
 )
 def test_a_page_that_is_none_is_named(parsing: TestClient, page: dict[str, Any], said: str) -> None:
     assert said in refused(parsing, "/restructure-pages", pages=[page])
+
+
+def damaged(**fields: Any) -> dict[str, Any]:
+    """A page whose block, or whose result where a field is the result's, has other fields."""
+    page = sent(("paragraph_title", "1 Aims"))
+    result = page["prunedResult"]
+    for name, value in fields.items():
+        (result["parsing_res_list"][0] if name.startswith("block_") else result)[name] = value
+    return page
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("block_bbox", [0, 0, float("inf"), 1], "block_bbox of four numbers"),
+        ("block_bbox", [0, 0, 10**400, 1], "block_bbox of four numbers"),
+        ("block_bbox", "0123", "block_bbox of four numbers"),
+        ("block_content", None, "block_content as text"),
+        ("block_extra", None, ""),
+        ("width", True, "parsing_res_list and width"),
+        ("width", 10**400, "parsing_res_list and width"),
+        ("model_settings", [], "model_settings must be an object"),
+        ("model_settings", {"markdown_ignore_labels": None}, "markdown_ignore_labels"),
+        ("other", float("nan"), "NaN"),
+        ("other", "\ud800", "surrogate"),
+    ],
+)
+def test_a_damaged_page_is_refused(parsing: TestClient, field: str, value: Any, said: str) -> None:
+    """Bug: these were answered with 500."""
+    body = json.dumps({"pages": [damaged(**{field: value})]})
+    response = parsing.post("/restructure-pages", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, said in response.json()["errorMsg"]) == (422 if said else 200, True), response.text
+
+
+@pytest.mark.parametrize("depth", [300, 900, 5000, 200_000])
+@pytest.mark.parametrize("path", ["/layout-parsing", "/restructure-pages"])
+def test_a_body_that_is_nested_too_deeply_gets_an_answer_in_the_same_shape(
+    parsing: TestClient, path: str, depth: int
+) -> None:
+    """Bug: 500, or an error in OpenAI's shape."""
+    page = json.dumps({"pages": [damaged(other="HERE")]}).replace('"HERE"', "[" * depth + "]" * depth)
+    response = parsing.post(path, content=page, headers={"content-type": "application/json"})
+    assert response.status_code in (200, 413, 422)
+    assert "errorCode" in response.json()
+
+
+@pytest.mark.parametrize("threshold", [{"1": 0.95}, {"image": 0.95}])
+def test_a_label_is_named_by_itself_or_by_its_number(parsing: TestClient, threshold: dict[str, float]) -> None:
+    (page,) = asked(parsing, layoutThreshold=threshold)["layoutParsingResults"]
+    labels = [row["block_label"] for row in page["prunedResult"]["parsing_res_list"]]
+    assert labels == ["doc_title", "text", "number"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("layoutThreshold", {"texts": 0.5}, "'texts' is no label of the layout model; it has text, image"),
+        ("layoutThreshold", {"4": 0.5}, "'4' is no label"),
+        ("layoutUnclipRatio", {"9" * 5000: [1, 2]}, "is no label"),
+        ("layoutMergeBboxesMode", {"0": "large", "text": "small"}, "has 'text' twice"),
+    ],
+)
+def test_labels_that_the_network_does_not_have_are_refused(
+    parsing: TestClient, field: str, value: Any, said: str
+) -> None:
+    assert said in refused(parsing, **{field: value})
+
+
+def test_an_image_that_comes_back_keeps_its_name(parsing: TestClient) -> None:
+    name = "imgs/page_2_img_in_image_box_0_0_400_30.jpg"
+    page = sent(("image", "")) | {"markdownImages": {"imgs/other.jpg": "", name: "abc"}}
+    (one,) = restructured(parsing, page)
+    assert f'src="{name}"' in one["markdown"]["text"]

@@ -37,6 +37,8 @@ NAMES = {
     "paddleocr_vl:picture_pixels_total",
     "paddleocr_vl:picture_cache_bytes",
     "paddleocr_vl:vision_seconds_total",
+    "paddleocr_vl:pages_total",
+    "paddleocr_vl:page_seconds_total",
     "paddleocr_vl:picture_cache_queries_total",
     "paddleocr_vl:picture_cache_hits_total",
     "paddleocr_vl:repetition_cuts_total",

@@ -10,9 +10,16 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from answers.transcript import Transcript
+from api.mistral import answer_of
+from api.reading import Document
+from api.schema.ocr import OcrRequest
 from engine.engine import Engine
-from tests.documents import detections, finds, page
-from tests.http.served import client_of
+from tests.documents import detections, finds, page, source
+from tests.http.scraping import scrape
+from tests.http.served import MODEL, client_of
+from tests.pages import block
+from tests.pages import page as read_page
 
 LABELS = ["header", "doc_title", "text", "image", "number"]
 TEXTS = ["Head", "One", "Two", "Three", "4"]
@@ -27,13 +34,14 @@ def scan(*texts: str) -> str:
 
 
 FILE = scan(*TEXTS)
+LAYOUT = SimpleNamespace(model_type="pp_doclayout_v3", labels=LABELS, orients=False, unwarps=False)
 
 
 @pytest.fixture
 def reading(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     """A server whose layout network finds the blocks of `LABELS` on every page."""
     finds(monkeypatch, detections(LABELS))
-    monkeypatch.setattr(Engine, "layout", SimpleNamespace(model_type="pp_doclayout_v3"), raising=False)
+    monkeypatch.setattr(Engine, "layout", LAYOUT, raising=False)
     return client_of(engine)
 
 
@@ -137,6 +145,10 @@ def test_an_image_is_read_as_well(reading: TestClient) -> None:
     [
         ({"pages": [2]}, "pages", "page 2 does not exist"),
         ({"pages": "x"}, "pages", "such as 0,2-4"),
+        ({"pages": "0,5-2"}, "pages", "such as 0,2-4"),
+        ({"pages": "0-999999,0-999999"}, "pages", "over 10000 pages"),
+        ({"pages": ",".join(["0-9999"] * 100_000)}, "pages", "over 10000 pages"),
+        ({"pages": [1, 0, 1]}, "pages", "page 1 is named more than once"),
         ({"document": {"type": "file", "file_id": "x"}}, "document.file_id", "not supported"),
         ({"document": {"type": "file"}}, "document", "cannot be uploaded"),
         ({"document": {"type": "document_url"}}, "document.document_url", "missing"),
@@ -150,3 +162,55 @@ def test_a_field_that_cannot_be_is_named(reading: TestClient, fields: dict[str, 
     named, message = refused(reading, **fields)
     assert named.startswith(param)
     assert said in message
+
+
+def test_a_file_name_is_reported_as_ignored(reading: TestClient) -> None:
+    document = {"type": "document_url", "document_url": FILE, "document_name": "letter.pdf"}
+    response = reading.post("/v1/ocr", json={"document": document, "pages": [0]})
+    assert response.headers["x-ignored-fields"] == "document.document_name"
+
+
+def test_a_model_that_is_not_served_is_refused(reading: TestClient) -> None:
+    """Bug: every name was taken."""
+    response = reading.post("/v1/ocr", json={"document": {"document_url": FILE}, "model": "other"})
+    assert (response.status_code, response.json()["error"]["param"]) == (404, "model")
+
+
+def test_a_name_of_mistrals_means_the_model_that_is_served(reading: TestClient) -> None:
+    assert asked(reading, model="mistral-ocr-latest")["model"] == MODEL
+
+
+def test_a_text_that_looks_like_a_link_to_a_figure_stays() -> None:
+    """Bug: the whole document failed."""
+    text = "![x](page-9-figure-1.png)"
+    read = read_page(block("algorithm", text))
+    transcript = Transcript()
+    transcript.add(text, None)
+    document = Document(sources=[source(page())], pages=[read], transcript=transcript, filled=None)
+    body = OcrRequest.model_validate({"document": {"document_url": "data:"}})
+    assert text in answer_of(body, document, MODEL).pages[0].markdown
+
+
+# --- what both routes for documents tell of themselves ----------------------------------------------------------------
+
+
+def test_documents_are_counted_by_how_they_ended(reading: TestClient) -> None:
+    """Bug: a document that was refused counted as asked for, and as given up."""
+    before = scrape(reading)
+    refused(reading, pages=[9])
+    reading.post("/v1/ocr", json={"document": {"document_url": "data:image/png;base64,AAAA"}})
+    asked(reading)
+    after = scrape(reading)
+
+    def more(name: str, **labels: str) -> float:
+        return after(name, **labels) - before(name, **labels)
+
+    assert more("paddleocr_vl:requests_total", mode="document") == 1
+    assert more("vllm:request_success_total", finished_reason="abort") == 0
+    assert more("vllm:request_success_total") == 1
+    assert more("paddleocr_vl:rejections_total", reason="invalid") == 2
+
+
+def test_refusals_of_layout_parsing_are_counted(reading: TestClient) -> None:
+    reading.post("/layout-parsing", json={"file": "%%"})
+    assert scrape(reading)("paddleocr_vl:rejections_total", reason="invalid") == 1
