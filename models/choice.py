@@ -83,9 +83,7 @@ def remarks(served: Mapping[str, Served]) -> list[tuple[int, str]]:
     if layout is None:
         lines.append((logging.INFO, "No layout model is served: a page is read as one image. LAYOUT chooses one."))
     elif layout.folder is None:
-        text = (
-            "Pages are parted by their ink, without a layout model: that does for printed pages, not for photographs."
-        )
+        text = "Pages are parted by their ink, without a layout model: well for printed pages, hardly for photographs."
         lines.append((logging.WARNING, text))
     return lines + [(logging.INFO, f"{role.upper()}: {one.name} at {one.revision}") for role, one in served.items()]
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_va
 
 from api.schema.requests import ImageUrl, JsonSchema, Refused, RequestModel, Text
 
-MAX_PAGES = 10_000  # that a request names; how many a document may have is the server's setting
+MAX_PAGES = 10_000  # numbers in one request; how many pages a document may have is the server's setting
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 

@@ -35,7 +35,7 @@ class MarkdownWriter:
         self._levels = levels or {}
         self._flow = Flow(self._options)
         self._entry: Entry | None = None  # None between blocks, and in one that is left out
-        self._finisher, self._finished = MarkdownFinisher(), ""  # of a page that is one block, and its text so far
+        self._finisher, self._finished = MarkdownFinisher(), ""  # those of a page that is one block: text so far
         self._waiting: Entry | None = None  # a formula or its number, until the other has been read
         self._partner: ReadBlock | None = None  # the other
 

@@ -14,7 +14,7 @@ from itertools import accumulate
 from layout.paddlex.parsed import ParsedBlock
 
 GROUPS = 4  # heights are parted into so many at most
-MAX_HEIGHTS = 200  # that differ; of more, those that are nearly the same count as one
+MAX_HEIGHTS = 200  # different ones; beyond, those that are nearly the same count as one
 HEADING = "paragraph_title"
 
 _NUMBERINGS = {  # in the order in which they are tried: kind, pattern, level; None: one more than its dots

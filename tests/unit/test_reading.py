@@ -10,7 +10,7 @@ from answers.answer import Answer, merged
 from answers.events import AnswerEvent
 from answers.finished import FinishedText
 from answers.prompts import PendingPrompt
-from answers.reading import PAGE_SEPARATOR, Reading
+from answers.reading import Reading
 from engine.engine import Engine
 from engine.handles import Hold
 from engine.request import SamplingParams
