@@ -14,6 +14,7 @@ from answers.reading import Reading
 from engine.engine import Engine
 from engine.handles import Hold
 from engine.request import SamplingParams
+from layout.markdown.options import PAGE_SEPARATOR
 from modes.choose import Prompt
 from tests.checkpoints import write_script
 from tests.engines import running_engine
