@@ -52,7 +52,7 @@ def _filled(ink: np.ndarray, cell: float) -> np.ndarray:
 def _is_white(filled: np.ndarray, width: int) -> np.ndarray:
     """Cells in the middle of so many without ink."""
     padded = np.pad(filled, ((0, 0), (width // 2, width - width // 2 - 1)))
-    return ~np.lib.stride_tricks.sliding_window_view(padded, width, axis=1).any(axis=2)
+    return np.asarray(~np.lib.stride_tricks.sliding_window_view(padded, width, axis=1).any(axis=2))
 
 
 def _dilated(filled: np.ndarray, height: int) -> np.ndarray:
