@@ -106,7 +106,7 @@ def _column(lines: Sequence[Line], islands: Sequence[Island], glyph: float) -> l
     ordered = sorted(islands, key=lambda island: island.box.top)
     for place, island in enumerate([*ordered, None]):
         above = rows if island is None else [row for row in rows if _is_over(row.box, island.box)]
-        rows = [row for row in rows if row not in above]
+        rows = [] if island is None else [row for row in rows if not _is_over(row.box, island.box)]
         found += _parts(above, glyph)
         found += [] if island is None else [ordered[place]]
     return found

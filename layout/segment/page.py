@@ -18,8 +18,8 @@ from models.detection import Box, Detection, hull
 
 MARGIN = 1  # pixels of paper around the ink
 DIRT = 0.6  # heights of a glyph; lower lines are dirt
-RULE_SHARE = 0.6  # of a column; the rule over footnotes is shorter
-TEXT_SCORE, LABEL_SCORE = 0.8, 0.6  # a label that is told by place and size is less sure than text
+RULE_SHARE = 0.6  # share of a column; the rule over footnotes is shorter
+TEXT_SCORE, LABEL_SCORE = 0.8, 0.6  # text is surer than what place and size tell
 
 
 def segmented(ink: Ink, size: tuple[int, int], page: Ink | None = None) -> list[Detection]:
