@@ -47,7 +47,7 @@ def _end_of_table(rows: Sequence[Line], start: int, glyph: float) -> int:
 
 
 def _is_justified(rows: Sequence[Line], start: int, end: int, glyph: float) -> bool:
-    """Whether the line before or after ends on both sides where most lines of a run do, as wide blanks let lines of text."""
+    """Whether a run goes on as text: the line before or after is whole, and ends where most lines of the run do."""
     inner = rows[start:end]
     for other in (*rows[max(0, start - 1) : start], *rows[end : end + 1]):
         apart = min(abs(other.base - row.base) for row in (inner[0], inner[-1]))

@@ -75,7 +75,7 @@ def walls_of(ink: Ink) -> np.ndarray:
 def _groups(pieces: Sequence[Line], walls: np.ndarray, glyph: float) -> list[list[int]]:
     """Places of pieces that are one line, with wide blanks between them, and no wall."""
     boxes = np.array([piece.box for piece in pieces], dtype=np.float64).reshape(-1, 4)
-    left, top, right, bottom = boxes.T
+    left, top, _, bottom = boxes.T
     one, other = [], []
     for place, box in enumerate(boxes):
         shared = np.minimum(bottom, box[3]) - np.maximum(top, box[1])
@@ -106,7 +106,7 @@ def _column(lines: Sequence[Line], islands: Sequence[Island], glyph: float) -> l
     ordered = sorted(islands, key=lambda island: island.box.top)
     for place, island in enumerate([*ordered, None]):
         above = rows if island is None else [row for row in rows if _is_over(row.box, island.box)]
-        rows = [row for row in rows if row not in above]
+        rows = [] if island is None else [row for row in rows if not _is_over(row.box, island.box)]
         found += _parts(above, glyph)
         found += [] if island is None else [ordered[place]]
     return found

@@ -12,6 +12,8 @@ from layout.components import components
 from layout.paragraphs import Line, rows_of
 from models.detection import Box
 
+MOST = 50  # strips that are looked at, the tallest first; on a noisy scan there is no end of them
+
 # Heights of a glyph:
 CELL = 0.25
 WHITE = 0.9  # width of the white
@@ -35,7 +37,9 @@ def gutters(ink: np.ndarray, pieces: Sequence[Line], glyph: float) -> np.ndarray
     left, right = _reached(lines, ceil(REACH / CELL))
     flanked = _closed(white & left & right, white, ceil(BREAK / CELL))
     tall = _tall(flanked, ceil(TALL / CELL))
-    found = [np.array(_core(tall, white, box)) * cell for box in components(tall).boxes]
+    strips = components(tall).boxes
+    tallest = np.argsort(strips[:, 1] - strips[:, 3], kind="stable")[:MOST]
+    found = [np.array(_core(tall, white, box)) * cell for box in strips[tallest]]
     kept = [gutter.astype(np.int64) for gutter in found if _is_between_prose(gutter, pieces, glyph)]
     return np.array(kept, dtype=np.int64).reshape(-1, 4)
 
@@ -52,7 +56,7 @@ def _filled(ink: np.ndarray, cell: float) -> np.ndarray:
 def _is_white(filled: np.ndarray, width: int) -> np.ndarray:
     """Cells in the middle of so many without ink."""
     padded = np.pad(filled, ((0, 0), (width // 2, width - width // 2 - 1)))
-    return ~np.lib.stride_tricks.sliding_window_view(padded, width, axis=1).any(axis=2)
+    return np.asarray(~np.lib.stride_tricks.sliding_window_view(padded, width, axis=1).any(axis=2))
 
 
 def _dilated(filled: np.ndarray, height: int) -> np.ndarray:
@@ -70,7 +74,7 @@ def _reached(filled: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _closed(flanked: np.ndarray, white: np.ndarray, height: int) -> np.ndarray:
-    """Where text on both sides is missing for no more than so many cells, and the white goes on."""
+    """White with text on both sides, also where the text is missing for no more than so many cells."""
     places = np.arange(len(white))[:, None]
     far = 2 * len(white) + height
     above = np.maximum.accumulate(np.where(flanked, places, -far), axis=0)

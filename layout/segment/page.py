@@ -18,8 +18,8 @@ from models.detection import Box, Detection, hull
 
 MARGIN = 1  # pixels of paper around the ink
 DIRT = 0.6  # heights of a glyph; lower lines are dirt
-RULE_SHARE = 0.6  # of a column; the rule over footnotes is shorter
-TEXT_SCORE, LABEL_SCORE = 0.8, 0.6  # a label that is told by place and size is less sure than text
+RULE_SHARE = 0.6  # share of a column; the rule over footnotes is shorter
+TEXT_SCORE, LABEL_SCORE = 0.8, 0.6  # text is surer than what place and size tell
 
 
 def segmented(ink: Ink, size: tuple[int, int], page: Ink | None = None) -> list[Detection]:
@@ -34,7 +34,7 @@ def segmented(ink: Ink, size: tuple[int, int], page: Ink | None = None) -> list[
     ends = [] if page else edges(pieces_of(text, walls_of(text)), body, text, [one.box for one in found], size[1])
     inner = _outside(text, [hull([piece.box for piece in pieces]) for _, pieces in ends])
     columns = [whole_headings(column, body) for column in flow(inner, [region.box for region in found])]
-    blocks = [block for column in columns for block in _labelled(column, found, body, inner, size[1])]
+    blocks = [block for column in columns for block in _labelled(column, found, body, inner)]
     if not page:
         blocks = _with_title(blocks, columns, body)
     around = [_of_edge(one, text) for one in ends]
@@ -75,7 +75,7 @@ def _is_free(spots: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     return free
 
 
-def _labelled(column: Sequence[Part], found: Sequence[Region], body: Line, ink: Ink, height: int) -> list[Block]:
+def _labelled(column: Sequence[Part], found: Sequence[Region], body: Line, ink: Ink) -> list[Block]:
     """The blocks of a column."""
     if not column:
         return []

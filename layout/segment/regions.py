@@ -127,7 +127,7 @@ def _between_rules(ink: Ink, pieces: Sequence[Line]) -> list[Region]:
     rules = sorted((box for box in rules if box.width > 4 * box.height), key=lambda box: box.top)
     found: list[Region] = []
     while rules:
-        chain: list[Box] = [rules[0]]
+        chain = [rules[0]]
         rest: list[Box] = []
         for rule in rules[1:]:
             (chain if _goes_on(chain, rule, pieces, ink.glyph) else rest).append(rule)

@@ -95,6 +95,20 @@ def test_a_photo_that_no_box_covers_is_kept() -> None:
     assert [one.label for one in result] == ["text", "image", "text"]
 
 
+def test_a_table_that_no_box_covers_is_read_as_a_table() -> None:
+    """Bug: its cells were read as lines of text."""
+    sheet = Sheet()
+    boxes = [sheet.paragraph(60, 100), sheet.paragraph(60, 500)]
+    for y in range(302, 423, 30):
+        sheet.pen.line((100, y, 490, y), fill=0)
+        for x in (110, 240, 370) if y < 420 else ():
+            sheet.line(x, y + 6, "A cell")
+    for x in range(100, 491, 130):
+        sheet.pen.line((x, 302, x, 422), fill=0)
+    result = completed(sheet, detections(*boxes))
+    assert [(one.label, one.score) for one in result] == [("text", 0.9), ("table", 0), ("text", 0.9)]
+
+
 def test_a_page_without_detections_is_read_in_order() -> None:
     sheet = Sheet()
     sheet.line(150, 40, "A title across both of the columns", size=30)
