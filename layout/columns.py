@@ -15,37 +15,46 @@ Interval = tuple[float, float]
 # Heights of a glyph:
 GUTTER = 1.6  # white between two columns
 WIDTH = 12.0  # a narrower column holds bullets, numbers of items or cells of a table, which belong to their rows
+NEXT = 3.0  # times the white between columns: what is so near to the end of a gutter has ended it
 HEIGHT = 3.0  # two lines; a lower column is part of a line with a wide blank
 
 FILLED = 0.5  # share of a column's width that half of its lines reach; cells of tables do not
 DEPTH = 6  # columns in columns
 
 
-def columns(boxes: Sequence[Box], glyph: float, gutter: float = GUTTER, depth: int = DEPTH) -> list[list[int]]:
+def columns(
+    boxes: Sequence[Box], glyph: float, gutter: float = GUTTER, known: Sequence[Box] = (), depth: int = DEPTH
+) -> list[list[int]]:
     """Places of the boxes by column, in reading order; what goes across columns is a column of its own.
 
-    `glyph`: height in pixels; `gutter`: the least white between columns, in heights of a glyph.
+    `glyph`: height in pixels; `gutter`: the least white between columns, in heights of a glyph; `known`: gutters that
+    are sure, which end above or below what goes across them.
     """
     found: list[list[int]] = []
     going_on = False  # whether the last column is of the full width
-    for group, covered in _groups(boxes, gutter * glyph):
+    for group, covered in _groups(boxes, gutter * glyph, [gap for gap in known if gap.height >= HEIGHT * glyph]):
         parts = _parts(boxes, group, _gutters(covered, gutter * glyph), glyph) if depth else [group]
         if len(parts) == 1 and going_on:
             found[-1] += group
         elif len(parts) == 1:
             found.append(group)
         for part in parts if len(parts) > 1 else ():
-            inner = columns([boxes[place] for place in part], glyph, gutter, depth - 1)
+            inner = columns([boxes[place] for place in part], glyph, gutter, known, depth - 1)
             found += [[part[place] for place in column] for column in inner]
         going_on = len(parts) == 1
     return found
 
 
-def _groups(boxes: Sequence[Box], white: float) -> Iterator[tuple[list[int], list[Interval]]]:
+def _groups(boxes: Sequence[Box], white: float, known: Sequence[Box]) -> Iterator[tuple[list[int], list[Interval]]]:
     """Strips that leave the same gutters free, or no gutters: places of boxes, and what they cover of the width."""
     group: list[int] = []
     covered: list[Interval] = []
+    ended = False  # whether the last strip is a line over a known gutter that begins right below it
     for strip in _strips(boxes):
+        if group and ended:
+            yield group, covered
+            group, covered = [], []
+        ended = any(_is_over(strip, boxes, gap, white) for gap in known)
         own = union([(boxes[place].left, boxes[place].right) for place in strip])
         together = union([*covered, *own])
         before, here, left = (len(_gutters(spans, white)) for spans in (covered, own, together))
@@ -55,6 +64,14 @@ def _groups(boxes: Sequence[Box], white: float) -> Iterator[tuple[list[int], lis
         group, covered = [*group, *strip], together
     if group:
         yield group, covered
+
+
+def _is_over(strip: Sequence[int], boxes: Sequence[Box], gap: Box, white: float) -> bool:
+    """Whether a strip holds one line alone that goes across a gutter, right above it."""
+    widest = max((boxes[place] for place in strip), key=lambda box: box.width)
+    alone = all(widest.left <= boxes[place].left and boxes[place].right <= widest.right for place in strip)
+    across = widest.left < gap.left and gap.right < widest.right
+    return alone and across and -white <= gap.top - widest.bottom <= NEXT * white
 
 
 def _strips(boxes: Sequence[Box]) -> Iterator[list[int]]:

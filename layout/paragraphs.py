@@ -174,7 +174,7 @@ def split(lines: Sequence[Line], glyph: float) -> list[Paragraph]:
         before, after = (lines[at] if 0 <= at < len(lines) else None for at in (place - 1, place + 1))
         if (
             before is None
-            or not _same_size(before, line)
+            or not same_size(before, line)
             or _is_far(before, line, lines)
             or _is_beside_inset(before, line, left, right, glyph)
             or _begins(line, found[-1], after, left, right - SHORT * glyph, glyph)
@@ -188,9 +188,7 @@ def _is_far(before: Line, line: Line, lines: Sequence[Line]) -> bool:
     """Whether a line is farther below the one before it than others of its size are in its column."""
     step = line.base - before.base
     steps = [
-        below.base - above.base
-        for above, below in pairwise(lines)
-        if _same_size(above, line) and _same_size(below, line)
+        below.base - above.base for above, below in pairwise(lines) if same_size(above, line) and same_size(below, line)
     ]
     return step > APART * float(np.percentile(steps, 25)) or step > FARTHEST * max(before.low, line.low)
 
@@ -211,7 +209,7 @@ def _is_inset(line: Line, left: float, right: float, glyph: float) -> bool:
     return abs(before - after) <= 2 * CENTRED * glyph and before >= INSET * glyph
 
 
-def _same_size(one: Line, other: Line) -> bool:
+def same_size(one: Line, other: Line) -> bool:
     return not is_taller(one, other) and not is_taller(other, one)
 
 

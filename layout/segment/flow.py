@@ -53,13 +53,14 @@ def flow(ink: Ink, islands: Sequence[Box] = ()) -> list[list[Part]]:
     walls = walls_of(ink)
     pieces = pieces_of(ink, walls)
     obstacles = np.array(islands, dtype=np.int64).reshape(-1, 4)
-    walls = np.concatenate([walls, gutters(np.concatenate([ink.glyphs, obstacles]), pieces, ink.glyph)])
+    between = gutters(np.concatenate([ink.glyphs, obstacles]), pieces, ink.glyph)
+    walls = np.concatenate([walls, between])
     pieces = pieces_of(ink, walls)
     pieces = _with_bullets(pieces, ink.specks, ink.glyph)
     groups = _groups(pieces, walls, ink.glyph)
     boxes = [*(hull([pieces[place].box for place in group]) for group in groups), *islands]
     found: list[list[Part]] = []
-    for column in columns(boxes, ink.glyph, GUTTER):
+    for column in columns(boxes, ink.glyph, GUTTER, [Box(*gap) for gap in between.tolist()]):
         lines = [pieces[at] for place in column if place < len(groups) for at in groups[place]]
         lands = [Island(place - len(groups), boxes[place]) for place in column if place >= len(groups)]
         found.append(_column(lines, lands, ink.glyph))

@@ -5,7 +5,7 @@ Knows lines only.
 
 from collections.abc import Sequence
 
-from layout.paragraphs import Line
+from layout.paragraphs import Line, same_size
 
 FARTHEST = 5.0  # heights of small letters between two lines; some printers part items
 SAME = 0.5  # heights of a glyph between the left sides of lines under one another
@@ -44,6 +44,8 @@ def _is_near(line: Line, below: Line) -> bool:
 def _belongs(first: Line, line: Line, same: float) -> bool:
     """Whether a line is an item like the first, or goes on under its text."""
     assert first.text is not None
+    if not same_size(first, line):
+        return False
     if abs(line.box.left - first.text) <= same:
         return first.text - first.box.left > 2 * same
     return line.text is not None and abs(line.text - first.text) <= same and line.box.left <= first.text - same

@@ -4,6 +4,7 @@ from PIL import Image
 from layout.ink import find_ink
 from layout.segment.page import segmented
 from models.detection import Box, Detection, hull
+from tests.imports import ROOT
 from tests.printed import WORDS, Sheet
 
 SHORT = "The quick brown fox jumps over a dog."
@@ -203,3 +204,20 @@ def test_scores_are_shares_and_places_go_on() -> None:
 
 def test_a_blank_page_has_no_blocks() -> None:
     assert found(Sheet()) == []
+
+
+def test_the_sample_page_is_read_by_columns_under_its_title() -> None:
+    """Bug: white beside a short title was taken for the gutter of the two columns below it."""
+    page = Image.open(ROOT / "tests" / "data" / "test_page.png").convert("RGB")
+    blocks = segmented(find_ink(page), page.size)
+    left = ["paragraph_title", "text", "text", "paragraph_title", "text"]
+    right = ["text", "table", "text", "text", "paragraph_title", "text"]
+    assert [block.label for block in blocks] == ["doc_title", *left, *right, "number"]
+    assert all(block.box.right < page.width / 2 for block in blocks[1 : 1 + len(left)])
+
+
+def test_lines_that_begin_with_a_short_word_are_no_list_across_headings() -> None:
+    """Bug: a last line, a numbered heading and a first line whose first words are as wide were one list."""
+    page = Image.open(ROOT / "tests" / "data" / "test_page.png").convert("RGB")
+    texts = [block.box for block in segmented(find_ink(page), page.size) if block.label == "text"]
+    assert min(box.height for box in texts[:3]) > 60
