@@ -76,7 +76,9 @@ def heading(writer: Writer) -> Iterator[str]:
     rng = writer.rng
     if rng.random() < 0.4:
         numbers = ".".join(str(rng.randint(1, 12)) for _ in range(rng.randint(1, 3)))
-        yield rng.choice([numbers, numbers, f"{numbers}.", "Chapter 4:", f"{rng.choice(ROMAN).upper()}.", "Appendix B:"])
+        yield rng.choice(
+            [numbers, numbers, f"{numbers}.", "Chapter 4:", f"{rng.choice(ROMAN).upper()}.", "Appendix B:"]
+        )
     form = rng.choice([str.title, str.title, str.lower, str.upper, str.lower])
     for i in itertools.count():
         word = rng.choice(FREQUENT) if i and rng.random() < 0.3 else writer.word()

@@ -77,6 +77,8 @@ def with_paper(rng: random.Random, page: Page, width: int, height: int) -> Page:
     pixels = np.asarray(page.image)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     canvas = Image.new("RGB", size, tuple(int(value) for value in np.median(border, axis=0)))
-    shift = [rng.choice([0, rng.randint(0, room)]) for room in (size[0] - page.image.width, size[1] - page.image.height)]
+    shift = [
+        rng.choice([0, rng.randint(0, room)]) for room in (size[0] - page.image.width, size[1] - page.image.height)
+    ]
     canvas.paste(page.image, (shift[0], shift[1]))
     return Page(canvas, page.text, page.centres + np.array(shift, dtype=np.float32))

@@ -114,7 +114,9 @@ class Look:
 def choose_shape(rng: random.Random, growth: float = 1.0) -> Shape:
     """A block's kind and measures. growth: 0 to 1, up to which size and number of lines."""
     kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-    low, high = {"heading": (16, 36), "footnote": (11, 16), "caption": (12, 21), "running": (11, 20)}.get(kind, (13, 25))
+    low, high = {"heading": (16, 36), "footnote": (11, 16), "caption": (12, 21), "running": (11, 20)}.get(
+        kind, (13, 25)
+    )
     em = rng.uniform(low, high)
     widest = min(960.0, 500 + 460 * growth)
     most = 3 + round(11 * growth)
