@@ -28,7 +28,7 @@ TOKENS_PER_BATCH = 2600  # decoder tokens; on two cores, two batches of 1800 too
 ENLARGED_SHARE = 0.09  # share of batches in the size that PaddleOCR's client asks for
 DOCUMENTS = {"receipt": 0.12, "invoice": 0.14, "form": 0.02, "table": 0.4}  # shares of the batches; the rest is text
 BLOCKS = {"block": 0.42, "block table": 0.13}  # shares of all batches, once there are blocks
-BLOCKS_AT, BLOCKS_GROWN_AT = 0.55, 0.7  # shares of the training time at which blocks begin and have their full size
+BLOCKS_AT, BLOCKS_GROWN_AT = 0.55, 0.65  # shares of the training time at which blocks begin and have their full size
 DETECTION_SHARE = 0.15  # share of the training time that goes to the vision tower alone
 FULL_SIZE_AT = 0.48  # share of the training time after which images have grown to their full size
 

@@ -68,7 +68,7 @@ HELD_OUT_FAMILIES = families("""
 REGULAR, BOLD, ITALIC, BOLD_ITALIC = range(4)
 # Characters of print that the answer has in ASCII: bullets and dashes as hyphens, quotation marks upright.
 AS_TYPED = str.maketrans("•–—“”‘’", "---\"\"''")
-KINDS = {"paragraph": 50, "list": 17, "heading": 12, "caption": 8, "footnote": 5, "authors": 3, "running": 5}
+KINDS = {"paragraph": 50, "list": 17, "heading": 12, "caption": 8, "footnote": 5, "authors": 3, "running": 8}
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def choose_shape(rng: random.Random, growth: float = 1.0) -> Shape:
         return Shape(kind, em, rng.uniform(2, 40) * em, 1.2, (1,), 0)
     if kind in ("heading", "authors"):
         counts: tuple[int, ...] = (rng.choice([1, 1, 1, 2]),)
-        width = rng.uniform(5, 40) * em
+        width = rng.choice([rng.uniform(4, 14), rng.uniform(5, 40)]) * em
     elif kind in ("caption", "footnote"):
         counts = (rng.choice([1, 1, 2, 2, 3]),)
         width = rng.uniform(12, 50) * em

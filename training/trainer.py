@@ -22,13 +22,14 @@ from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.rope import prompt_positions
 from models.paddleocr_vl.weights import fill, save_model
 from models.protocol import Sliced
-from training.batches import BINS, BLANK, DETECTION_SHARE, NO_IMAGE_TOKEN, PATCH, Batch
+from training.batches import BINS, BLANK, BLOCKS_AT, DETECTION_SHARE, NO_IMAGE_TOKEN, PATCH, Batch
 from training.guided_attention import GuidedAttention
 from training.muon import Muon
 from training.render_text import ANSWER_CHARACTERS
 
 PEAK_RATES = {"muon": 0.02, "adam": 2e-3}
 WARMUP_STEPS = 50
+VISION_EVERY = 4  # steps; by the time blocks begin, the vision tower has less to learn than the decoder
 DETACHED_STEPS = 50  # when training continues from finished weights
 AVERAGE_KEEPS = 0.99  # of the averaged weights at each step; the average reads better than the last weights
 ERROR_SHARE = 0.06  # share of wrong characters in the input of an answer that is shown with errors
@@ -82,11 +83,16 @@ class Trainer:
     def train_step(self, batches: list[Batch], progress: float) -> dict[str, float]:
         """One optimizer step over all batches; returns the mean of each loss."""
         guidance = 0.3 * max(0.0, 1 - progress)
-        weights = {"text": 1.0, "detection": 1.0 if progress <= DETECTION_SHARE else guidance, "attention": guidance}
+        weights = {
+            "text": 1.0,
+            "detection": 1.0 if progress <= DETECTION_SHARE else guidance,
+            "attention": min(0.3, 3 * guidance),
+        }
+        with_vision = progress < BLOCKS_AT or self.step % VISION_EVERY == 0
         means: dict[str, float] = {}
         for batch in batches:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                losses = self.losses(batch, with_text=progress > DETECTION_SHARE)
+                losses = self.losses(batch, with_text=progress > DETECTION_SHARE, with_vision=with_vision)
             (torch.stack([weights[name] * loss for name, loss in losses.items()]).sum() / len(batches)).backward()
             for name, loss in losses.items():
                 means[name] = means.get(name, 0.0) + loss.item() / len(batches)
@@ -103,12 +109,16 @@ class Trainer:
             torch._foreach_lerp_(self.average, list(self.model.parameters()), 1 - keep)
         return means
 
-    def losses(self, batch: Batch, *, with_text: bool) -> dict[str, Tensor]:
-        """The losses of a batch by name: detection always, the decoder's only `with_text`."""
+    def losses(self, batch: Batch, *, with_text: bool, with_vision: bool) -> dict[str, Tensor]:
+        """The losses of a batch by name: detection always, the decoder's only `with_text`.
+
+        Without `with_vision` no gradient reaches the vision tower, which saves two fifths of the time.
+        """
         count, (rows, columns) = len(batch.pixels), batch.grid
         pixels = torch.from_numpy(batch.pixels).to(self.device).float().div(127.5).sub(1)
         patches = pixels.view(count, rows, PATCH, columns, PATCH, 3).permute(0, 1, 3, 5, 2, 4).flatten(0, 2)
-        features = torch.stack(self.model.encode(patches, [batch.grid] * count))  # (B, C, hidden)
+        with torch.set_grad_enabled(with_vision):
+            features = torch.stack(self.model.encode(patches, [batch.grid] * count))  # (B, C, hidden)
         seen = features.detach() if self.step < self.detached_steps else features
         logits = self.detector(seen).unflatten(-1, (BINS[0] * BINS[1], -1))  # (B, C, bins, classes)
         weight = torch.ones(len(ANSWER_CHARACTERS) + 1, device=self.device)
