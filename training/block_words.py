@@ -36,9 +36,9 @@ def sentence(writer: Writer) -> list[str]:
     if rng.random() < 0.15:
         first = rng.randrange(1, len(chosen) - 1)
         last = min(len(chosen) - 1, first + rng.randint(0, 4))
-        left, right = rng.choice(["()", "()", '""', "''", "[]"])
-        chosen[first] = left + chosen[first]
-        chosen[last] = chosen[last].rstrip(",;:") + right
+        brackets = rng.choice(["()", "()", '""', "''", "[]"])
+        chosen[first] = brackets[0] + chosen[first]
+        chosen[last] = chosen[last].rstrip(",;:") + brackets[1]
     chosen[-1] += rng.choice("..........?!:")
     return chosen
 
@@ -76,8 +76,9 @@ def heading(writer: Writer) -> Iterator[str]:
     rng = writer.rng
     if rng.random() < 0.4:
         numbers = ".".join(str(rng.randint(1, 12)) for _ in range(rng.randint(1, 3)))
+        roman, letter = rng.choice(ROMAN).upper(), rng.choice("ABCDEF")
         yield rng.choice(
-            [numbers, numbers, f"{numbers}.", "Chapter 4:", f"{rng.choice(ROMAN).upper()}.", "Appendix B:"]
+            [numbers, numbers, f"{numbers}.", f"Chapter {numbers[0]}:", f"{roman}.", f"Appendix {letter}:"]
         )
     form = rng.choice([str.title, str.title, str.lower, str.upper, str.lower])
     for i in itertools.count():
@@ -90,7 +91,8 @@ def authors(writer: Writer) -> Iterator[str]:
     """Names with commas between them, sometimes an address at the end of one."""
     rng = writer.rng
     while True:
-        name = f"{rng.choice(writer.names)} {rng.choice(['', writer.names[0][0] + '. '])}{rng.choice(writer.names)}"
+        initial = rng.choice(["", rng.choice("ABCDEFGHJKLMNPRSTW") + ". "])
+        name = f"{rng.choice(writer.names)} {initial}{rng.choice(writer.names)}"
         yield from (name + rng.choice([",", ",", ",", " and", ";", f" ({writer.word()}@{writer.word()}.org)"])).split()
 
 

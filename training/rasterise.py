@@ -21,8 +21,8 @@ def finish(
 ) -> tuple[Image.Image, np.ndarray]:
     """The image of a block and the centres (n, 2) of its characters in it.
 
-    `own` and `others` are masks of the block's ink and of its neighbours', drawn `scale` times as large; `reach` is how
-    many pixels of the image the box may extend beyond the ink where there are neighbours.
+    `own` and `others` are masks of the block's ink and of its neighbours', drawn `scale` times as large. With
+    neighbours, the image extends by up to `reach` pixels above and below the block's ink.
     """
     if rng.random() < ASKEW:
         angle = rng.uniform(-DEGREES, DEGREES)
@@ -49,7 +49,7 @@ def finish(
 
 
 def turned(points: np.ndarray, size: tuple[int, int], degrees: float) -> np.ndarray:
-    """Where points (n, 2) of an image lie after Pillow's `rotate`, which turns counter-clockwise about the centre."""
+    """Points (n, 2) of an image after Pillow's `rotate`, which turns it counter-clockwise about its centre."""
     angle = math.radians(degrees)
     middle = np.array(size) / 2
     x, y = (points - middle).T

@@ -5,30 +5,34 @@ bold and italic fonts. Most are drawn two to four times as large and shrunk, bec
 between pixels.
 """
 
-import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from training import block_words
 from training.rasterise import finish
-from training.render_sheets import Sheet, Style, make_fitting
+from training.render_sheets import Style, make_fitting
 from training.render_tables import table
-from training.render_text import Page, Writer, font_paths
-
-Family = tuple[str, str, str, str]
-"""File names of the regular, bold, italic and bold italic font; one that a family lacks is replaced by another."""
-
-
-def families(names: str) -> list[Family]:
-    """One family for each line: its fonts, the last one repeated up to four."""
-    lines = [line.split() for line in names.strip().splitlines()]
-    return [(line[0], *(line[min(i, len(line) - 1)] for i in (1, 2, 3))) for line in lines]
-
+from training.render_text import Page, Writer
+from training.typesetting import (
+    AS_TYPED,
+    BOLD,
+    BOLD_ITALIC,
+    ITALIC,
+    REGULAR,
+    Family,
+    Line,
+    Look,
+    Print,
+    Typesetter,
+    block_font,
+    families,
+    styled,
+)
 
 TRAINING_FAMILIES = families("""
     LiberationSans-Regular LiberationSans-Bold LiberationSans-Italic LiberationSans-BoldItalic
@@ -63,9 +67,6 @@ HELD_OUT_FAMILIES = families("""
     texgyrepagella-regular texgyrepagella-bold texgyrepagella-italic texgyrepagella-bolditalic
     FiraCode-Regular FiraCode-Bold
 """)
-REGULAR, BOLD, ITALIC, BOLD_ITALIC = range(4)
-# Characters of print that the answer has in ASCII: bullets and dashes as hyphens, quotation marks upright.
-AS_TYPED = str.maketrans("•–—“”‘’", "---\"\"''")
 KINDS = {"paragraph": 50, "list": 17, "heading": 12, "caption": 8, "footnote": 5, "authors": 3, "running": 8}
 
 
@@ -73,40 +74,12 @@ KINDS = {"paragraph": 50, "list": 17, "heading": 12, "caption": 8, "footnote": 5
 class Shape:
     """What all blocks of a batch share, so that their images have nearly the same size."""
 
-    kind: str  # of KINDS
+    kind: str  # one of KINDS
     em: float  # pixels
     width: float  # pixels that the longest line may take
     pitch: float  # ems from baseline to baseline
     counts: tuple[int, ...]  # lines of each paragraph or item
     gap: float  # ems between two of them, besides the pitch
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word at its place on the line."""
-
-    printed: str
-    style: int
-    x: float  # pixels
-
-
-@dataclass(frozen=True)
-class Line:
-    words: list[Word]
-    end: float  # x of the right end of its last word
-
-
-@dataclass(frozen=True)
-class Look:
-    """How one image of a batch is set: fonts at the scale it is drawn at, and how its lines are laid out."""
-
-    fonts: list[ImageFont.FreeTypeFont]  # by style
-    align: str  # justified, left, center, right
-    hyphenates: bool
-    indent: float  # pixels before the first line of a paragraph, or before the lines of an item
-    style: int
-    mixed: float  # share of words that begin a span in another style
-    curly: bool  # quotation marks
 
 
 def choose_shape(rng: random.Random, growth: float = 1.0) -> Shape:
@@ -130,7 +103,7 @@ def choose_shape(rng: random.Random, growth: float = 1.0) -> Shape:
         counts = tuple(rng.choice([1, 1, 1, 2, 2, 3]) for _ in range(rng.choice([1, 1, 1, 2, 3, 4, 6])))
         width = rng.uniform(8, 45) * em
     else:
-        lines = rng.choice([rng.randint(1, most), rng.randint(1, min(8, most))])
+        lines = rng.randint(1, most if rng.random() < 0.7 else min(6, most))
         cut = rng.randint(1, lines)
         counts = (cut, lines - cut) if cut < lines and rng.random() < 0.1 else (lines,)
         width = rng.uniform(10, 45) * em
@@ -164,108 +137,6 @@ def choose_look(rng: random.Random, shape: Shape, family: Family, scale: int) ->
         mixed=0.0 if kind in ("heading", "running") else rng.choice([0, 0, 0.02, 0.05]),
         curly=rng.random() < 0.2,
     )
-
-
-@lru_cache(maxsize=1500)
-def block_font(name: str, size: int, engine: ImageFont.Layout) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(font_paths()[name], size, layout_engine=engine)
-
-
-def styled(rng: random.Random, words: Iterator[str], look: Look) -> Iterator[tuple[str, int]]:
-    """The words as printed, each with its style; now and then a few in another one."""
-    style, left = look.style, 0
-    for word in words:
-        left -= 1
-        if left < 0:
-            style = look.style
-            if rng.random() < look.mixed:
-                style, left = rng.choice([BOLD, ITALIC, ITALIC, BOLD_ITALIC]), rng.randint(0, 4)
-        yield (curled(word) if look.curly else word), style
-
-
-def curled(word: str) -> str:
-    """The word with the quotation marks and the dash of book print."""
-    for straight, opening, closing in (('"', "“", "”"), ("'", "‘", "’")):
-        if word.startswith(straight):
-            word = opening + word[1:]
-        word = word.replace(straight, closing)
-    return "–" if word == "-" else word
-
-
-class Typesetter:
-    """Sets words into lines of a width, all in pixels at the scale of the look's fonts."""
-
-    def __init__(self, rng: random.Random, look: Look, words: Iterator[tuple[str, int]], width: float) -> None:
-        self.rng = rng
-        self.look = look
-        self.words = words
-        self.width = width
-
-    def paragraph(self, count: int, mark: str = "") -> list[Line]:
-        """Up to `count` lines, fewer where the words end; a mark stands before the first, the others hang below it."""
-        lines: list[Line] = []
-        hang = max(self.look.indent, self.length(mark, self.look.style) * 1.3) if mark else 0.0
-        for number in range(count):
-            start = hang or (0.0 if number else self.look.indent)
-            chosen, full = self.fill(self.width - start, last=number == count - 1)
-            if not chosen:
-                break
-            line = self.place(chosen, start, justified=full and self.look.align == "justified")
-            if mark and not number:
-                line = Line([Word(mark, self.look.style, 0.0), *line.words], line.end)
-            lines.append(line)
-        return lines
-
-    def fill(self, room: float, *, last: bool) -> tuple[list[tuple[str, int]], bool]:
-        """The words of one line, at least one unless none is left, and whether another would not have fitted."""
-        stop = room * self.rng.uniform(0.1, 1) if last and self.rng.random() < 0.7 else room
-        chosen: list[tuple[str, int]] = []
-        used = 0.0
-        for word in self.words:
-            blank = self.length(" ", word[1]) if chosen else 0.0
-            after = used + blank + self.length(*word)
-            if after > room:
-                return chosen + self.divide(word, room - used - blank, forced=not chosen), True
-            if chosen and after > stop:
-                self.put_back(word)
-                return chosen, False
-            chosen.append(word)
-            used = after
-        return chosen, False
-
-    def divide(self, word: tuple[str, int], room: float, *, forced: bool) -> list[tuple[str, int]]:
-        """The part of a word that still fits the line, with a hyphen, or nothing; the rest is for the next line."""
-        text, style = word
-        fitting = [n for n in range(2, len(text) - 2) if text.isalpha() and self.length(text[:n] + "-", style) <= room]
-        if fitting and (forced or self.look.hyphenates):
-            cut = self.rng.choice(fitting)
-            self.put_back((text[cut:], style))
-            return [(text[:cut] + "-", style)]
-        if forced:
-            return [word]
-        self.put_back(word)
-        return []
-
-    def put_back(self, word: tuple[str, int]) -> None:
-        self.words = itertools.chain([word], self.words)
-
-    def place(self, chosen: Sequence[tuple[str, int]], start: float, *, justified: bool) -> Line:
-        """The words from `start` on, at their natural distance, stretched to the width or centred."""
-        lengths = [self.length(*word) for word in chosen]
-        blanks = [self.length(" ", style) for _, style in chosen[1:]]
-        spare = self.width - start - sum(lengths) - sum(blanks)
-        if justified and blanks:
-            blanks = [blank + spare / len(blanks) for blank in blanks]
-        if self.look.align == "center":
-            start += spare / 2
-        words, x = [], start
-        for (text, style), length, blank in zip(chosen, lengths, [*blanks, 0.0], strict=True):
-            words.append(Word(text, style, x))
-            x += length + blank
-        return Line(words, x)
-
-    def length(self, text: str, style: int) -> float:
-        return self.look.fonts[style].getlength(text)
 
 
 def words_of(writer: Writer, shape: Shape) -> Iterator[str]:
@@ -316,41 +187,6 @@ def draw_block(rng: random.Random, shape: Shape, chosen: Sequence[Family], *, he
     return Page(image, text, centres)
 
 
-class Print:
-    """A mask that lines are printed on, with the pieces of their text and the centre of each."""
-
-    def __init__(self, size: tuple[int, int], pad: int, em: float, look: Look) -> None:
-        self.mask = Image.new("L", size)
-        self.pen = ImageDraw.Draw(self.mask)
-        self.pad = pad
-        self.em = em
-        self.look = look
-        self.pieces: list[str] = []
-        self.centres: list[tuple[float, float]] = []
-
-    def draw(self, line: Line, y: float) -> None:
-        """Print a line with its baseline `y` below the first one, and a newline at its end."""
-        baseline = self.pad + y
-        middle = baseline - 0.35 * self.em
-        end = None
-        for word in line.words:
-            font, x = self.look.fonts[word.style], self.pad + word.x
-            if end is not None:
-                self.add(" ", (end + x) / 2, middle)
-            self.pen.text((x, baseline), word.printed, font=font, fill=255, anchor="ls")
-            length = font.getlength(word.printed)
-            ends = np.cumsum([0.0] + [font.getlength(character) for character in word.printed])
-            ends *= length / ends[-1]
-            for character, centre in zip(word.printed, (ends[1:] + ends[:-1]) / 2, strict=True):
-                self.add(character, x + centre, middle)
-            end = x + length
-        self.add("\n", self.pad + line.end, middle)
-
-    def add(self, piece: str, x: float, y: float) -> None:
-        self.pieces.append(piece)
-        self.centres.append((x, y))
-
-
 def choose_table_style(rng: random.Random, fonts: Sequence[str], *, held_out: bool) -> Style:
     """The typography of a table as pages have it: larger than a lone one, drawn large."""
     scale = rng.choice((1, 2, 3, 3))
@@ -369,7 +205,7 @@ def choose_table_style(rng: random.Random, fonts: Sequence[str], *, held_out: bo
 
 def draw_table(rng: random.Random, style: Style) -> Page:
     """One image of a table. Raises TooWideError."""
-    sheet: Sheet = make_fitting(partial(table, rng, style))
+    sheet = make_fitting(partial(table, rng, style))
     mask = Image.new("L", (sheet.width, sheet.height))
     pen = ImageDraw.Draw(mask)
     for x, y, text in sheet.strings:

@@ -27,7 +27,7 @@ class Style:
     items: int
     held_out: bool  # words and layouts
     scale: int = 1  # how many times as large as its image the document is drawn
-    most_columns: int = 4  # of a table
+    most_columns: int = 4
 
 
 @dataclass(frozen=True)

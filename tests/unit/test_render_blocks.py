@@ -2,27 +2,19 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from training import render_blocks, render_text
+from training import block_words, render_text, typesetting
 from training.rasterise import finish, turned, with_paper
-from training.render_blocks import (
-    BOLD,
-    HELD_OUT_FAMILIES,
-    REGULAR,
-    TRAINING_FAMILIES,
-    Look,
-    Print,
-    Shape,
-    Typesetter,
-    choose_shape,
-    draw_block,
-)
+from training.render_blocks import HELD_OUT_FAMILIES, TRAINING_FAMILIES, Shape, choose_shape, draw_block
 from training.render_text import ANSWER_CHARACTERS, Page, Writer
+from training.typesetting import AS_TYPED, BOLD, REGULAR, Look, Print, Typesetter, families, styled
 
 WORDS = (["stone", "river", "mountainous", "light", "of", "window"], ["Anna", "Berlin", "Carter"])
 FAMILY = ("built-in",) * 4
@@ -35,19 +27,19 @@ def _without_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     font = ImageFont.load_default(20)
     assert isinstance(font, ImageFont.FreeTypeFont)
     (tmp_path / "font").write_bytes(font.font_bytes)
-    monkeypatch.setattr(render_blocks, "font_paths", lambda: {"built-in": str(tmp_path / "font")})
+    monkeypatch.setattr(typesetting, "font_paths", lambda: {"built-in": str(tmp_path / "font")})
     monkeypatch.setattr(render_text, "words", lambda held_out: WORDS)  # noqa: ARG005 - the same for both
     yield
-    render_blocks.block_font.cache_clear()
+    typesetting.block_font.cache_clear()
 
 
-def look(**other: object) -> Look:
-    fonts = [render_blocks.block_font("built-in", 20, ImageFont.Layout.BASIC)] * 4
-    values = {"align": "left", "hyphenates": False, "indent": 0.0, "style": REGULAR, "mixed": 0.0, "curly": False}
-    return Look(fonts=fonts, **values | other)  # type: ignore[arg-type] - a test's own values
+def look(**other: Any) -> Look:
+    fonts = [typesetting.block_font("built-in", 20, ImageFont.Layout.BASIC)] * 4
+    plain = Look(fonts, align="left", hyphenates=False, indent=0.0, style=REGULAR, mixed=0.0, curly=False)
+    return replace(plain, **other)
 
 
-def typesetter(text: str, width: float, **other: object) -> Typesetter:
+def typesetter(text: str, width: float, **other: Any) -> Typesetter:
     return Typesetter(random.Random(0), look(**other), ((word, REGULAR) for word in text.split()), width)
 
 
@@ -139,7 +131,7 @@ def test_the_lines_of_an_item_hang_below_its_text() -> None:
 
 
 def test_bullets_dashes_and_curly_quotes_are_answered_in_ascii() -> None:
-    assert "• – “it’s”".translate(render_blocks.AS_TYPED) == '- - "it\'s"'
+    assert "• – “it’s”".translate(AS_TYPED) == '- - "it\'s"'
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -164,7 +156,7 @@ def test_paper_around_an_image_moves_the_centres_with_it() -> None:
     for seed in range(5):
         wide = with_paper(random.Random(seed), page, 100, 40)
         assert wide.image.size == (90, 36)
-        assert wide.image.getpixel(tuple(map(int, wide.centres[0]))) == (0, 0, 0)
+        assert wide.image.getpixel((int(wide.centres[0][0]), int(wide.centres[0][1]))) == (0, 0, 0)
         assert wide.image.getpixel((89, 0)) == (200, 210, 220)
 
 
@@ -175,16 +167,13 @@ def test_no_family_of_the_evaluation_is_in_the_training() -> None:
 
 
 def test_a_family_without_italics_uses_its_bold_font() -> None:
-    assert render_blocks.families("A B\nC") == [("A", "B", "B", "B"), ("C", "C", "C", "C")]
+    assert families("A B\nC") == [("A", "B", "B", "B"), ("C", "C", "C", "C")]
 
 
 def test_a_few_words_are_printed_in_another_style() -> None:
-    words = render_blocks.styled(random.Random(0), iter(["stone"] * 200), look(mixed=0.1))
+    words = styled(random.Random(0), iter(["stone"] * 200), look(mixed=0.1))
     assert {REGULAR, BOLD} <= {style for _, style in words}
 
 
 def test_running_titles_are_short() -> None:
-    assert all(
-        len(list(render_blocks.block_words.running(Writer(random.Random(seed), held_out=False)))) < 12
-        for seed in range(50)
-    )
+    assert all(len(list(block_words.running(Writer(random.Random(seed), held_out=False)))) < 12 for seed in range(50))
