@@ -103,7 +103,7 @@ def choose_shape(rng: random.Random, growth: float = 1.0) -> Shape:
         counts = tuple(rng.choice([1, 1, 1, 2, 2, 3]) for _ in range(rng.choice([1, 1, 1, 2, 3, 4, 6])))
         width = rng.uniform(8, 45) * em
     else:
-        lines = rng.randint(1, most if rng.random() < 0.7 else min(6, most))
+        lines = rng.randint(1 if rng.random() < 0.6 else most // 2, most)
         cut = rng.randint(1, lines)
         counts = (cut, lines - cut) if cut < lines and rng.random() < 0.1 else (lines,)
         width = rng.uniform(10, 45) * em

@@ -31,7 +31,7 @@ PEAK_RATES = {"muon": 0.02, "adam": 2e-3}
 WARMUP_STEPS = 50
 VISION_EVERY = 2  # steps; by the time blocks begin, the vision tower has less to learn than the decoder
 DETACHED_STEPS = 50  # when training continues from finished weights
-AVERAGE_KEEPS = 0.99  # share of the averaged weights that a step keeps; the average reads better than the last weights
+AVERAGE_KEEPS = 0.995  # share of the averaged weights that a step keeps; the average reads better than the last weights
 ERROR_SHARE = 0.06  # share of wrong characters in the input of an answer that is shown with errors
 
 
