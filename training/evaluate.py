@@ -16,11 +16,12 @@ from engine.request import SamplingParams
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.prompts import OCR
 from models.protocol import PixelBounds
-from training.render_text import HELD_OUT_FONTS, TRAINING_FONTS, choose_layout, draw_page
+from training.render_blocks import HELD_OUT_FAMILIES, choose_shape, draw_block
+from training.render_text import HELD_OUT_FONTS, TRAINING_FONTS, Page, choose_layout, draw_page
 
-CLIENT_MIN_PIXELS = 112_896  # the min_pixels that PaddleOCR's client sends
-IMAGES = {"train": 200, "held": 200, "enlarged": 120}
-MAX_TOKENS = 600  # far more than a page of the evaluation needs
+CLIENT_MIN_PIXELS = 112_896  # the min_pixels that PaddleOCR's client sends, and that blocks of pages are read with
+IMAGES = {"train": 200, "held": 200, "enlarged": 120, "blocks": 60}
+MAX_TOKENS = 2000  # far more than an image of the evaluation needs
 WORST_SHOWN = 3  # readings printed for each kind of image
 Sample = tuple[Image.Image, str]  # an image and its text
 
@@ -43,25 +44,29 @@ def cer(readings: Sequence[Measured]) -> float:
 
 
 def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
-    """Error rates on fresh images in held-out words: in training fonts, in held-out fonts, and enlarged."""
-    kinds = {"train": TRAINING_FONTS, "held": HELD_OUT_FONTS, "enlarged": TRAINING_FONTS}
+    """Error rates on fresh images in held-out words, for each kind of IMAGES."""
     result: dict[str, float | int] = {}
     engine = start_engine(checkpoint, weights)
-    for seed, (kind, fonts) in enumerate(kinds.items()):
+    for seed, (kind, count) in enumerate(IMAGES.items()):
         rng = random.Random(1000 + seed)
-        samples = []
-        for _ in range(IMAGES[kind]):
-            page = draw_page(rng, choose_layout(rng), fonts, held_out=True)
-            samples.append((page.image, page.text))
-        assert engine.processor is not None
-        bounds = [PixelBounds(CLIENT_MIN_PIXELS, engine.bounds.max_pixels)] if kind == "enlarged" else None
-        result[f"cer_{kind}"] = report(kind, read_all(engine, samples, bounds))
+        pages = [draw_sample(rng, kind) for _ in range(count)]
+        as_sent = kind in ("enlarged", "blocks")
+        bounds = [PixelBounds(CLIENT_MIN_PIXELS, engine.bounds.max_pixels)] if as_sent else None
+        result[f"cer_{kind}"] = report(kind, read_all(engine, [(page.image, page.text) for page in pages], bounds))
     assert engine.runner is not None
     assert isinstance(engine.runner.model, PaddleOCRVL)
     result["images"] = sum(IMAGES.values())
     result["parameters"] = sum(parameter.numel() for parameter in engine.runner.model.parameters())
     engine.shutdown(grace=10)
     return result
+
+
+def draw_sample(rng: random.Random, kind: str) -> Page:
+    """An image of one of IMAGES, in held-out words."""
+    if kind == "blocks":
+        return draw_block(rng, choose_shape(rng), HELD_OUT_FAMILIES, held_out=True)
+    fonts = HELD_OUT_FONTS if kind == "held" else TRAINING_FONTS
+    return draw_page(rng, choose_layout(rng), fonts, held_out=True)
 
 
 def evaluate_folder(checkpoint: Path, folder: Path, weights: str) -> dict[str, float | int]:

@@ -26,6 +26,8 @@ class Style:
     pitch: float  # distance of lines, in ems
     items: int
     held_out: bool  # words and layouts
+    scale: int = 1  # how many times as large as its image the document is drawn
+    most_columns: int = 4
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ def table(rng: random.Random, style: Style) -> Sheet:
     font = load_font(style.font, style.size)
     ascent, descent = font.getmetrics()
     writer = Writer(rng, held_out=style.held_out)
-    rows, columns = style.items + rng.randint(1, 2), rng.randint(2, 4)
+    rows, columns = style.items + rng.randint(1, 2), rng.randint(2, style.most_columns)
     texts = cell_texts(rng, writer, rows, columns)
     owner = merge_cells(rng, rows, columns, held_out=style.held_out)
     ruled = choose_variant(rng, style.held_out, ["all", "all", "none", "header"], ["rows", "outer"])
-    pad = rng.uniform(4, 10) if ruled == "all" else rng.uniform(9, 15)  # without rules, space separates the columns
+    pad = style.scale * (rng.uniform(4, 10) if ruled == "all" else rng.uniform(9, 15))  # space separates the columns
     natural = [
         max(
             edges(font, texts[r][c])[-1]
@@ -32,8 +32,8 @@ def table(rng: random.Random, style: Style) -> Sheet:
         )
         for c in range(columns)
     ]
-    widths = [width + 2 * pad + rng.uniform(0, 12) for width in natural]
-    pitch = max(style.size * style.pitch, ascent + descent) + rng.uniform(0, 6)
+    widths = [width + 2 * pad + style.scale * rng.uniform(0, 12) for width in natural]
+    pitch = max(style.size * style.pitch, ascent + descent) + style.scale * rng.uniform(0, 6)
     if sum(widths) > style.width - 2 * MARGIN:
         raise TooWideError
     frame = Frame(

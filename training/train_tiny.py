@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from models.paddleocr_vl.weights import fill, save_model
 from training.batches import produce
 from training.evaluate import evaluate, evaluate_folder
 from training.render_text import require_packages
@@ -28,21 +27,22 @@ from training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "models" / "tiny"
-STATE = ROOT / "build" / "tiny" / "state.pt"
+STATE = ROOT / "build" / "tiny"
 BATCHES_PER_STEP = 2
 QUEUED_BATCHES = 24
 # Share of the schedule that counts as over when training continues from finished weights: a higher learning rate would
 # first undo what they have learned.
-CONTINUED = 0.7
+CONTINUED = 0.55
 SAVE_SECONDS = 120
+RENDERING_SECONDS = 600  # a busy machine may take minutes for the first batch
 
 
-def train(minutes: float) -> None:
+def train(minutes: float, state: Path) -> None:
     """Train models/tiny until all runs together have lasted this many minutes, then write its weights."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     trainer = Trainer(CHECKPOINT, device)
-    restore(trainer, minutes)
+    restore(trainer, minutes, state)
     context = multiprocessing.get_context("spawn")
     batches, progress = context.Queue(QUEUED_BATCHES), context.Value("d", trainer.elapsed / 60 / minutes)
     workers = start_rendering(context, batches, progress, device)
@@ -51,7 +51,7 @@ def train(minutes: float) -> None:
     with tqdm(total=100, bar_format="{percentage:.1f}% {elapsed}<{remaining} {postfix}", mininterval=10) as bar:
         while trainer.elapsed < minutes * 60:
             try:
-                chosen = [batches.get(timeout=60) for _ in range(BATCHES_PER_STEP)]
+                chosen = [batches.get(timeout=RENDERING_SECONDS) for _ in range(BATCHES_PER_STEP)]
             except queue.Empty:
                 raise SystemExit("The rendering process makes no images; see its error above.") from None
             for name, loss in trainer.train_step(chosen, progress.value).items():
@@ -63,21 +63,21 @@ def train(minutes: float) -> None:
             losses = " ".join(f"{name} {loss:.3f}" for name, loss in smooth.items())
             bar.set_postfix_str(f"step {trainer.step} images {trainer.images} {losses}")
             if now - saved > SAVE_SECONDS:
-                trainer.save(STATE)
+                trainer.save(state)
                 saved = now
     for worker in workers:
         worker.terminate()
-    trainer.save(STATE)
-    save_model(trainer.model, CHECKPOINT / "model.safetensors", torch.bfloat16)
+    trainer.save(state)
+    trainer.save_average(CHECKPOINT / "model.safetensors")
 
 
-def restore(trainer: Trainer, minutes: float) -> None:
+def restore(trainer: Trainer, minutes: float, state: Path) -> None:
     """Continue from the last save, else from the checkpoint's weights, else leave the trainer at its random start."""
-    if STATE.exists():
-        trainer.resume(STATE)
+    if state.exists():
+        trainer.resume(state)
         print(f"Continuing from step {trainer.step}, after {trainer.elapsed / 60:.0f} min of training.")
     elif (CHECKPOINT / "model.safetensors").exists():
-        fill(trainer.model, CHECKPOINT)
+        trainer.start_from(CHECKPOINT)
         trainer.elapsed = CONTINUED * minutes * 60
         print(f"Starting from the weights in {CHECKPOINT}, at {CONTINUED:.0%} of the schedule.")
 
@@ -99,6 +99,9 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=120, help="total training time, earlier runs included (default: %(default)s)"
     )
+    parser.add_argument(
+        "--state", type=Path, default=STATE, metavar="DIR", help="folder of the training state (default: build/tiny)"
+    )
     parser.add_argument("--eval", action="store_true", help="measure models/tiny instead of training it")
     parser.add_argument("--images", type=Path, metavar="DIR", help="with --eval: a folder of NAME.png and NAME.txt")
     parser.add_argument(
@@ -114,7 +117,7 @@ def main() -> None:
     if arguments.eval:
         print(json.dumps(evaluate(CHECKPOINT, arguments.weights)))
     else:
-        train(arguments.minutes)
+        train(arguments.minutes, arguments.state / "state.pt")
 
 
 if __name__ == "__main__":
