@@ -1,7 +1,7 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """Whole documents: how fast against the same blocks sent by a client, what layout costs, and whether memory stays flat.
 
-    benchmarks/documents.py --speed      a PDF of 10 pages of 12 blocks, the embedded checkpoints
+    benchmarks/documents.py --speed      a PDF of 10 pages of 12 blocks, the embedded checkpoint
     benchmarks/documents.py --share      layout's share of a page's time, random weights of the real models' size
     benchmarks/documents.py --memory     PDFs of 100 and of 300 pages
 
@@ -177,8 +177,17 @@ def random_layout(folder: Path) -> Path:
     """A PP-DocLayoutV3 of the real size with random weights, made if it does not exist."""
     if not (folder / "model.safetensors").exists():
         PPDocLayoutV3ForObjectDetection(PPDocLayoutV3Config()).save_pretrained(folder)
-        settings = json.loads((ROOT / "models" / "tiny_layout" / "preprocessor_config.json").read_text())
-        settings |= {"image_processor_type": "PPDocLayoutV3ImageProcessor", "size": {"height": 800, "width": 800}}
+        settings = {
+            "image_processor_type": "PPDocLayoutV3ImageProcessor",
+            "do_resize": True,
+            "do_rescale": True,
+            "do_normalize": True,
+            "size": {"height": 800, "width": 800},
+            "resample": 3,
+            "rescale_factor": 1 / 255,
+            "image_mean": [0.0, 0.0, 0.0],
+            "image_std": [1.0, 1.0, 1.0],
+        }
         (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return folder
 

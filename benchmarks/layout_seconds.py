@@ -1,4 +1,4 @@
-"""Seconds that layout takes for a page, apart from all else: the network, blocks from its boxes, their images."""
+"""Seconds that layout takes for a page, apart from all else: its boxes, blocks made of them, their images."""
 
 import time
 from collections.abc import Sequence
@@ -10,22 +10,23 @@ from PIL import Image
 from layout.boxes import lowest_threshold, rules_of
 from layout.crops import crop
 from layout.options import LayoutOptions
-from layout.page import blocks_of_page
+from layout.page import blocks_of_page, segments_of_page
+from models.detection import SEGMENTATION
 from models.layout.network import load_network
 from models.paddleocr_vl.images import MAX_ASPECT
 
 OPTIONS = LayoutOptions(whole_glyphs=True, uncovered_ink=True)  # as chat has them
 
 
-def layout_seconds(folder: Path, pages: Sequence[Image.Image]) -> list[float]:
-    """For each page, after one that does not count. `folder`: of the layout checkpoint."""
-    network = load_network(folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    rules = rules_of(network.model_type)
+def layout_seconds(folder: Path | None, pages: Sequence[Image.Image]) -> list[float]:
+    """For each page, after one that does not count. `folder`: of the layout checkpoint; None: by ink alone."""
+    network = folder and load_network(folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    rules = rules_of(network.model_type if network else SEGMENTATION)
     threshold = lowest_threshold(rules, OPTIONS)
     seconds = []
     for page in [pages[0], *pages]:
         began = time.monotonic()
-        (found,) = network.find([page], threshold)
+        found = network.find([page], threshold)[0] if network else segments_of_page(page)
         _, blocks = blocks_of_page(page, found, rules, OPTIONS)
         for block in blocks:
             crop(page, block, MAX_ASPECT)

@@ -1,7 +1,7 @@
 #!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/../.venv/bin/python" "$0" "$@"'
 """The exam of whole-page reading: pages set by LibreOffice, Chromium and groff, read by a server that this starts.
 
-    training/eval_documents.py                    200 pages, the embedded checkpoints
+    training/eval_documents.py                    200 pages, the embedded checkpoint and layout
     training/eval_documents.py --model TAG --layout TAG    others, of the model store
     training/eval_documents.py --pages 60         fewer pages: the first of the same
     training/eval_documents.py --documents DIR    pages of a folder, NAME.png and NAME.json as --render writes them
@@ -11,8 +11,8 @@
 Words, most fonts, templates and all three renderers are held out of training. tesseract reads the same pages beside the
 server, one thread a page. Formulas count as blocks, and not as text: neither the embedded checkpoint nor tesseract
 reads them. The last line is JSON: rates over all pages, and as `layout_share` the time of layout and cutting, measured
-in this process, over that of whole pages, which the server reads with nothing else to do; null for other checkpoints
-than the embedded ones.
+in this process, over that of whole pages, which the server reads with nothing else to do; null where others are
+chosen.
 """
 
 import argparse
@@ -25,13 +25,12 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.child_processes import ROOT, server
+from benchmarks.child_processes import server
 from benchmarks.layout_seconds import layout_seconds
 from training.exam_pages import PROGRAMS, ExamPage, load_pages, render_pages, require_renderers, save_pages
 from training.exam_readers import MAX_SECONDS, read_all, read_page, with_tesseract
 from training.score_documents import PageAnswer, page_scores, score
 
-LAYOUT = ROOT / "models" / "tiny_layout"
 PAGES = 200
 BARS = {
     "cer": 0.05,
@@ -62,7 +61,7 @@ def layout_share(url: str, pages: Sequence[ExamPage]) -> float:
     """Seconds of layout and cutting over seconds of whole pages, read one after another."""
     with httpx.Client(base_url=url, timeout=MAX_SECONDS) as client:
         whole = [read_page(client, page).seconds for page in pages]
-    return round(sum(layout_seconds(LAYOUT, [page.image for page in pages])) / sum(whole), 4)
+    return round(sum(layout_seconds(None, [page.image for page in pages])) / sum(whole), 4)
 
 
 def report(answers: Sequence[PageAnswer]) -> None:

@@ -1,4 +1,4 @@
-"""Clients that send whole documents, against a real server with its embedded checkpoints and a real page."""
+"""Clients that send whole documents, against a real server with its embedded checkpoint and a real page."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from tests.e2e.test_foreign_clients import PROGRAMS, run
 
 PAGE = ROOT / "tests" / "data" / "test_page.png"
 TEXTS = [TITLE, *(text for column in COLUMNS for _, text in column if text), CAPTION]
-NEARLY = 85  # least share of a text that is right, in per cent: the embedded checkpoints are small
+NEARLY = 85  # least share of a text that is right, in per cent: the embedded checkpoint is small
 
 
 def assert_read(markdown: str) -> None:
