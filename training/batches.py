@@ -1,5 +1,8 @@
 """Batches of rendered images with their training labels, and the process that renders them during training."""
 
+import contextlib
+import multiprocessing
+import queue
 import random
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +27,7 @@ PATCH = 14  # pixels along each side of a patch; an image token covers 2 x 2 pat
 BINS = (8, 2)  # columns and rows of detection bins in an image token
 BLANK = 0  # detection class of an empty bin; character i of ANSWER_CHARACTERS is class i + 1
 NO_IMAGE_TOKEN = -1
+QUEUE_SECONDS = 60  # to wait for room in the queue before a look whether the trainer still runs
 TOKENS_PER_BATCH = 2600  # decoder tokens; on two cores, two batches of 1800 took 0.8 of the time of one of 3600
 ENLARGED_SHARE = 0.09  # share of batches in the size that PaddleOCR's client asks for
 DOCUMENTS = {"receipt": 0.2, "invoice": 0.22, "form": 0.06, "table": 0.25}  # shares of the batches; the rest is text
@@ -140,9 +144,12 @@ def locate(page: Page, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def produce(batches: Any, progress: Any, seed: int, checkpoint: Path) -> None:
-    """Keep the queue full of batches; runs in its own process and never returns."""
+    """Keep the queue full of batches; runs in its own process until the trainer's has ended."""
     torch.set_num_threads(1)
     processor = Processor(checkpoint)
     rng = random.Random(seed)
-    while True:
-        batches.put(make_batch(rng, processor, progress.value))
+    trainer = multiprocessing.parent_process()
+    while trainer is not None and trainer.is_alive():
+        batch = make_batch(rng, processor, progress.value)
+        with contextlib.suppress(queue.Full):
+            batches.put(batch, timeout=QUEUE_SECONDS)
