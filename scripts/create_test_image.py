@@ -29,7 +29,7 @@ SAMPLES: dict[str, list[Row]] = {
         ("Test Document",),
         ("Date: March 14, 2025",),
         ("The quick brown fox reads",),
-        ("two pages every morning.",),
+        ("ten pages every morning.",),
         ("Total: $42.50",),
     ],
     "receipt": [
