@@ -23,7 +23,7 @@ from models.protocol import Sliced
 CLASSES = {"pp_lcnet": "PPLCNetForImageClassification"}
 TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 BILINEAR = int(Image.Resampling.BILINEAR)
-MAX_ASPECT = 8  # longer side over shorter, of what is resized
+MAX_ASPECT = 100  # longer side over shorter, of what is resized
 PEAK_BYTES = 600  # per pixel of the input: activations at their most, measured with the release's config
 
 
