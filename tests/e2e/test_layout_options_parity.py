@@ -59,7 +59,11 @@ def as_paddlex(options: LayoutOptions) -> dict[str, Any]:
     """The keyword arguments of PaddleX, with labels as numbers."""
 
     def numbered(value: Any) -> Any:
-        return {LABELS.index(label): one for label, one in value.items()} if isinstance(value, Mapping) else value
+        return (
+            {LABELS.index(label): one for label, one in value.items() if label in LABELS}
+            if isinstance(value, Mapping)
+            else value
+        )
 
     return {
         "threshold": RULE.threshold if options.threshold is None else numbered(options.threshold),
