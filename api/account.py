@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 from answers.answer import Answer
@@ -82,11 +81,8 @@ class Account:
         everything = [times for answer in self._answers for times in answer.times]
         if everything:
             yield "load", self._started, min(times.submitted for times in everything)
-        for t in everything:
-            marks = (t.submitted, t.scheduled, t.encoded, t.began, t.newest)
-            for name, (begin, end) in zip(("queue", "encode", "prefill", "decode"), pairwise(marks), strict=True):
-                if begin is not None and end is not None:
-                    yield name, begin, end
+        for times in everything:
+            yield from times.phases()
 
 
 def _seconds(begin: float, end: float | None) -> float | None:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 from fastapi import Request
@@ -25,7 +24,7 @@ from engine.engine import Engine
 from engine.errors import DeadlineExceeded, EngineError
 from engine.handles import Hold
 from engine.repetition import RepetitionLimits
-from engine.request import SamplingParams, Times
+from engine.request import SamplingParams
 from images.loading import load_images
 from images.source import ImageSource
 from layout.pages import ReadPage
@@ -112,14 +111,7 @@ class DocumentAccount:
     def phases(self) -> Iterator[tuple[str, float, float]]:
         """Phases with begin and end; those of several blocks overlap."""
         for times in self.reading.times if self.reading else []:
-            yield from _phases(times)
-
-
-def _phases(times: Times) -> Iterator[tuple[str, float, float]]:
-    marks = (times.submitted, times.scheduled, times.encoded, times.began, times.newest)
-    for name, (begin, end) in zip(("queue", "encode", "prefill", "decode"), pairwise(marks), strict=True):
-        if begin is not None and end is not None:
-            yield name, begin, end
+            yield from times.phases()
 
 
 async def read_document(request: Request, serving: Serving, wanted: Wanted) -> Document:

@@ -2,8 +2,9 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -138,6 +139,13 @@ class Times:
     encoded: float | None  # the features of its images were computed
     began: float | None  # its first token arrived
     newest: float | None  # its newest token arrived
+
+    def phases(self) -> Iterator[tuple[str, float, float]]:
+        """Phases that it went through, each with its begin and end."""
+        marks = (self.submitted, self.scheduled, self.encoded, self.began, self.newest)
+        for name, (begin, end) in zip(("queue", "encode", "prefill", "decode"), pairwise(marks), strict=True):
+            if begin is not None and end is not None:
+                yield name, begin, end
 
 
 @dataclass(eq=False, kw_only=True)
