@@ -17,7 +17,7 @@ from layout.blocks import Block
 from layout.boxes import Rules, lowest_threshold, rules_of
 from layout.crops import crop, figures_of
 from layout.options import LayoutOptions
-from layout.page import blocks_of_page, segments_of_page
+from layout.page import blocks_of_page
 from layout.pages import ReadBlock, ReadPage
 from layout.tasks import Task, task_of
 from models.detection import SEGMENTATION, Box, Detection
@@ -136,7 +136,7 @@ class PageOpener:
                 [image], orient=self._wishes.orient, unwarp=self._wishes.unwarp, hold=self._hold
             )
             image, angle = upright.image, upright.angle
-        found: list[Detection] = []
+        found: list[Detection] | None = []
         if self._wishes.layout:
             try:
                 found = await self._found(image)
@@ -152,16 +152,17 @@ class PageOpener:
         assert self._engine.layout is not None
         return rules_of(self._engine.layout.model_type)
 
-    async def _found(self, image: Image.Image) -> list[Detection]:
+    async def _found(self, image: Image.Image) -> list[Detection] | None:
+        """What the layout network found; None where the page's ink tells of its blocks."""
         assert self._engine.layout is not None
         if self._engine.layout.model_type == SEGMENTATION:
-            return await asyncio.to_thread(segments_of_page, image)
+            return None
         threshold = lowest_threshold(self._rules, self._wishes.options)
         (found,) = await self._engine.find_blocks([image], threshold, self._hold)
         return found
 
-    def _cut(self, page: ReadPage, image: Image.Image, found: list[Detection], detail: Detail) -> PreparedPage:
-        """The page's blocks with their images, from what the network found on it."""
+    def _cut(self, page: ReadPage, image: Image.Image, found: list[Detection] | None, detail: Detail) -> PreparedPage:
+        """The page's blocks with their images, from what the network found on it, or from its ink."""
         blocks: list[Block] = []
         if self._wishes.layout:
             page.detections, blocks = blocks_of_page(image, found, self._rules, self._wishes.options)

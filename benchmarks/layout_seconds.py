@@ -10,7 +10,7 @@ from PIL import Image
 from layout.boxes import lowest_threshold, rules_of
 from layout.crops import crop
 from layout.options import LayoutOptions
-from layout.page import blocks_of_page, segments_of_page
+from layout.page import blocks_of_page
 from models.detection import SEGMENTATION
 from models.layout.network import load_network
 from models.paddleocr_vl.images import MAX_ASPECT
@@ -26,7 +26,7 @@ def layout_seconds(folder: Path | None, pages: Sequence[Image.Image]) -> list[fl
     seconds = []
     for page in [pages[0], *pages]:
         began = time.monotonic()
-        found = network.find([page], threshold)[0] if network else segments_of_page(page)
+        found = network.find([page], threshold)[0] if network else None
         _, blocks = blocks_of_page(page, found, rules, OPTIONS)
         for block in blocks:
             crop(page, block, MAX_ASPECT)
