@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from answers.document import BlockEvent, DocumentReading
-from answers.events import AnswerEvent, TokenUsage
-from answers.transcript import Transcript
-from engine.request import Times
+from answers.events import AnswerEvent
+from answers.of_reading import OfReading
 from layout.markdown.document import document_markdown
 from layout.markdown.options import MarkdownOptions, Span
 from layout.markdown.writer import MarkdownWriter
@@ -23,9 +22,10 @@ class ReadDocument:
     spans: Sequence[Span]  # places of its blocks in the content; none until its end
 
 
-class DocumentText:
+class DocumentText(OfReading):
     """A document's blocks as Markdown: as they come in a stream, else made of all pages at the end."""
 
+    reading: DocumentReading
     fields = None  # nothing is extracted
     checks = None
     keep_chars = None  # repeats are cut off block by block
@@ -42,28 +42,8 @@ class DocumentText:
         return "".join(self._pieces)
 
     @property
-    def transcript(self) -> Transcript:
-        return self.reading.transcript
-
-    @property
-    def usage(self) -> TokenUsage:
-        return self.reading.usage
-
-    @property
-    def images(self) -> int:
-        return self.reading.images
-
-    @property
     def document(self) -> ReadDocument:
         return ReadDocument(self.reading.layout, self.reading.pages, self._spans)
-
-    @property
-    def times(self) -> list[Times]:
-        """Times of its prompts, as far as they are queued."""
-        return self.reading.times
-
-    def abort(self) -> None:
-        self.reading.abort()
 
     async def events(self) -> AsyncIterator[AnswerEvent]:
         """Events with what each adds to the content. Raises ImageError, EngineError."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from answers.events import AnswerEvent, TokenUsage
+from answers.of_reading import OfReading
 from answers.prompts import PendingPrompt
 from answers.reading import Reading
 from answers.transcript import Transcript
@@ -109,9 +110,10 @@ class FormFilling:
         return ExtractedField(field.path, value, confidence=rounded, line=form.line_at(field.span))
 
 
-class Extraction:
+class Extraction(OfReading):
     """A reading whose transcript fills a form; the form is the whole content, in the last event."""
 
+    reading: Reading
     keep_chars = None  # the content repeats nothing
     document = None  # no blocks are looked for
 
@@ -137,24 +139,12 @@ class Extraction:
         return self._filling.content
 
     @property
-    def transcript(self) -> Transcript:
-        return self.reading.transcript
-
-    @property
-    def usage(self) -> TokenUsage:
-        return self.reading.usage
-
-    @property
-    def images(self) -> int:
-        return self.reading.images
-
-    @property
     def times(self) -> list[Times]:
         """Times of the reading's prompts, and of the question."""
-        return [*self.reading.times, *self._filling.times]
+        return [*super().times, *self._filling.times]
 
     def abort(self) -> None:
-        self.reading.abort()
+        super().abort()
         self._filling.abort()
 
 

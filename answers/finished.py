@@ -3,18 +3,18 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from answers.events import AnswerEvent, TokenUsage
+from answers.events import AnswerEvent
+from answers.of_reading import OfReading
 from answers.reading import Reading
-from answers.transcript import Transcript
-from engine.request import Times
 from modes.finisher import Finisher
 from modes.registry import finisher_of
 from modes.tables import TableFormat
 
 
-class FinishedText:
+class FinishedText(OfReading):
     """A reading whose pages go through their modes' finishers: piece by piece in a stream, else at each page's end."""
 
+    reading: Reading
     fields = None  # nothing is extracted
     checks = None
     document = None  # nor are there blocks
@@ -36,26 +36,6 @@ class FinishedText:
             if event.kind == "separator":
                 self._page_start = event.place + len(event.text), len(self.content)
             yield replace(event, content=new, keep_chars=None if self._streaming else event.keep_chars)
-
-    @property
-    def transcript(self) -> Transcript:
-        return self.reading.transcript
-
-    @property
-    def usage(self) -> TokenUsage:
-        return self.reading.usage
-
-    @property
-    def images(self) -> int:
-        return self.reading.images
-
-    @property
-    def times(self) -> list[Times]:
-        """Times of its prompts, as far as they are queued."""
-        return self.reading.times
-
-    def abort(self) -> None:
-        self.reading.abort()
 
     def _streamed(self, event: AnswerEvent) -> str:
         self._finisher = self._finisher or self._new_finisher(event.page)
