@@ -1,4 +1,7 @@
-"""The prompt of one block: submitted when its turn comes, its events kept until the blocks before it are written."""
+"""The prompt of a block, or of some of its lines.
+
+It is submitted when its turn comes, and its events are kept until what is before it is written.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +23,7 @@ Bounds = Callable[[PixelBounds, Detail], PixelBounds]
 
 
 class BlockPrompt:
-    """A block of a page on its way through the engine."""
+    """A block of a page, or some of its lines, on its way through the engine."""
 
     def __init__(self, *, block: BlockImage, params: Params, bounds: Bounds) -> None:
         self.read = block.read

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from answers.blocks import BlockPrompt, Bounds, Params, is_its_own
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 PAGES_AHEAD = 1  # pages whose blocks wait until those of the page before are in the engine
 BETWEEN = "\n\n"  # blocks, in the transcript
+LINE = "\n"  # between lines of a block that are read apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class BlockEvent:
 
 @dataclass
 class OpenPage:
-    """A page whose blocks are known, with the prompts of those that are read."""
+    """A page whose blocks are known, with the prompts of those that are read, one or several each."""
 
     page: ReadPage
     prompts: deque[BlockPrompt]
@@ -123,9 +124,8 @@ class DocumentReading:
                 self.pages.append(opened.page)
                 for block in opened.page.blocks:
                     yield BlockEvent(kind="begin", page=opened.page, block=block)
-                    if opened.prompts and opened.prompts[0].read is block:
-                        async for event in self._read(opened.page, opened.prompts.popleft()):
-                            yield event
+                    async for event in self._read(opened, block):
+                        yield event
                     yield BlockEvent(kind="end", page=opened.page, block=block)
                 yield BlockEvent(kind="page", page=opened.page)
             if self._failure is not None and not self._any_read:
@@ -191,21 +191,35 @@ class DocumentReading:
             raise opened
         return opened
 
-    async def _read(self, page: ReadPage, prompt: BlockPrompt) -> AsyncIterator[BlockEvent]:
-        """The block's text as it comes. Raises EngineError where the others cannot be read either."""
+    async def _read(self, opened: OpenPage, block: ReadBlock) -> AsyncIterator[BlockEvent]:
+        """The text of a block as it comes, if it is read. Raises EngineError where the others cannot be read either."""
+        text = Transcript()
+        before = len(self.transcript.text) + (len(BETWEEN) if self.transcript.text else 0)
+        while opened.prompts and opened.prompts[0].read is block:
+            async for event in self._lines(opened.page, opened.prompts.popleft(), text, before):
+                yield event
+        block.text, block.confidence = text.text, text.confidence
+        self.transcript.append(text, BETWEEN)
+
+    async def _lines(
+        self, page: ReadPage, prompt: BlockPrompt, text: Transcript, before: int
+    ) -> AsyncIterator[BlockEvent]:
+        """What one prompt adds to its block's text. `before`: characters of the transcript before the block."""
         await self._unless_ended(prompt.settled.wait())
         own, keep = Transcript(), None
-        start = len(self.transcript.text) + (len(BETWEEN) if self.transcript.text else 0)
+        line = LINE if text.text else ""
+        start = before + len(text.text) + len(line)
         try:
             async for event in self.usage.counted(prompt):
                 place, keep = start + len(own.text), event.keep_chars
                 own.add(event.text, None if event.token is None else event.token.logprob)
+                is_first = bool(own.text) and len(own.text) == len(event.text)
                 yield BlockEvent(
                     kind="text",
                     page=page,
                     block=prompt.read,
-                    token=event,
-                    place=place,
+                    token=replace(event, text=line + event.text) if is_first else event,
+                    place=place - len(line) if is_first else place,
                     keep_chars=None if keep is None else start + keep,
                 )
             self._any_read = True
@@ -216,6 +230,7 @@ class DocumentReading:
             logger.warning("A block could not be read: %s", type(error).__name__)  # the message may quote the page
             self._failure, prompt.read.error = error, str(error)
         self._settle(prompt, own, keep)
+        text.append(own, LINE)
 
     def _end(self, block: ReadBlock, last: TokenEvent) -> None:
         """Note how a block's text ended."""
@@ -228,8 +243,6 @@ class DocumentReading:
         own.end()
         if keep is not None:
             own.cut(keep)
-        prompt.read.text, prompt.read.confidence = own.text, own.confidence
-        self.transcript.append(own, BETWEEN)
         self._sent.remove(prompt)
         if prompt.times is not None:
             self._times.append(prompt.times)

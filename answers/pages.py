@@ -15,7 +15,8 @@ from images.loading import decoded_bytes
 from images.source import Detail, ImageSource
 from layout.blocks import Block
 from layout.boxes import Rules, lowest_threshold, rules_of
-from layout.crops import crop, figures_of
+from layout.crops import crop, figures_of, padded
+from layout.lines import runs_of_lines
 from layout.options import LayoutOptions
 from layout.page import blocks_of_page
 from layout.pages import ReadBlock, ReadPage
@@ -46,7 +47,7 @@ class PageWishes:
 
 @dataclass
 class BlockImage:
-    """A block that is to be read, with the image that the model will see."""
+    """A block that is to be read, or some of its lines, with the image that the model will see."""
 
     read: ReadBlock
     task: Task
@@ -60,7 +61,7 @@ class BlockImage:
 
 @dataclass
 class PreparedPage:
-    """A page whose blocks are known; those to be read wait with their images."""
+    """A page whose blocks are known; those to be read wait with their images, one or several each."""
 
     page: ReadPage
     waiting: list[BlockImage] = field(default_factory=list)  # in reading order
@@ -176,11 +177,19 @@ class PageOpener:
             read = ReadBlock(block=block, figures={token: _kept(figure) for token, figure in figures.items()})
             page.blocks.append(read)
             if block.task is not None:
-                cut = crop(image, block, MAX_ASPECT)
-                prepared.waiting.append(BlockImage(read, block.task, cut, detail))
+                images = self._images(image, block)
+                prepared.waiting += [BlockImage(read, block.task, one, detail) for one in images]
             elif keep:
                 read.image = _kept(crop(image, block, MAX_ASPECT))
         return prepared
+
+    def _images(self, page: Image.Image, block: Block) -> list[Image.Image]:
+        """What the model is to see of a block, from the top down: all at once, or as many lines as it reads at once."""
+        image = crop(page, block, MAX_ASPECT)
+        most = self._engine.max_lines
+        if most is None or not self._wishes.layout or block.task is None or block.task.kind != "ocr":
+            return [image]
+        return [padded(lines, MAX_ASPECT) for lines in runs_of_lines(image, most)]
 
     def _whole(self, image: Image.Image) -> Block:
         label = self._wishes.label

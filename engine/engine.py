@@ -138,6 +138,11 @@ class Engine:
         return self._require_ready().bounds
 
     @property
+    def max_lines(self) -> int | None:
+        """Lines that the checkpoint reads in one image of a block; None: any number. Raises EngineUnavailable."""
+        return self._require_ready().max_lines
+
+    @property
     def defaults(self) -> SamplingParams:
         """The sampling defaults of the checkpoint's generation_config. Raises EngineUnavailable until it is loaded."""
         return self._require_ready().defaults

@@ -48,6 +48,11 @@ class Preparation:
         """The checkpoint's own bounds on image sizes."""
         return self._processor.bounds
 
+    @property
+    def max_lines(self) -> int | None:
+        """Lines of text that the checkpoint reads in one image of a block; None: any number."""
+        return self._processor.max_lines
+
     def _held(self, images: abc.Sequence[Image.Image], bounds: abc.Sequence[PixelBounds] | None) -> list[PixelBounds]:
         """The bounds of each image, lowered to what memory holds."""
         asked = bounds or [self.bounds] * len(images)

@@ -22,7 +22,7 @@ class ReadBlock:
     confidence: float | None = None  # 0..1; None for a block without text
     image: Image.Image | None = None  # the crop, of a block that is kept as an image
     figures: dict[str, Image.Image] = field(default_factory=dict)  # token in a table's text -> the image it stands for
-    error: str | None = None  # why the block could not be read; its text is what came before
+    error: str | None = None  # why the block, or some of its lines, could not be read; its text is what was
     cut: Literal["length", "repetition"] | None = None  # why its text ends early: a limit on tokens, or a loop
 
 

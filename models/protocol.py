@@ -93,6 +93,7 @@ class InputProcessor(Protocol):
     generation: Any  # transformers' GenerationConfig: sampling defaults
     tokenizer: Any  # transformers' tokenizer
     bounds: PixelBounds  # the checkpoint's own
+    max_lines: int | None  # of text in an image of a block; None: any number
     image_token_id: int
     eos_token_ids: frozenset[int]  # tokens that end an answer
     longest_token: int  # characters

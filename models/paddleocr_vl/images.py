@@ -29,6 +29,7 @@ class ImageSettings:
     rescale: float = 1 / 255
     mean: Sequence[float] = (0.5, 0.5, 0.5)
     std: Sequence[float] = (0.5, 0.5, 0.5)
+    max_lines: int | None = None  # of text that the checkpoint reads in one image of a block; a key of ours
 
     @classmethod
     def read(cls, folder: Path) -> "ImageSettings":
@@ -40,8 +41,11 @@ class ImageSettings:
         size = settings.get("size") or {}
         min_pixels = settings.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or 384**2
         max_pixels = settings.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or 1536**2
+        lines = settings.get("max_lines")
+        if lines is not None and not (isinstance(lines, int) and lines > 0):
+            raise ValueError(f"{folder}: max_lines is {lines}; it must be a positive number of lines, or null")
         names = {"patch": "patch_size", "merge": "merge_size", "resample": "resample", "rescale": "rescale_factor"}
-        names |= {"mean": "image_mean", "std": "image_std"}
+        names |= {"mean": "image_mean", "std": "image_std", "max_lines": "max_lines"}
         return cls(
             PixelBounds(min_pixels, max_pixels),
             **{ours: settings[key] for ours, key in names.items() if key in settings},
