@@ -27,6 +27,7 @@ class BlockPrompt:
 
     def __init__(self, *, block: BlockImage, params: Params, bounds: Bounds) -> None:
         self.read = block.read
+        self.between = block.task.between
         self.prompt_tokens = 0  # once it is submitted
         self.refusal: Exception | None = None  # why it could not be submitted
         self.settled = asyncio.Event()  # it is queued, or could not be

@@ -23,7 +23,6 @@ T = TypeVar("T")
 
 PAGES_AHEAD = 1  # pages whose blocks wait until those of the page before are in the engine
 BETWEEN = "\n\n"  # blocks, in the transcript
-LINE = "\n"  # between lines of a block that are read apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,8 +206,8 @@ class DocumentReading:
         """What one prompt adds to its block's text. `before`: characters of the transcript before the block."""
         await self._unless_ended(prompt.settled.wait())
         own, keep = Transcript(), None
-        line = LINE if text.text else ""
-        start = before + len(text.text) + len(line)
+        between = "" if not text.text or text.text.endswith(prompt.between) else prompt.between
+        start = before + len(text.text) + len(between)
         try:
             async for event in self.usage.counted(prompt):
                 place, keep = start + len(own.text), event.keep_chars
@@ -218,8 +217,8 @@ class DocumentReading:
                     kind="text",
                     page=page,
                     block=prompt.read,
-                    token=replace(event, text=line + event.text) if is_first else event,
-                    place=place - len(line) if is_first else place,
+                    token=replace(event, text=between + event.text) if is_first else event,
+                    place=place - len(between) if is_first else place,
                     keep_chars=None if keep is None else start + keep,
                 )
             self._any_read = True
@@ -230,7 +229,7 @@ class DocumentReading:
             logger.warning("A block could not be read: %s", type(error).__name__)  # the message may quote the page
             self._failure, prompt.read.error = error, str(error)
         self._settle(prompt, own, keep)
-        text.append(own, LINE)
+        text.append(own, between)
 
     def _end(self, block: ReadBlock, last: TokenEvent) -> None:
         """Note how a block's text ended."""

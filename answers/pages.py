@@ -16,13 +16,14 @@ from images.source import Detail, ImageSource
 from layout.blocks import Block
 from layout.boxes import Rules, lowest_threshold, rules_of
 from layout.crops import crop, figures_of, padded
-from layout.lines import runs_of_lines
 from layout.options import LayoutOptions
 from layout.page import blocks_of_page
 from layout.pages import ReadBlock, ReadPage
+from layout.parts import parts_of_table, parts_of_text
 from layout.tasks import Task, task_of
 from models.detection import SEGMENTATION, Box, Detection
 from models.paddleocr_vl.images import MAX_ASPECT
+from models.protocol import WHOLE_BLOCKS
 
 WHOLE = "ocr"  # PaddleX's label of a page that is one block
 
@@ -184,12 +185,14 @@ class PageOpener:
         return prepared
 
     def _images(self, page: Image.Image, block: Block) -> list[Image.Image]:
-        """What the model is to see of a block, from the top down: all at once, or as many lines as it reads at once."""
+        """What the model is to see of a block, from the top down: all at once, or in parts that it reads at once."""
         image = crop(page, block, MAX_ASPECT)
-        most = self._engine.max_lines
-        if most is None or not self._wishes.layout or block.task is None or block.task.kind != "ocr":
-            return [image]
-        return [padded(lines, MAX_ASPECT) for lines in runs_of_lines(image, most)]
+        lines, rows = self._engine.at_once if self._wishes.layout else WHOLE_BLOCKS
+        if block.task is not None and block.task.kind == "ocr" and lines:
+            return [padded(part, MAX_ASPECT) for part in parts_of_text(image, lines)]
+        if block.task is not None and block.task.kind == "table" and rows:
+            return [padded(part, MAX_ASPECT) for part in parts_of_table(image, rows)]
+        return [image]
 
     def _whole(self, image: Image.Image) -> Block:
         label = self._wishes.label

@@ -25,7 +25,7 @@ from engine.request import Deadline, Job, SamplingParams, Sequence, TokenEvent
 from engine.stats import Report, Stats
 from engine.threads import background_pool
 from models.detection import SEGMENTATION, Detection
-from models.protocol import InputProcessor, PixelBounds
+from models.protocol import AtOnce, InputProcessor, PixelBounds
 
 if TYPE_CHECKING:
     from engine.model_runner import ModelRunner
@@ -138,9 +138,9 @@ class Engine:
         return self._require_ready().bounds
 
     @property
-    def max_lines(self) -> int | None:
-        """Lines that the checkpoint reads in one image of a block; None: any number. Raises EngineUnavailable."""
-        return self._require_ready().max_lines
+    def at_once(self) -> AtOnce:
+        """How much of a block the checkpoint reads in one image. Raises EngineUnavailable until it is loaded."""
+        return self._require_ready().at_once
 
     @property
     def defaults(self) -> SamplingParams:

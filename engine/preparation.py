@@ -12,7 +12,7 @@ from PIL import Image
 from engine.detokenizer import Detokenizer, token_bytes
 from engine.errors import InvalidRequest
 from engine.request import Grammar, Job, SamplingParams, Sequence, TokenEvent
-from models.protocol import InputError, InputProcessor, ModelInput, PixelBounds
+from models.protocol import AtOnce, InputError, InputProcessor, ModelInput, PixelBounds
 
 if TYPE_CHECKING:
     from engine.structured import Structures
@@ -49,9 +49,9 @@ class Preparation:
         return self._processor.bounds
 
     @property
-    def max_lines(self) -> int | None:
-        """Lines of text that the checkpoint reads in one image of a block; None: any number."""
-        return self._processor.max_lines
+    def at_once(self) -> AtOnce:
+        """How much of a block the checkpoint reads in one image."""
+        return self._processor.at_once
 
     def _held(self, images: abc.Sequence[Image.Image], bounds: abc.Sequence[PixelBounds] | None) -> list[PixelBounds]:
         """The bounds of each image, lowered to what memory holds."""

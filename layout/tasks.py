@@ -27,12 +27,13 @@ class Task:
     bounds: PixelBounds = BOUNDS
     trims: bool = False  # white around the ink is cut off first
     enlarges: bool = False  # an image that is small on both sides is doubled first
+    between: str = "\n"  # texts of its parts, where they are read apart
 
 
 _TEXT = Task("ocr", prompts.OCR)
 _FORMULA = Task("formula", prompts.FORMULA, trims=True)
 _TASKS = {
-    "table": Task("table", prompts.TABLE),
+    "table": Task("table", prompts.TABLE, between="<nl>"),
     "chart": Task("chart", prompts.CHART),
     "seal": Task("seal", prompts.SEAL),
     "formula": _FORMULA,

@@ -37,6 +37,16 @@ class PixelBounds(NamedTuple):
     max_pixels: int
 
 
+class AtOnce(NamedTuple):
+    """How much of a block a checkpoint reads well in one image; None: any number."""
+
+    lines: int | None = None  # of text
+    rows: int | None = None  # of a table
+
+
+WHOLE_BLOCKS = AtOnce()
+
+
 class InputError(ValueError):
     """Messages or images that cannot become a model input; the message says why."""
 
@@ -93,7 +103,7 @@ class InputProcessor(Protocol):
     generation: Any  # transformers' GenerationConfig: sampling defaults
     tokenizer: Any  # transformers' tokenizer
     bounds: PixelBounds  # the checkpoint's own
-    max_lines: int | None  # of text in an image of a block; None: any number
+    at_once: AtOnce
     image_token_id: int
     eos_token_ids: frozenset[int]  # tokens that end an answer
     longest_token: int  # characters

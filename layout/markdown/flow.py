@@ -240,8 +240,8 @@ def title_of(item: Item) -> headings.Title:
     """A title as the levels of headings are decided by it."""
     printed = [line.strip() for line in item.raw.split("\n") if line.strip()]
     count = lines.printed_lines(printed, item.size)
-    size = kinds.line_height(item.page, item.read.block, count)
-    return headings.Title(lines.join(printed), item.label == "doc_title", size)
+    size = headings.letter_size(printed[0], printed[-1], count, max(1, item.size[1]))
+    return headings.Title(lines.join(printed), item.label == "doc_title", size / kinds.side(item.page))
 
 
 def levels_of(items: list[Item]) -> Mapping[tuple[int, int], int]:

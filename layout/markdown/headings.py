@@ -12,7 +12,10 @@ from math import log
 from statistics import fmean
 
 DOCUMENT, TOP, DEEPEST = 1, 2, 6  # levels; HTML has no deeper ones
-SAME_SIZE = 1.12  # boxes of lines in one size differ by up to this factor, with the letters in them
+SAME_SIZE = 1.12  # titles of one size differ by up to this factor
+# Ems, as Latin fonts have them: from line to line of a title, and what letters reach over and under their line.
+PITCH, TALL, LOW, DEEP = 1.05, 0.72, 0.5, 0.22
+SQUARE = "\u2e80"  # from here on, letters fill their em
 
 _DECIMAL = re.compile(r"(?:§\s*)?(\d{1,3}(?:[.．]\d{1,3})*)[.．]?(?=[\s)、:：]|[A-Z][a-z]|[^\W\d_a-zA-Z]|\Z)")
 _HAN = "[一二三四五六七八九十百]"
@@ -44,7 +47,7 @@ class Title:
 
     text: str  # on one line
     document: bool  # whether its label is that of a document's title
-    size: float  # height of a line over the page's side (the root of its area)
+    size: float  # of its letters as `letter_size` has it, over the page's side (the root of its area)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,18 @@ def levels(titles: Sequence[Title]) -> list[int]:
     _word_levels(titles, found)
     _size_levels(titles, found)
     return [min(level or TOP, DEEPEST) for level in found]
+
+
+def letter_size(first: str, last: str, count: int, height: float) -> float:
+    """The em of a title of `count` lines in pixels, from the first and the last, and from the height of its box.
+
+    Boxes are as high as the letters in them: a word without descenders has a lower one.
+    """
+    if max(first) >= SQUARE:
+        return height / (1 + PITCH * (count - 1))
+    above = TALL if any(one.isupper() or one.isdigit() or one in "bdfhijklt()[]{}|/" for one in first) else LOW
+    below = DEEP if any(one in "gjpqyçQ()[]{}|/;" for one in last) else 0.0
+    return height / (above + PITCH * (count - 1) + below)
 
 
 def _number(text: str) -> _Number | None:

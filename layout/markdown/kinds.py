@@ -48,9 +48,9 @@ def extent(block: Block) -> tuple[float, float]:
     return max(part.box.width for part in block.parts), sum(part.box.height for part in block.parts)
 
 
-def line_height(page: ReadPage, block: Block, lines: int) -> float:
-    """Height of one line over the root of the page's area, which makes pages of all resolutions alike."""
-    return max(1, extent(block)[1]) / lines / max(1, page.size[0] * page.size[1]) ** 0.5
+def side(page: ReadPage) -> float:
+    """The root of the page's area in pixels; lengths over it are alike on pages of all resolutions."""
+    return max(1.0, float(page.size[0] * page.size[1])) ** 0.5
 
 
 def beside(one: Block, other: Block) -> bool:

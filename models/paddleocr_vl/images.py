@@ -4,15 +4,16 @@ Equal to transformers' `PaddleOCRVLImageProcessorPil` to the last bit, whose imp
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from models.checkpoint import image_settings
-from models.protocol import Grid, InputError, PixelBounds
+from models.protocol import WHOLE_BLOCKS, AtOnce, Grid, InputError, PixelBounds
 
 MAX_ASPECT = 200  # longer side over shorter
 FIXED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "temporal_patch_size": 1}
@@ -29,7 +30,7 @@ class ImageSettings:
     rescale: float = 1 / 255
     mean: Sequence[float] = (0.5, 0.5, 0.5)
     std: Sequence[float] = (0.5, 0.5, 0.5)
-    max_lines: int | None = None  # of text that the checkpoint reads in one image of a block; a key of ours
+    at_once: AtOnce = WHOLE_BLOCKS
 
     @classmethod
     def read(cls, folder: Path) -> "ImageSettings":
@@ -41,13 +42,11 @@ class ImageSettings:
         size = settings.get("size") or {}
         min_pixels = settings.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or 384**2
         max_pixels = settings.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or 1536**2
-        lines = settings.get("max_lines")
-        if lines is not None and not (isinstance(lines, int) and lines > 0):
-            raise ValueError(f"{folder}: max_lines is {lines}; it must be a positive number of lines, or null")
         names = {"patch": "patch_size", "merge": "merge_size", "resample": "resample", "rescale": "rescale_factor"}
-        names |= {"mean": "image_mean", "std": "image_std", "max_lines": "max_lines"}
+        names |= {"mean": "image_mean", "std": "image_std"}
         return cls(
             PixelBounds(min_pixels, max_pixels),
+            at_once=AtOnce(*(_most(settings, key, folder) for key in ("max_lines", "max_rows"))),
             **{ours: settings[key] for ours, key in names.items() if key in settings},
         )
 
@@ -88,3 +87,11 @@ class ImageSettings:
         for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
             np.take((levels - np.float32(mean)) / np.float32(std), pixels[:, :, channel], out=out[:, :, channel])
         return out.reshape(rows * columns, 3, self.patch, self.patch)
+
+
+def _most(settings: Mapping[str, Any], key: str, folder: Path) -> int | None:
+    """A limit of the project's own keys. Raises ValueError."""
+    most = settings.get(key)
+    if most is not None and (type(most) is not int or most < 1):
+        raise ValueError(f"{folder}: {key} is {most!r}; it must be a whole number from 1 on, or null for no limit")
+    return most
