@@ -2,7 +2,7 @@
 
 import pytest
 
-from layout.markdown.headings import Title, levels
+from layout.markdown.headings import SAME_SIZE, Title, letter_size, levels
 
 
 def titles(*texts: str, sizes: tuple[float, ...] = ()) -> list[Title]:
@@ -63,3 +63,16 @@ def test_only_titles_of_the_document_are_at_level_one() -> None:
 @pytest.mark.parametrize("text", ["3D models", "2024 in review", "Iron", "A good idea"])
 def test_what_only_looks_like_a_number_gives_no_level(text: str) -> None:
     assert levels(titles("1 A", "1.1 B", text, sizes=(0.03, 0.02, 0.02)))[-1] == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "height"), [(["Pinch"], 18), (["Gauging"], 23), (["moss"], 12), (["Total of", "all pages"], 49)]
+)
+def test_titles_of_one_size_are_told_apart_from_their_letters(lines: list[str], height: float) -> None:
+    """Bug: a title without descenders, or of two lines, got another level than others of its size, here 25 pixels."""
+    size = letter_size(lines[0], lines[-1], len(lines), height)
+    assert 1 / SAME_SIZE < size / 25 < SAME_SIZE
+
+
+def test_chinese_letters_are_as_high_as_their_size() -> None:
+    assert letter_size("总则", "总则", 1, 25) == 25
