@@ -188,6 +188,7 @@ def options_of(body: LayoutParsingRequest, labels: Sequence[str]) -> LayoutOptio
         merge_blocks=body.merge_layout_blocks,
         read=frozenset(label for label, wanted in read.items() if wanted),
         bounds=_bounds(body),
+        uncovered_ink=True,
     )
 
 

@@ -24,7 +24,7 @@ from engine.preparation import Preparation
 from engine.request import Deadline, Job, SamplingParams, Sequence, TokenEvent
 from engine.stats import Report, Stats
 from engine.threads import background_pool
-from models.detection import SEGMENTATION, Detection
+from models.detection import SEGMENTATION, SEGMENTATION_LABELS, Detection
 from models.protocol import AtOnce, InputProcessor, PixelBounds
 
 if TYPE_CHECKING:
@@ -157,7 +157,9 @@ class Engine:
         if networks.layout is not None and folder is not None:
             labels = tuple(networks.layout.labels.values())
             return LayoutInfo(folder.name, networks.layout.model_type, labels, orients, unwarps)
-        return LayoutInfo(SEGMENTATION, SEGMENTATION, (), orients, unwarps) if self.config.segments else None
+        if not self.config.segments:
+            return None
+        return LayoutInfo(SEGMENTATION, SEGMENTATION, SEGMENTATION_LABELS, orients, unwarps)
 
     # --- requests -----------------------------------------------------------------------------------------------------
 

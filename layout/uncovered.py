@@ -15,6 +15,7 @@ from layout.segment.page import segmented
 from models.detection import Box, Detection
 
 AWAY = 3.0  # shares of a column's width that a page's height of distance counts as
+OTHER_COLUMN = float("-inf")
 SAME_COLUMN = 0.3  # share of the narrower of two boxes, one over the other, from which they are in one column
 
 
@@ -68,8 +69,8 @@ def _is_free(spots: np.ndarray, covered: np.ndarray) -> np.ndarray:
 def _place(box: Box, ordered: Sequence[Detection], size: tuple[int, int]) -> int:
     """The place of a box among others: after what is over it in its column, or before what is under it."""
     near = [(_nearness(box, found.box, size), place) for place, found in enumerate(ordered)]
-    best, place = max(near, default=(0.0, 0))
-    if best > 0:
+    best, place = max(near, default=(OTHER_COLUMN, 0))
+    if best > OTHER_COLUMN:
         return place + (_middle(ordered[place].box) <= _middle(box))
     return sum(found.box.bottom <= box.top + box.height / 2 for found in ordered)
 
@@ -79,10 +80,13 @@ def _middle(box: Box) -> float:
 
 
 def _nearness(box: Box, other: Box, size: tuple[int, int]) -> float:
-    """How well another box tells where one belongs, up to 1: by the column that both are in, and the way up or down."""
+    """How well another box tells where one belongs, up to 1: by the column that both are in, and the way up or down.
+
+    OTHER_COLUMN where it does not.
+    """
     shared = min(box.right, other.right) - max(box.left, other.left)
     narrower, both = min(box.width, other.width), max(box.right, other.right) - min(box.left, other.left)
     if narrower <= 0 or shared < SAME_COLUMN * narrower:
-        return 0.0
+        return OTHER_COLUMN
     away = max(0.0, box.top - other.bottom, other.top - box.bottom)
-    return max(1e-6, shared / both - AWAY * away / size[1])
+    return shared / both - AWAY * away / size[1]

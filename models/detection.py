@@ -10,6 +10,12 @@ Polygon: TypeAlias = tuple[tuple[float, float], ...]
 SEGMENTATION = "segmentation"
 """What stands for a network's model_type where blocks are told apart by their ink."""
 
+SEGMENTATION_LABELS = (
+    *("doc_title", "paragraph_title", "text", "figure_title", "table", "image", "display_formula", "footnote"),
+    *("header", "footer", "number"),
+)
+"""The labels that it gives."""
+
 CONTAINED = 0.9  # share of its own area from which a box lies inside another
 
 

@@ -270,8 +270,19 @@ def test_a_body_that_is_nested_too_deeply_gets_an_answer_in_the_same_shape(
 @pytest.mark.parametrize("threshold", [{"1": 0.95}, {"image": 0.95}])
 def test_a_label_is_named_by_itself_or_by_its_number(parsing: TestClient, threshold: dict[str, float]) -> None:
     (page,) = asked(parsing, layoutThreshold=threshold)["layoutParsingResults"]
-    labels = [row["block_label"] for row in page["prunedResult"]["parsing_res_list"]]
+    labels = [box["label"] for box in page["prunedResult"]["layout_det_res"]["boxes"]]
     assert labels == ["doc_title", "text", "number"]
+
+
+def test_ink_that_no_box_covers_is_read_at_its_place(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: what the network missed was lost without a word."""
+    found = [one for one in detections(LABELS) if one.label != "text"]
+    (page,) = asked(served(engine, monkeypatch, found))["layoutParsingResults"]
+    rows = page["prunedResult"]["parsing_res_list"]
+    assert [rows[place]["block_label"] for place in (0, 2, 3)] == ["doc_title", "image", "number"]
+    left, top, right, bottom = rows[1]["block_bbox"]
+    assert 60 <= left < right <= 560
+    assert 180 <= top < bottom <= 230
 
 
 @pytest.mark.parametrize(

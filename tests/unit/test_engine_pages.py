@@ -17,7 +17,7 @@ from engine.errors import DeadlineExceeded, EngineUnavailable, GenerationFailed,
 from engine.looking import LayoutInfo
 from engine.pace import Pace
 from engine.request import Deadline
-from models.detection import Detection
+from models.detection import SEGMENTATION, SEGMENTATION_LABELS, Detection
 from models.layout.network import LayoutNetwork
 from models.layout.postprocess import Found
 from models.protocol import Sliced
@@ -82,6 +82,14 @@ def test_an_engine_without_a_layout_network_says_so(engine: Engine) -> None:
     assert engine.layout is None
     with pytest.raises(InvalidRequest, match="no layout model"):
         asyncio.run(blocks_of(engine))
+
+
+def test_without_a_network_the_labels_are_those_of_the_segmentation(checkpoint: Path) -> None:
+    """Bug: none were told, and options by label were refused."""
+    with running_engine(checkpoint, segments=True) as engine:
+        assert engine.layout == LayoutInfo(
+            SEGMENTATION, SEGMENTATION, SEGMENTATION_LABELS, orients=False, unwarps=False
+        )
 
 
 def test_pages_are_counted_with_their_time(reader: Engine) -> None:

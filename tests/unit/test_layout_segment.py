@@ -3,7 +3,7 @@ from PIL import Image
 
 from layout.ink import find_ink
 from layout.segment.page import segmented
-from models.detection import Box, Detection, hull
+from models.detection import SEGMENTATION_LABELS, Box, Detection, hull
 from tests.imports import ROOT
 from tests.printed import WORDS, Sheet
 
@@ -213,6 +213,7 @@ def test_the_sample_page_is_read_by_columns_under_its_title() -> None:
     left = ["paragraph_title", "text", "text", "paragraph_title", "text"]
     right = ["text", "table", "text", "text", "paragraph_title", "text"]
     assert [block.label for block in blocks] == ["doc_title", *left, *right, "number"]
+    assert {block.label for block in blocks} <= set(SEGMENTATION_LABELS)
     assert all(block.box.right < page.width / 2 for block in blocks[1 : 1 + len(left)])
 
 

@@ -38,6 +38,14 @@ def test_a_paragraph_that_no_box_covers_is_read_in_its_place() -> None:
     assert [one.order for one in result] == [0, 1, 2]
 
 
+def test_a_short_line_far_from_all_boxes_of_its_column_is_read_in_its_place() -> None:
+    """Bug: far from all of them, it came before the last."""
+    sheet = Sheet()
+    boxes = [sheet.paragraph(60, top) for top in (60, 400, 700)]
+    sheet.line(60, 270, "Two")
+    assert added(completed(sheet, detections(*boxes))) == [1]
+
+
 def test_a_single_character_is_read() -> None:
     sheet = Sheet()
     result = completed(sheet, [*detections(sheet.paragraph(60, 100)), *detections(sheet.line(400, 950, "7"))[1:]])
