@@ -17,7 +17,7 @@ from training import block_words
 from training.rasterise import finish
 from training.render_sheets import Style, make_fitting
 from training.render_tables import table
-from training.render_text import Page, Writer
+from training.render_text import BUILT_IN, Page, Writer
 from training.typesetting import (
     AS_TYPED,
     BOLD,
@@ -211,7 +211,7 @@ def draw_table(rng: random.Random, style: Style) -> Page:
     mask = Image.new("L", (sheet.width, sheet.height))
     pen = ImageDraw.Draw(mask)
     font, features = sheet.font, None
-    if rng.random() < 0.3:
+    if style.font != BUILT_IN and rng.random() < 0.3:
         font, features = block_font(style.font, style.size, ImageFont.Layout.RAQM), OLD_STYLE
     for x, y, text in sheet.strings:
         pen.text((x, y), text, font=font, fill=255, features=features)
