@@ -64,7 +64,7 @@ def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
 def draw_sample(rng: random.Random, kind: str) -> Page:
     """An image of one of IMAGES, in held-out words."""
     if kind == "blocks":
-        return draw_block(rng, choose_shape(rng), HELD_OUT_FAMILIES, held_out=True)
+        return draw_block(rng, choose_shape(rng, 14), HELD_OUT_FAMILIES, held_out=True)
     fonts = HELD_OUT_FONTS if kind == "held" else TRAINING_FONTS
     return draw_page(rng, choose_layout(rng), fonts, held_out=True)
 

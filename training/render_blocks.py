@@ -17,7 +17,7 @@ from training import block_words
 from training.rasterise import finish
 from training.render_sheets import Style, make_fitting
 from training.render_tables import table
-from training.render_text import Page, Writer
+from training.render_text import BUILT_IN, Page, Writer
 from training.typesetting import (
     AS_TYPED,
     BOLD,
@@ -67,7 +67,8 @@ HELD_OUT_FAMILIES = families("""
     texgyrepagella-regular texgyrepagella-bold texgyrepagella-italic texgyrepagella-bolditalic
     FiraCode-Regular FiraCode-Bold
 """)
-KINDS = {"paragraph": 50, "list": 17, "heading": 12, "caption": 8, "footnote": 5, "authors": 3, "running": 8}
+OLD_STYLE = ["onum"]  # digits with ascenders and descenders, as books have them
+KINDS = {"paragraph": 50, "list": 15, "heading": 12, "caption": 8, "footnote": 5, "authors": 3, "running": 12}
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,16 @@ class Shape:
     gap: float  # ems between two of them, besides the pitch
 
 
-def choose_shape(rng: random.Random, growth: float = 1.0) -> Shape:
-    """A block's kind and measures. growth: 0 to 1, up to which size and number of lines."""
+def choose_shape(rng: random.Random, most: int, growth: float = 1.0) -> Shape:
+    """A block's kind and measures. most: lines; growth: 0 to 1, up to which width."""
     kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
     low, high = {"heading": (16, 36), "footnote": (11, 16), "caption": (12, 21), "running": (11, 20)}.get(
         kind, (13, 25)
     )
     em = rng.uniform(low, high)
     widest = min(960.0, 500 + 460 * growth)
-    most = 3 + round(11 * growth)
     if kind == "running":
-        return Shape(kind, em, rng.uniform(2, 40) * em, 1.2, (1,), 0)
+        return Shape(kind, em, rng.choice([rng.uniform(1, 4), rng.uniform(2, 40)]) * em, 1.2, (1,), 0)
     if kind in ("heading", "authors"):
         counts: tuple[int, ...] = (rng.choice([1, 1, 1, 2]),)
         width = rng.choice([rng.uniform(4, 14), rng.uniform(5, 40)]) * em
@@ -106,7 +106,7 @@ def choose_shape(rng: random.Random, growth: float = 1.0) -> Shape:
         lines = rng.randint(1 if rng.random() < 0.6 else most // 2, most)
         cut = rng.randint(1, lines)
         counts = (cut, lines - cut) if cut < lines and rng.random() < 0.1 else (lines,)
-        width = rng.uniform(10, 45) * em
+        width = rng.uniform(10, 60) * em
     while sum(counts) > most:
         counts = counts[:-1] if len(counts) > 1 else (most,)
     return Shape(kind, em, min(width, widest), rng.uniform(1.1, 1.6), counts, rng.choice([0, 0, 0.3, 0.6]))
@@ -136,6 +136,7 @@ def choose_look(rng: random.Random, shape: Shape, family: Family, scale: int) ->
         style=rng.choice(styles),
         mixed=0.0 if kind in ("heading", "running") else rng.choice([0, 0, 0.02, 0.05]),
         curly=rng.random() < 0.2,
+        features=OLD_STYLE if engine == ImageFont.Layout.RAQM and rng.random() < 0.3 else None,
     )
 
 
@@ -177,7 +178,7 @@ def draw_block(rng: random.Random, shape: Shape, chosen: Sequence[Family], *, he
     for line, y in lines:
         own.draw(line, y)
     others = Print(size, pad, em, look)
-    if rng.random() < 0.2:  # the lines before and after, of which a box sometimes shows a little
+    if rng.random() < 0.3:  # the lines before and after, of which a box sometimes shows a little
         around = Typesetter(rng, look, styled(rng, block_words.prose(writer), look), shape.width * scale)
         for y in (-shape.pitch * em, lines[-1][1] + shape.pitch * em):
             others.draw(around.paragraph(1)[0], y)
@@ -200,6 +201,7 @@ def choose_table_style(rng: random.Random, fonts: Sequence[str], *, held_out: bo
         held_out=held_out,
         scale=scale,
         most_columns=5,
+        wrapped=0.35,
     )
 
 
@@ -208,8 +210,11 @@ def draw_table(rng: random.Random, style: Style) -> Page:
     sheet = make_fitting(partial(table, rng, style))
     mask = Image.new("L", (sheet.width, sheet.height))
     pen = ImageDraw.Draw(mask)
+    font, features = sheet.font, None
+    if style.font != BUILT_IN and rng.random() < 0.3:
+        font, features = block_font(style.font, style.size, ImageFont.Layout.RAQM), OLD_STYLE
     for x, y, text in sheet.strings:
-        pen.text((x, y), text, font=sheet.font, fill=255)
+        pen.text((x, y), text, font=font, fill=255, features=features)
     thickness = rng.randint(1, round(1.5 * style.scale))
     for rule in sheet.rules:
         pen.line(tuple(map(round, rule)), fill=255, width=thickness)

@@ -28,6 +28,7 @@ class Style:
     held_out: bool  # words and layouts
     scale: int = 1  # how many times as large as its image the document is drawn
     most_columns: int = 4
+    wrapped: float = 0.0  # share of tables with a column whose cells take several lines
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""Small tables, ruled or not, some with merged cells, and their OTSL."""
+"""Small tables, ruled or not, some with merged cells or with cells of several lines, and their OTSL."""
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -32,18 +33,30 @@ def table(rng: random.Random, style: Style) -> Sheet:
         )
         for c in range(columns)
     ]
+    cells = [[[text] for text in row] for row in texts]
+    merged = any(own != (r, c) for r, row in enumerate(owner) for c, own in enumerate(row))
+    wraps = style.wrapped > 0 and not merged and rng.random() < style.wrapped
+    if wraps:
+        narrow = rng.randrange(columns)
+        natural[narrow] *= rng.uniform(0.45, 0.95)
+        for row in cells:
+            row[narrow] = broken(font, row[narrow][0], natural[narrow])
     widths = [width + 2 * pad + style.scale * rng.uniform(0, 12) for width in natural]
     pitch = max(style.size * style.pitch, ascent + descent) + style.scale * rng.uniform(0, 6)
     if sum(widths) > style.width - 2 * MARGIN:
         raise TooWideError
+    leading = style.size * rng.uniform(1.0, 1.3) if wraps else 0.0
+    heights = [pitch + leading * (max(map(len, row)) - 1) for row in cells]
     frame = Frame(
         xs=MARGIN + np.cumsum([0.0, *widths]),
-        ys=MARGIN + pitch * np.arange(rows + 1),
+        ys=MARGIN + np.cumsum([0.0, *heights]),
         pitch=pitch,
+        leading=leading,
+        on_top=wraps and rng.random() < 0.5,
         pad=pad,
         aligns=["l"] + [rng.choice("lcr") for _ in range(columns - 1)],
     )
-    contents = place_cells(texts, owner, frame, font)
+    contents = place_cells(cells, owner, frame, font)
     return Sheet(
         kind="table",
         width=round(frame.xs[-1] + MARGIN),
@@ -63,7 +76,9 @@ class Frame:
 
     xs: np.ndarray  # (columns + 1,) pixels
     ys: np.ndarray  # (rows + 1,) pixels
-    pitch: float  # pixels from row to row
+    pitch: float  # pixels from row to row, where cells have one line
+    leading: float  # pixels from line to line within a cell
+    on_top: bool  # cells with fewer lines than others of their row begin at its top, not around its middle
     pad: float  # pixels between a boundary and the text
     aligns: list[str]  # l, c or r for each column
 
@@ -81,7 +96,20 @@ class Contents:
         self.centres.append(centre)
 
 
-def place_cells(texts: list[list[str]], owner: Owner, frame: Frame, font: ImageFont.FreeTypeFont) -> Contents:
+def broken(font: ImageFont.FreeTypeFont, text: str, width: float) -> list[str]:
+    """The text in lines of up to this width, each with the blank that ends it; words that are wider are divided."""
+    lines = [""]
+    for word in re.findall(r"\S+\s*", text):
+        if lines[-1] and font.getlength(lines[-1] + word.rstrip()) > width:
+            lines.append("")
+        for character in word:
+            if lines[-1] and character != " " and font.getlength(lines[-1] + character) > width:
+                lines.append("")
+            lines[-1] += character
+    return lines
+
+
+def place_cells(cells: list[list[list[str]]], owner: Owner, frame: Frame, font: ImageFont.FreeTypeFont) -> Contents:
     """Every cell's text at its position. Raises TooWideError where one does not fit its cell."""
     ascent, descent = font.getmetrics()
     xs, ys = frame.xs, frame.ys
@@ -93,22 +121,26 @@ def place_cells(texts: list[list[str]], owner: Owner, frame: Frame, font: ImageF
                 merged = {(True, False): "<lcel>", (False, True): "<ucel>"}
                 contents.add(merged.get((own[0] == r, own[1] == c), "<xcel>"), middle)
                 continue
-            text, (down, across) = texts[r][c], span(owner, r, c)
-            if not text:
+            lines, (down, across) = cells[r][c], span(owner, r, c)
+            if not lines[0]:
                 contents.add("<ecel>", middle)
                 continue
-            letters = edges(font, text)
             left, right = xs[c] + frame.pad, xs[c + across] - frame.pad
-            if left + letters[-1] > right + 1:
-                raise TooWideError
             align = "c" if across > 1 else frame.aligns[c]
-            x = {"l": left, "c": (left + right - letters[-1]) / 2, "r": right - letters[-1]}[align]
-            y = (ys[r] + ys[r + down] - ascent - descent) / 2
-            line = y + ascent - 0.35 * font.size
-            contents.strings.append((x, y, text))
-            contents.add("<fcel>", (x, line))
-            for character, offset in zip(text, (letters[1:] + letters[:-1]) / 2, strict=True):
-                contents.add(character, (round(x) + offset, line))
+            high = ascent + descent + frame.leading * (len(lines) - 1)
+            top = ys[r] + (frame.pitch - ascent - descent) / 2 if frame.on_top else (ys[r] + ys[r + down] - high) / 2
+            for number, text in enumerate(lines):
+                letters = edges(font, text)
+                if left + font.getlength(text.rstrip()) > right + 1:
+                    raise TooWideError
+                x = {"l": left, "c": (left + right - letters[-1]) / 2, "r": right - letters[-1]}[align]
+                y = top + frame.leading * number
+                line = y + ascent - 0.35 * font.size
+                contents.strings.append((x, y, text))
+                if not number:
+                    contents.add("<fcel>", (x, line))
+                for character, offset in zip(text, (letters[1:] + letters[:-1]) / 2, strict=True):
+                    contents.add(character, (round(x) + offset, line))
         contents.add("<nl>", (xs[-1], ys[r] + frame.pitch / 2))
     return contents
 
@@ -124,6 +156,12 @@ def cell_texts(rng: random.Random, writer: Writer, rows: int, columns: int) -> l
         lambda: str(rng.randint(1950, 2035)),
         lambda: rng.choice(["Yes", "No", "A", "B", "C", "n/a", "-"]),
     ]
+    if not writer.held_out:
+        makers += [
+            lambda: f"#{int(10 ** rng.uniform(0, 6))}",
+            lambda: f"{int(10 ** rng.uniform(2, 6)):,}",
+            lambda: f"{rng.choice('$€£')}{10 ** rng.uniform(0, 4):,.2f}",
+        ]
     chosen = [rng.choice(makers[:2]), *(rng.choice(makers[1:]) for _ in range(columns - 1))]
     # Training has more empty cells than the evaluation: a model tends to skip them, which shifts the rest of the row.
     empty = rng.choice([0, 0, 0.12] if writer.held_out else [0, 0.12, 0.2])

@@ -32,7 +32,7 @@ BATCHES_PER_STEP = 2
 QUEUED_BATCHES = 24
 # Share of the schedule that counts as over when training continues from finished weights: a higher learning rate would
 # first undo what they have learned.
-CONTINUED = 0.55
+CONTINUED = 0.65
 SAVE_SECONDS = 120
 RENDERING_SECONDS = 600  # a busy machine may take minutes for the first batch
 

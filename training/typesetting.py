@@ -56,6 +56,7 @@ class Look:
     style: int
     mixed: float  # share of words that begin a span in another style
     curly: bool  # quotation marks
+    features: list[str] | None = None  # of OpenType, for fonts laid out by Raqm; fonts without them ignore them
 
 
 @lru_cache(maxsize=1500)
@@ -157,7 +158,7 @@ class Typesetter:
         return Line(words, x)
 
     def length(self, text: str, style: int) -> float:
-        return self.look.fonts[style].getlength(text)
+        return self.look.fonts[style].getlength(text, features=self.look.features)
 
 
 class Print:
@@ -178,12 +179,12 @@ class Print:
         middle = baseline - 0.35 * self.em
         end = None
         for word in line.words:
-            font, x = self.look.fonts[word.style], self.pad + word.x
+            font, features, x = self.look.fonts[word.style], self.look.features, self.pad + word.x
             if end is not None:
                 self.add(" ", (end + x) / 2, middle)
-            self.pen.text((x, baseline), word.printed, font=font, fill=255, anchor="ls")
-            length = font.getlength(word.printed)
-            ends = np.cumsum([0.0] + [font.getlength(character) for character in word.printed])
+            self.pen.text((x, baseline), word.printed, font=font, fill=255, anchor="ls", features=features)
+            length = font.getlength(word.printed, features=features)
+            ends = np.cumsum([0.0] + [font.getlength(one, features=features) for one in word.printed])
             ends *= length / ends[-1]
             for character, centre in zip(word.printed, (ends[1:] + ends[:-1]) / 2, strict=True):
                 self.add(character, x + centre, middle)
