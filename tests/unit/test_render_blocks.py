@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from PIL import Image, ImageFont
 from training import block_words, render_text, typesetting
 from training.rasterise import finish, turned, with_paper
 from training.render_blocks import HELD_OUT_FAMILIES, TRAINING_FAMILIES, Shape, choose_shape, draw_block
-from training.render_text import ANSWER_CHARACTERS, Page, Writer
+from training.render_sheets import Style, draw_sheet, make_fitting
+from training.render_tables import broken, table
+from training.render_text import ANSWER_CHARACTERS, BUILT_IN, Page, Writer, load_font
 from training.typesetting import AS_TYPED, BOLD, REGULAR, Look, Print, Typesetter, families, styled
 
 WORDS = (["stone", "river", "mountainous", "light", "of", "window"], ["Anna", "Berlin", "Carter"])
@@ -137,17 +140,43 @@ def test_bullets_dashes_and_curly_quotes_are_answered_in_ascii() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_answers_hold_only_what_the_vocabulary_has(seed: int) -> None:
     rng = random.Random(seed)
-    page = draw_block(rng, choose_shape(rng), [FAMILY], held_out=False)
+    page = draw_block(rng, choose_shape(rng, 4), [FAMILY], held_out=False)
     assert page.text.strip() == page.text
     assert set(page.text) <= set(ANSWER_CHARACTERS + "\n")
     assert len(page.pieces) == len(page.centres)
 
 
+@pytest.mark.parametrize("most", [4, 14])
+def test_blocks_have_as_many_lines_as_wanted_at_most(most: int) -> None:
+    rng = random.Random(0)
+    assert max(sum(choose_shape(rng, most).counts) for _ in range(300)) == most
+
+
 def test_blocks_grow_with_the_training() -> None:
     rng = random.Random(0)
-    small, large = ([sum(choose_shape(rng, growth).counts) for _ in range(300)] for growth in (0.0, 1.0))
-    assert max(small) == 3
-    assert max(large) == 14
+    small, large = ([choose_shape(rng, 4, growth) for _ in range(300)] for growth in (0.0, 1.0))
+    widths = [max(shape.width for shape in shapes if shape.kind == "paragraph") for shapes in (small, large)]
+    assert widths[0] <= 500 < widths[1] <= 960
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [("Walnut bread", ["Walnut ", "bread"]), ("Walnut", ["Walnut"]), ("Walnutbread", ["Walnut", "bread"])],
+)
+def test_a_cell_is_broken_at_blanks_and_else_within_a_word(text: str, lines: list[str]) -> None:
+    font = load_font(BUILT_IN, 20)
+    assert broken(font, text, font.getlength("Walnut") + 2) == lines
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cell_of_several_lines_is_one_cell(seed: int) -> None:
+    rng = random.Random(seed)
+    style = Style(BUILT_IN, size=20, width=900, pitch=1.3, items=4, held_out=False, wrapped=1.0)
+    sheet = make_fitting(partial(table, rng, style))
+    page = draw_sheet(rng, sheet)
+    assert len(page.pieces) == len(page.centres)
+    rows = [row.replace("<ecel>", "<fcel>").split("<fcel>")[1:] for row in sheet.text.split("<nl>")[:-1]]
+    assert rows == sheet.truth or any(tag in sheet.text for tag in ("<lcel>", "<ucel>"))
 
 
 def test_paper_around_an_image_moves_the_centres_with_it() -> None:
