@@ -7,9 +7,9 @@ import re
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from api.schema.requests import ImageUrl, JsonSchema, Refused, RequestModel, Text
+from api.schema.requests import ImageUrl, JsonSchema, Refused, RequestBody, RequestModel, Text
 
 MAX_PAGES = 10_000  # numbers in one request; how many pages a document may have is the server's setting
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
@@ -86,7 +86,7 @@ def _a_file_is_no_document(document: Any) -> Any:
     return document
 
 
-class OcrRequest(RequestModel):
+class OcrRequest(RequestBody):
     model: Text | None = None
     document: Annotated[AnyDocument, AfterValidator(_a_file_is_no_document)]
     id: Text | None = None  # goes into the log's line on the request
@@ -102,11 +102,6 @@ class OcrRequest(RequestModel):
     confidence_scores_granularity: Literal["word", "page", "block"] | None = None
     bbox_annotation_format: Refused = None
     document_annotation_prompt: Refused = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, body: Any) -> Any:
-        return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
 
 
 class OcrImage(BaseModel):

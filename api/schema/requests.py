@@ -53,6 +53,15 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+class RequestBody(RequestModel):
+    """A whole request. A client that sends null for a field means its default, as at OpenAI."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, body: Any) -> Any:
+        return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
+
+
 def undeclared_fields(value: Any, path: str = "") -> Iterator[str]:
     """Names of the fields that no model declares, such as `messages.name`."""
     if isinstance(value, RequestModel):
@@ -175,7 +184,7 @@ class OcrOptions(RequestModel):
     words: bool = False  # confidence line by line and word by word
 
 
-class ChatRequest(RequestModel):
+class ChatRequest(RequestBody):
     messages: list[Message] = Field(min_length=1)
     model: Text | None = None
     max_tokens: int | None = Field(default=None, ge=1)
@@ -240,12 +249,6 @@ class ChatRequest(RequestModel):
     echo: Refused = None
     continue_final_message: Refused = None
     chat_template: Refused = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, body: Any) -> Any:
-        """A client that sends null for a field means its default, as at OpenAI."""
-        return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
 
 
 class TokenizeRequest(RequestModel):
