@@ -46,6 +46,7 @@ MAX_TOKENS = 400
 MAX_SECONDS = 3600
 RANDOM = ROOT / "build" / "random-0.9b"
 RANDOM_LAYOUT = ROOT / "build" / "random-layout"
+LABELS = 25  # of PP-DocLayoutV3
 RANDOM_TOKENS = 64  # for each block; random weights never end
 WORDS = "the quiet harbour keeps nine old boats and one lamp that was never lit since the long winter".split()
 
@@ -176,7 +177,8 @@ def share(scratch: Path) -> dict[str, float]:
 def random_layout(folder: Path) -> Path:
     """A PP-DocLayoutV3 of the real size with random weights, made if it does not exist."""
     if not (folder / "model.safetensors").exists():
-        PPDocLayoutV3ForObjectDetection(PPDocLayoutV3Config()).save_pretrained(folder)
+        config = PPDocLayoutV3Config(id2label={number: f"label {number}" for number in range(LABELS)})
+        PPDocLayoutV3ForObjectDetection(config).save_pretrained(folder)
         settings = {
             "image_processor_type": "PPDocLayoutV3ImageProcessor",
             "do_resize": True,

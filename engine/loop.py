@@ -21,6 +21,7 @@ from engine.errors import EngineError, EngineUnavailable
 from engine.handles import Hold
 from engine.request import Job
 from engine.stats import Report, Stats, Totals
+from engine.threads import let_waiting_threads_sleep
 from engine.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ class Loop:
         started = time.monotonic()
         for cache in KERNEL_CACHES:
             os.environ.setdefault(cache, str(CACHED_KERNELS))
+        let_waiting_threads_sleep()
         from engine.build import build
 
         self.built = built = build(self._config)
