@@ -124,7 +124,7 @@ def import_checkpoint(folder: Path, home: Path, log: Path) -> str:
     if tag is None:
         raise ChildError(f"{folder} cannot be imported:\n{tail(log)}")
     # All servers read the same file, so that the disk cache serves them all alike.
-    for copy in home.glob("models/*/*/*.safetensors"):
+    for copy in (home / "models" / tag[1].replace(":", "/")).glob("*.safetensors"):
         copy.unlink()
         copy.symlink_to(folder.resolve() / copy.name)
     return tag[1]

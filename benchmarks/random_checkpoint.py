@@ -38,7 +38,7 @@ SIZES: dict[str, dict[str, Any]] = {
         },
     }
 }
-PIXELS = {"min_pixels": 112_896, "max_pixels": 1_003_520}
+IMAGES = {"min_pixels": 112_896, "max_pixels": 1_003_520, "max_lines": None, "max_rows": None}
 
 
 def random_checkpoint(folder: Path, size: str) -> Path:
@@ -52,7 +52,7 @@ def random_checkpoint(folder: Path, size: str) -> Path:
     wanted = SIZES[size] | {"vision_config": config["vision_config"] | SIZES[size]["vision_config"]}
     (folder / "config.json").write_text(json.dumps(config | wanted, indent=2))
     settings = json.loads((TINY / "preprocessor_config.json").read_text())
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings | PIXELS, indent=2))
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings | IMAGES, indent=2))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # a GPU draws them in a second
     model = random_model(PaddleOCRVLConfig.from_pretrained(folder), device)
     model.lm_head.weight[~plain_text(folder, len(model.lm_head.weight)).to(device)] = 0

@@ -5,8 +5,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.child_processes import ChildError, child, next_message, server
+from benchmarks.child_processes import ChildError, child, import_checkpoint, next_message, server
 from benchmarks.process_memory import server_processes
+from tests.checkpoints import TINY, write_checkpoint
 
 
 def interrupted(log: Path, code: str, processes: list[psutil.Process]) -> None:
@@ -67,3 +68,12 @@ def test_the_error_of_a_server_that_does_not_start_has_the_end_of_its_log(tmp_pa
         server(["-c", "raise SystemExit('no weights')"], "/", tmp_path / "ours.log"),
     ):
         pass
+
+
+def test_each_imported_checkpoint_keeps_its_own_weights(tmp_path: Path) -> None:
+    """Bug: after an import into the same store, the first checkpoint had the weights of the second."""
+    folders = [TINY, write_checkpoint(tmp_path / "other")]
+    for folder in folders:
+        import_checkpoint(folder, tmp_path / "home", tmp_path / "log")
+    found = {file.resolve().parent for file in (tmp_path / "home" / "models").glob("*/*/*.safetensors")}
+    assert found == {folder.resolve() for folder in folders}
