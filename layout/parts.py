@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from layout.cells import drawn, set_anew
 from layout.ink import Ink, find_ink
 from layout.paragraphs import Line, pieces_of, rows_of
 
@@ -20,6 +22,9 @@ ACROSS = 0.6  # share of a table's width that a rule between rows fills
 NEARER = 0.85  # times the widest step between lines of a table: steps within a cell
 BORDER = 6  # pixels of paper around text; letters that fill their image are read far worse
 NO_WALLS = np.zeros((0, 4), dtype=np.int64)
+
+
+Gap = TypeVar("Gap", int, float)
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,21 @@ def parts_of_text(image: Image.Image, most: int) -> list[Image.Image]:
 
 
 def parts_of_table(image: Image.Image, most: int) -> list[Image.Image]:
-    """An RGB image of a table from the top down, in parts of about as many rows each, `most` at most."""
+    """An RGB image of a table from the top down, in parts of about as many rows each, `most` at most.
+
+    Where its cells can be told apart, it is set anew, narrow and without rules.
+    """
     framed, paper = _framed(image)
     lines = _lines_of(framed)
     rules = [_rule_between(*pair, lines.ink.rulings, image.width) for pair in pairwise(lines.rows)]
     cuts = [rule for rule in rules if rule is not None]
     if len(cuts) < 2:  # none, or one under the head
         cuts = [_between(*pair, lines.ink.glyphs) for pair in pairwise(lines.rows) if not _goes_on(*pair, lines.rows)]
-    return _parts(framed, lines.slope, _chosen(cuts, most), paper)
+    rows = set_anew(framed, lines.ink, cuts) if not lines.slope else None
+    if rows is None:
+        return _parts(framed, lines.slope, _chosen(cuts, most), paper)
+    ends = [0, *_chosen(range(1, len(rows)), most), len(rows)]
+    return [drawn(rows[first:last], lines.ink.glyph, paper) for first, last in pairwise(ends)]
 
 
 def _framed(image: Image.Image) -> tuple[Image.Image, tuple[int, ...]]:
@@ -106,7 +118,7 @@ def _goes_on(line: Line, below: Line, rows: Sequence[Line]) -> bool:
     return below.base - line.base < NEARER * widest and len(below.parts) < max(len(row.parts) for row in rows)
 
 
-def _chosen(gaps: Sequence[float], most: int) -> list[float]:
+def _chosen(gaps: Sequence[Gap], most: int) -> list[Gap]:
     """The gaps to cut at, so that the parts between them have about as many lines each, `most` at most."""
     count = len(gaps) + 1
     parts = ceil(count / most)
