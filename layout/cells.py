@@ -19,7 +19,6 @@ WALL = 0.5  # share of the table's height from which a rule going down parts its
 EDGE = 1  # pixels around what is cut out
 
 # Heights of a glyph:
-LOW = 0.3  # lower pieces are dirt
 WHITE = 0.5  # least white between columns
 WORD = 0.45  # least white between words
 WORDS = 2.5  # most white between words; monospaced ones are wide
@@ -54,7 +53,7 @@ def set_anew(image: Image.Image, ink: Ink, cuts: Sequence[float]) -> list[list[C
     walls = walls_of(ink)
     tall = walls[walls[:, 3] - walls[:, 1] >= WALL * image.height]
     bounds = [0.0, *sorted({(left + right) / 2 for left, _, right, _ in tall.tolist()}), float(image.width)]
-    pieces = [piece for piece in pieces_of(ink, walls) if piece.high >= LOW * ink.glyph]
+    pieces = pieces_of(ink, walls)
     columns = _columns(pieces, bounds, ink.glyph)
     if columns is None or len(columns) < 2:
         return None

@@ -52,6 +52,12 @@ def test_columns_that_are_far_apart_come_close() -> None:
     assert rows_of_ink(part) == 4
 
 
+def test_a_cell_of_a_dash_stays() -> None:
+    image = table(*WIDE[:3], ((40, 160, "Tea"), (620, 160, "-")))
+    (part,) = parts_of_table(image, 5)
+    assert ink_of(part) == ink_of(image)
+
+
 def test_rules_are_left_out() -> None:
     ruled = table(*WIDE, rules=(34, 74, 114, 154))
     (part,) = parts_of_table(ruled, 5)
