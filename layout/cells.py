@@ -19,6 +19,7 @@ WALL = 0.5  # share of the table's height from which a rule going down parts its
 EDGE = 1  # pixels around what is cut out
 
 # Heights of a glyph:
+DASH = 0.2  # shorter specks that stand alone are dirt
 WHITE = 0.5  # least white between columns
 WORD = 0.45  # least white between words
 WORDS = 2.5  # most white between words; monospaced ones are wide
@@ -53,7 +54,7 @@ def set_anew(image: Image.Image, ink: Ink, cuts: Sequence[float]) -> list[list[C
     walls = walls_of(ink)
     tall = walls[walls[:, 3] - walls[:, 1] >= WALL * image.height]
     bounds = [0.0, *sorted({(left + right) / 2 for left, _, right, _ in tall.tolist()}), float(image.width)]
-    pieces = pieces_of(ink, walls)
+    pieces = _with_dashes(pieces_of(ink, walls), ink)
     columns = _columns(pieces, bounds, ink.glyph)
     if columns is None or len(columns) < 2:
         return None
@@ -97,6 +98,18 @@ def _middle(box: Box) -> float:
 
 def _width(cell: Cell) -> float:
     return sum(snippet.image.width + snippet.before for snippet in cell)
+
+
+def _with_dashes(pieces: Sequence[Line], ink: Ink) -> list[Line]:
+    """The pieces, and the specks that belong to none, which may be all that a cell holds."""
+    taken = [ink.with_specks(piece.box) for piece in pieces]
+    specks = [
+        Box(*speck)
+        for speck in ink.specks.tolist()
+        if max(speck[2] - speck[0], speck[3] - speck[1]) >= DASH * ink.glyph
+    ]
+    alone = [speck for speck in specks if not any(speck.inside(box) for box in taken)]
+    return [*pieces, *(Line(box, box.height, box.height, box.bottom, 1, box.height, (box,)) for box in alone)]
 
 
 def _columns(pieces: Sequence[Line], bounds: Sequence[float], glyph: float) -> list[tuple[float, float]] | None:
