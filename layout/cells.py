@@ -25,7 +25,7 @@ WORD = 0.45  # least white between words
 WORDS = 2.5  # most white between words; monospaced ones are wide
 FULL = 2.0  # white up to the next column of a line that broke within a word, at most
 BLANK = 0.55  # white put between words
-GAP = 1.6  # white put between columns
+GAP = 2.5  # white put between columns
 PITCH, OVER = 2.4, 1.6  # from line to line, and from the top of one to what its letters stand on
 
 
