@@ -49,5 +49,5 @@ def test_paddlexs_and_mistrals_routes_answer_with_markdown(url: str) -> None:
     decoder, printed = json.JSONDecoder(), output_of(example, url, "bash")
     parsed, end = decoder.raw_decode(printed)
     read, _ = decoder.raw_decode(printed[end:])
-    assert parsed["result"]["layoutParsingResults"][0]["markdown"]["text"] == f"# {TEXT}"
+    assert parsed["result"]["layoutParsingResults"][0]["markdown"]["text"].startswith(f"# {TEXT}")
     assert read["pages"][0]["markdown"].startswith(f"# {TEXT}")
