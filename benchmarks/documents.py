@@ -46,7 +46,7 @@ MAX_TOKENS = 400
 MAX_SECONDS = 3600
 RANDOM = ROOT / "build" / "random-0.9b"
 RANDOM_LAYOUT = ROOT / "build" / "random-layout"
-LABELS = 25  # of PP-DocLayoutV3
+LABELS = 25  # those of PP-DocLayoutV3
 RANDOM_TOKENS = 64  # for each block; random weights never end
 WORDS = "the quiet harbour keeps nine old boats and one lamp that was never lit since the long winter".split()
 

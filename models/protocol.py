@@ -40,8 +40,8 @@ class PixelBounds(NamedTuple):
 class AtOnce(NamedTuple):
     """How much of a block a checkpoint reads well in one image; None: any number."""
 
-    lines: int | None = None  # of text
-    rows: int | None = None  # of a table
+    lines: int | None = None  # lines of text
+    rows: int | None = None  # rows of a table
 
 
 WHOLE_BLOCKS = AtOnce()

@@ -95,7 +95,7 @@ def write_settings(
         nested.save_pretrained(folder)
     settings = json.loads((TINY / "preprocessor_config.json").read_text())
     settings |= {"min_pixels": min_pixels, "max_pixels": max_pixels}
-    for ours in ("max_lines", "max_rows"):  # which no release has
+    for ours in ("max_lines", "max_rows"):  # no release has them
         del settings[ours]
     _write_json(folder / "preprocessor_config.json", settings)
     names = ["chat_template.jinja", "generation_config.json", "tokenizer_config.json"]

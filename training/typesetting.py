@@ -56,7 +56,7 @@ class Look:
     style: int
     mixed: float  # share of words that begin a span in another style
     curly: bool  # quotation marks
-    features: list[str] | None = None  # of OpenType, for fonts laid out by Raqm; fonts without them ignore them
+    features: list[str] | None = None  # OpenType's, for fonts laid out by Raqm; fonts without them ignore them
 
 
 @lru_cache(maxsize=1500)

@@ -47,7 +47,7 @@ class Title:
 
     text: str  # on one line
     document: bool  # whether its label is that of a document's title
-    size: float  # of its letters as `letter_size` has it, over the page's side (the root of its area)
+    size: float  # its letters' as `letter_size` has it, over the page's side (the root of its area)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,14 @@ PLACEHOLDERS = {"NAME.md", "requirements.txt"}  # a client's file, and a bento's
 NOT_SETTINGS = {
     *("TORCH_BUILD", "PYTHON"),  # settings of scripts/setup
     *("OCR_ENGINE", "VLLM_URL", "MODEL_NAME", "VLLM_API_KEY"),  # settings of scripts/ocr.py
-    *("FORWARDED_ALLOW_IPS", "BENTOML_HOME", "HF_ENDPOINT", "HUB_ID", "NAME"),  # libraries' own, placeholders
+    *(
+        "FORWARDED_ALLOW_IPS",
+        "BENTOML_HOME",
+        "HF_ENDPOINT",
+        "OMP_WAIT_POLICY",
+        "HUB_ID",
+        "NAME",
+    ),  # libraries' own, placeholders
 }
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
