@@ -49,6 +49,9 @@ def _end_of_table(rows: Sequence[Line], start: int, glyph: float) -> int:
 def _is_justified(rows: Sequence[Line], start: int, end: int, glyph: float) -> bool:
     """Whether a run goes on as text: the line before or after is whole, and ends where most lines of the run do."""
     inner = rows[start:end]
+    right = max(row.box.right for row in inner)
+    if sum(right - row.box.right <= SIDE * glyph for row in inner) < FILLED * len(inner):
+        return False
     for other in (*rows[max(0, start - 1) : start], *rows[end : end + 1]):
         apart = min(abs(other.base - row.base) for row in (inner[0], inner[-1]))
         same = sum(

@@ -23,7 +23,7 @@ FRAME = 2.5  # shorter side of a frame
 IMAGE = 5.0  # shorter side of an image
 SAME_SIDE = 1.0  # between the ends of rules of one table
 NEAR = 1.0  # between parts of one drawing
-ROW = 1.2  # from a table to the rows beside it
+ROW, ROWS = 1.2, 4.6  # from a table to the row beside it, and to a head of two lines
 
 SPARSE = 0.12  # share of a frame that glyphs fill, below which it is an image with words in it
 FEW = 0.03  # the same for a grid, which may be an empty form
@@ -55,14 +55,17 @@ def _whole_images(images: Sequence[Region], distance: float) -> list[Region]:
 
 
 def _with_rows_beside(table: Region, pieces: Sequence[Line], glyph: float) -> Region:
-    """A table with the row over its first rule, and that under its last."""
+    """A table with the row over its first rule, which may have two lines, and that under its last."""
+    inside = [piece for piece in pieces if _is_within(piece.box, table.box)]
+    left, top, right, bottom = table.box
     box = table.box
-    inside = [piece for piece in pieces if _is_within(piece.box, box)]
-    reach = ROW * glyph
-    for top, bottom in ((box.top - reach, box.top), (box.bottom, box.bottom + reach)):
-        strip = Box(box.left - glyph, top, box.right + glyph, bottom)
+    for start, end in ((top - ROW * glyph, top), (top - ROWS * glyph, top), (bottom, bottom + ROW * glyph)):
+        strip = Box(left - glyph, start, right + glyph, end)
         row = [piece for piece in pieces if piece.box.overlap(strip) > 0 and piece not in inside]
-        if len(row) > 1 and all(_is_between(piece.box, strip) for piece in row) and _is_table([*inside, *row], glyph):
+        lines = rows_of(row)
+        if not lines or len(lines[0 if end == top else -1].parts) < 2:
+            continue  # a single text is a caption
+        if all(_is_between(piece.box, strip) for piece in row) and _is_table([*inside, *row], glyph):
             box = hull([box, *(piece.box for piece in row)])
     return Region("table", box, table.score)
 

@@ -78,6 +78,42 @@ def test_words_in_columns_without_rules_are_one_table() -> None:
     assert is_tight(box_of(sheet, "table"), printed)
 
 
+def ruled_under_its_head(sheet: Sheet, *above: tuple[int, int, str]) -> None:
+    """Text, a table with a rule over each row but its head, and the lines of the head."""
+    sheet.paragraph(60, 60)
+    sheet.paragraph(60, 500)
+    for left, top, text in above:
+        sheet.line(left, top, text)
+    cells(sheet, 110, 310)
+    for y in range(306, 427, 30):
+        sheet.pen.line((100, y, 490, y), fill=0)
+
+
+def test_a_head_of_two_lines_over_the_first_rule_belongs_to_its_table() -> None:
+    """Bug: only its second line did, or none, and all rows were in the wrong place."""
+    sheet = Sheet()
+    ruled_under_its_head(sheet, (110, 258, "Ostentatio"), (240, 258, "Force"), (370, 258, "Sum"), (110, 278, "us"))
+    assert labels(sheet) == ["text", "table", "text"]
+    assert box_of(sheet, "table").top <= 262
+
+
+def test_a_caption_over_the_head_does_not() -> None:
+    sheet = Sheet()
+    heads = ((110, 278, "Name"), (240, 278, "Sort"), (370, 278, "Sum"))
+    ruled_under_its_head(sheet, (180, 248, "Table 2: Fruit"), *heads)
+    assert box_of(sheet, "table").top >= 272
+
+
+def test_rows_with_the_left_side_of_the_text_below_are_a_table() -> None:
+    """Bug: they were taken for justified text with wide blanks, though they end anywhere."""
+    sheet = Sheet()
+    for y, row in enumerate((*ROWS, ("Fig", "as they come", "2.00 and more"))):
+        for x, text in enumerate(row):
+            sheet.line(80 + 160 * x, 310 + 30 * y, text)
+    sheet.paragraph(60, 470, indent=20)
+    assert labels(sheet)[0] == "table"
+
+
 def test_columns_of_text_are_no_table() -> None:
     sheet = Sheet()
     for left in (60, 430):
