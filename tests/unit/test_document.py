@@ -1,7 +1,7 @@
 """A document's blocks in one batch: in reading order, within bounds, each with its own outcome."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -15,26 +15,9 @@ from engine.request import SamplingParams
 from images.source import ImageSource
 from layout.markdown.options import MarkdownOptions
 from models.detection import Box, Detection
-from tests.checkpoints import TINY, write_script
 from tests.documents import FAST, SIZE, WISHES, boxes, detections, finds, greedy, page, run, source, texts
-from tests.engines import running_engine
 
 TEXTS = ("Total amount due", "Invoice number 17", "Date of delivery")
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[Engine]:
-    """An engine that reads what is on a page."""
-    with running_engine(TINY, max_model_len=4096, slots=3) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine whose model answers every prompt alike; it has two slots."""
-    folder = write_script(tmp_path_factory.mktemp("scripted") / "model", "one", " two", " three")
-    with running_engine(folder, slots=2) as engine:
-        yield engine
 
 
 def markdown(engine: Engine, sources: Sequence[ImageSource], *, streaming: bool) -> tuple[str, str]:

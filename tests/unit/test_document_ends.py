@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,15 +19,6 @@ from models.protocol import PixelBounds
 from tests.checkpoints import write_script
 from tests.documents import FAST, QUICK, SIZE, SMALL, detections, finds, greedy, page, run, source, texts
 from tests.engines import running_engine
-
-
-@pytest.fixture(scope="module")
-def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine whose model answers every prompt alike; it has two slots."""
-    folder = write_script(tmp_path_factory.mktemp("scripted") / "model", "one", " two", " three")
-    with running_engine(folder, slots=2) as engine:
-        yield engine
-
 
 # --- what fails -----------------------------------------------------------------------------------------------------
 

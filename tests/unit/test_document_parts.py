@@ -14,7 +14,7 @@ from engine.errors import GenerationFailed
 from engine.request import SamplingParams
 from models.detection import Box, Detection, hull
 from models.protocol import WHOLE_BLOCKS, AtOnce
-from tests.checkpoints import TINY, write_script
+from tests.checkpoints import write_script
 from tests.documents import FAST, WISHES, finds, run, source, texts
 from tests.engines import running_engine
 from tests.printed import Sheet
@@ -24,14 +24,7 @@ ROWS = [("Bread", "1.25"), ("Milk", "0.99"), ("Coffee", "4.50"), ("Apples", "2.1
 
 
 @pytest.fixture(scope="module")
-def reader() -> Iterator[Engine]:
-    """The embedded checkpoint, which says that it reads a few lines at once."""
-    with running_engine(TINY, max_model_len=4096, slots=3) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def in_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine that answers every prompt alike, and reads two lines, or two rows, at once."""
     folder = write_script(tmp_path_factory.mktemp("scripted") / "model", "one", " two", " three")
     reads_at_once(folder, AtOnce(2, 2))
@@ -70,26 +63,26 @@ def test_a_tall_block_is_read_line_by_line_and_is_one_text(reader: Engine, monke
     assert sum(line == printed for line, printed in zip(found, LINES, strict=True)) >= len(LINES) - 1
 
 
-def test_a_tall_table_is_one_table(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert texts(reading_of(scripted, monkeypatch, "table")) == [["one two three<nl>one two three"]]
+def test_a_tall_table_is_one_table(in_parts: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert texts(reading_of(in_parts, monkeypatch, "table")) == [["one two three<nl>one two three"]]
 
 
-def test_without_such_a_limit_a_block_is_read_at_once(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_such_a_limit_a_block_is_read_at_once(in_parts: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "at_once", WHOLE_BLOCKS)
-    assert texts(reading_of(scripted, monkeypatch, "text")) == [["one two three"]]
+    assert texts(reading_of(in_parts, monkeypatch, "text")) == [["one two three"]]
 
 
-def test_a_page_that_is_one_block_is_read_at_once(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading = reading_of(scripted, monkeypatch, "text", PageWishes(layout=False, options=FAST.options))
+def test_a_page_that_is_one_block_is_read_at_once(in_parts: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = reading_of(in_parts, monkeypatch, "text", PageWishes(layout=False, options=FAST.options))
     assert texts(reading) == [["one two three"]]
 
 
 def test_every_text_of_a_part_has_its_place_in_the_transcript(
-    scripted: Engine, monkeypatch: pytest.MonkeyPatch
+    in_parts: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, found = page()
     finds(monkeypatch, found)
-    reading, events = run(scripted, [source(image)] * 2)
+    reading, events = run(in_parts, [source(image)] * 2)
     whole = reading.transcript.text
     assert whole == "\n\n".join(["\n".join(["one two three"] * 3)] * 2)
     assert "".join(event.token.text for event in events if event.token is not None) == whole.replace("\n\n", "")
@@ -98,7 +91,7 @@ def test_every_text_of_a_part_has_its_place_in_the_transcript(
     assert (reading.usage.completion, len(reading.times)) == (2 * 3 * 4, 6)  # each of three pieces and the end
 
 
-def test_a_part_that_fails_leaves_the_others(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_fails_leaves_the_others(in_parts: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     submit, count = Engine.submit, iter(range(10))
 
     async def fail_second(*args: object, **named: object) -> object:
@@ -107,13 +100,13 @@ def test_a_part_that_fails_leaves_the_others(scripted: Engine, monkeypatch: pyte
         return await submit(*args, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Engine, "submit", fail_second)
-    (block,) = reading_of(scripted, monkeypatch, "text").pages[0].blocks
+    (block,) = reading_of(in_parts, monkeypatch, "text").pages[0].blocks
     assert (block.text, block.error) == ("one two three\none two three", "not enough memory")
 
 
-def test_a_part_that_ends_at_its_limit_cuts_its_block(scripted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_ends_at_its_limit_cuts_its_block(in_parts: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     image, found = page()
     finds(monkeypatch, found)
-    reading, _ = run(scripted, [source(image)], params=lambda _: SamplingParams(max_tokens=2))
+    reading, _ = run(in_parts, [source(image)], params=lambda _: SamplingParams(max_tokens=2))
     (block,) = reading.pages[0].blocks
     assert (block.text, block.cut) == ("\n".join(["one two"] * 3), "length")
