@@ -15,11 +15,11 @@ from images.loading import decoded_bytes
 from images.source import Detail, ImageSource
 from layout.blocks import Block
 from layout.boxes import Rules, lowest_threshold, rules_of
-from layout.crops import crop, figures_of, padded
+from layout.crops import crop, figures_of
 from layout.options import LayoutOptions
 from layout.page import blocks_of_page
 from layout.pages import ReadBlock, ReadPage
-from layout.parts import parts_of_table, parts_of_text
+from layout.parts import images_of
 from layout.tasks import Task, task_of
 from models.detection import SEGMENTATION, Box, Detection
 from models.paddleocr_vl.images import MAX_ASPECT
@@ -172,27 +172,18 @@ class PageOpener:
         if unread or not self._wishes.layout:
             blocks = [self._whole(image)]
         prepared = PreparedPage(page)
+        at_once = self._engine.at_once if self._wishes.layout else WHOLE_BLOCKS
         for block in blocks:
             keep = self._wishes.keep_images
             figures = figures_of(image, block) if keep else {}
             read = ReadBlock(block=block, figures={token: _kept(figure) for token, figure in figures.items()})
             page.blocks.append(read)
             if block.task is not None:
-                images = self._images(image, block)
+                images = images_of(image, block, MAX_ASPECT, at_once)
                 prepared.waiting += [BlockImage(read, block.task, one, detail) for one in images]
             elif keep:
                 read.image = _kept(crop(image, block, MAX_ASPECT))
         return prepared
-
-    def _images(self, page: Image.Image, block: Block) -> list[Image.Image]:
-        """What the model is to see of a block, from the top down: all at once, or in parts that it reads at once."""
-        image = crop(page, block, MAX_ASPECT)
-        lines, rows = self._engine.at_once if self._wishes.layout else WHOLE_BLOCKS
-        if block.task is not None and block.task.kind == "ocr" and lines:
-            return [padded(part, MAX_ASPECT) for part in parts_of_text(image, lines)]
-        if block.task is not None and block.task.kind == "table" and rows:
-            return [padded(part, MAX_ASPECT) for part in parts_of_table(image, rows)]
-        return [image]
 
     def _whole(self, image: Image.Image) -> Block:
         label = self._wishes.label

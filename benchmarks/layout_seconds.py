@@ -8,18 +8,22 @@ import torch
 from PIL import Image
 
 from layout.boxes import lowest_threshold, rules_of
-from layout.crops import crop
 from layout.options import LayoutOptions
 from layout.page import blocks_of_page
+from layout.parts import images_of
 from models.detection import SEGMENTATION
 from models.layout.network import load_network
 from models.paddleocr_vl.images import MAX_ASPECT
+from models.protocol import WHOLE_BLOCKS, AtOnce
 
 OPTIONS = LayoutOptions(whole_glyphs=True, uncovered_ink=True)  # as chat has them
 
 
-def layout_seconds(folder: Path | None, pages: Sequence[Image.Image]) -> list[float]:
-    """For each page, after one that does not count. `folder`: of the layout checkpoint; None: by ink alone."""
+def layout_seconds(folder: Path | None, pages: Sequence[Image.Image], at_once: AtOnce = WHOLE_BLOCKS) -> list[float]:
+    """For each page, after one that does not count. `folder`: of the layout checkpoint; None: by ink alone.
+
+    `at_once`: what the checkpoint that reads the blocks sees of one.
+    """
     network = folder and load_network(folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     rules = rules_of(network.model_type if network else SEGMENTATION)
     threshold = lowest_threshold(rules, OPTIONS)
@@ -29,6 +33,7 @@ def layout_seconds(folder: Path | None, pages: Sequence[Image.Image]) -> list[fl
         found = network.find([page], threshold)[0] if network else None
         _, blocks = blocks_of_page(page, found, rules, OPTIONS)
         for block in blocks:
-            crop(page, block, MAX_ASPECT)
+            if block.task is not None:
+                images_of(page, block, MAX_ASPECT, at_once)
         seconds.append(time.monotonic() - began)
     return seconds[1:]

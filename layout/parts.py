@@ -1,4 +1,4 @@
-"""A block's image cut between its lines, for a model that reads few of them at once.
+"""The images that a model is to see of a block: one, or parts cut between its lines where it reads few of them at once.
 
 Knows ink, and pixels only to cut. Lines that run askew, as on a scanned page, are cut along.
 """
@@ -12,9 +12,13 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
+from layout.blocks import Block
 from layout.cells import drawn, set_anew
+from layout.crops import crop, padded
 from layout.ink import Ink, find_ink
+from layout.options import Kind
 from layout.paragraphs import Line, pieces_of, rows_of
+from models.protocol import AtOnce
 
 STEEPEST, STEP = 0.04, 0.002  # pixels down for one to the right: the slopes that are tried
 WHOLE = 0.6  # heights of a glyph; what is lower are parts of lines beyond the edge
@@ -24,7 +28,7 @@ BORDER = 6  # pixels of paper around text; letters that fill their image are rea
 NO_WALLS = np.zeros((0, 4), dtype=np.int64)
 
 
-Gap = TypeVar("Gap", int, float)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,28 @@ class Lines:
     ink: Ink
 
 
+def images_of(page: Image.Image, block: Block, max_aspect: int, at_once: AtOnce) -> list[Image.Image]:
+    """A block that is read, cut out of an upright RGB page, from the top down; `max_aspect` as `crops.crop` has it."""
+    assert block.task is not None
+    image = crop(page, block, max_aspect)
+    return [padded(part, max_aspect) for part in parts_of(image, block.task.kind, at_once)]
+
+
+def parts_of(image: Image.Image, kind: Kind, at_once: AtOnce) -> list[Image.Image]:
+    """A block's image as it is, or in parts if it is text or a table and the model reads only so much at once."""
+    if kind == "ocr" and at_once.lines:
+        return parts_of_text(image, at_once.lines)
+    if kind == "table" and at_once.rows:
+        return parts_of_table(image, at_once.rows)
+    return [image]
+
+
 def parts_of_text(image: Image.Image, most: int) -> list[Image.Image]:
     """An RGB image of text from the top down, in parts of about as many lines each, `most` at most, on more paper."""
     framed, paper = _framed(image)
     lines = _lines_of(framed)
-    gaps = [_between(*pair, lines.ink.glyphs) for pair in pairwise(lines.rows)]
-    return [
-        ImageOps.expand(part, BORDER - 1, paper) for part in _parts(framed, lines.slope, _chosen(gaps, most), paper)
-    ]
+    cuts = [_between(*pair, lines.ink.glyphs) for pair in _chosen(list(pairwise(lines.rows)), most)]
+    return [ImageOps.expand(part, BORDER - 1, paper) for part in _parts(framed, lines.slope, cuts, paper)]
 
 
 def parts_of_table(image: Image.Image, most: int) -> list[Image.Image]:
@@ -118,7 +136,7 @@ def _goes_on(line: Line, below: Line, rows: Sequence[Line]) -> bool:
     return below.base - line.base < NEARER * widest and len(below.parts) < max(len(row.parts) for row in rows)
 
 
-def _chosen(gaps: Sequence[Gap], most: int) -> list[Gap]:
+def _chosen(gaps: Sequence[T], most: int) -> list[T]:
     """The gaps to cut at, so that the parts between them have about as many lines each, `most` at most."""
     count = len(gaps) + 1
     parts = ceil(count / most)

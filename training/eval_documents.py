@@ -25,12 +25,14 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.child_processes import server
+from benchmarks.child_processes import ROOT, server
 from benchmarks.layout_seconds import layout_seconds
+from models.paddleocr_vl.images import ImageSettings
 from training.exam_pages import PROGRAMS, ExamPage, load_pages, render_pages, require_renderers, save_pages
 from training.exam_readers import MAX_SECONDS, read_all, read_page, with_tesseract
 from training.score_documents import PageAnswer, page_scores, score
 
+EMBEDDED = ROOT / "models" / "tiny"
 PAGES = 200
 BARS = {
     "cer": 0.05,
@@ -61,7 +63,8 @@ def layout_share(url: str, pages: Sequence[ExamPage]) -> float:
     """Seconds of layout and cutting over seconds of whole pages, read one after another."""
     with httpx.Client(base_url=url, timeout=MAX_SECONDS) as client:
         whole = [read_page(client, page).seconds for page in pages]
-    return round(sum(layout_seconds(None, [page.image for page in pages])) / sum(whole), 4)
+    at_once = ImageSettings.read(EMBEDDED).at_once
+    return round(sum(layout_seconds(None, [page.image for page in pages], at_once)) / sum(whole), 4)
 
 
 def report(answers: Sequence[PageAnswer]) -> None:

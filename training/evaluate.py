@@ -13,7 +13,7 @@ from tqdm import tqdm
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.request import SamplingParams
-from layout.parts import parts_of_text
+from layout.parts import parts_of
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.prompts import OCR
 from models.protocol import PixelBounds
@@ -22,7 +22,7 @@ from training.render_text import HELD_OUT_FONTS, TRAINING_FONTS, Page, choose_la
 
 CLIENT_MIN_PIXELS = 112_896  # the min_pixels that PaddleOCR's client sends, and that blocks of pages are read with
 IMAGES = {"train": 200, "held": 200, "enlarged": 120, "blocks": 60}
-BLOCK_LINES = 14  # at most, of a block; the server cuts it as the checkpoint wants
+TALLEST = 14  # lines of a block; the server cuts it as the checkpoint wants
 MAX_TOKENS = 2000  # far more than an image of the evaluation needs
 WORST_SHOWN = 3  # readings printed for each kind of image
 Sample = tuple[Image.Image, str]  # an image and its text
@@ -50,10 +50,9 @@ def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
     """Error rates on fresh images in held-out words, for each kind of IMAGES."""
     result: dict[str, float | int] = {}
     engine = start_engine(checkpoint, weights)
-    lines = engine.at_once.lines
 
     def cut(image: Image.Image) -> Sequence[Image.Image]:
-        return parts_of_text(image, lines) if lines else [image]
+        return parts_of(image, "ocr", engine.at_once)
 
     for seed, (kind, count) in enumerate(IMAGES.items()):
         rng = random.Random(1000 + seed)
@@ -73,7 +72,7 @@ def evaluate(checkpoint: Path, weights: str) -> dict[str, float | int]:
 def draw_sample(rng: random.Random, kind: str) -> Page:
     """An image of one of IMAGES, in held-out words."""
     if kind == "blocks":
-        return draw_block(rng, choose_shape(rng, BLOCK_LINES), HELD_OUT_FAMILIES, held_out=True)
+        return draw_block(rng, choose_shape(rng, TALLEST), HELD_OUT_FAMILIES, held_out=True)
     fonts = HELD_OUT_FONTS if kind == "held" else TRAINING_FONTS
     return draw_page(rng, choose_layout(rng), fonts, held_out=True)
 

@@ -60,7 +60,7 @@ def _is_justified(rows: Sequence[Line], start: int, end: int, glyph: float) -> b
         )
         if len(other.parts) == 1 and apart <= APART * other.high and same >= FILLED * len(inner):
             return True
-    left, right = min(row.box.left for row in inner), max(row.box.right for row in inner)
+    left = min(row.box.left for row in inner)
     full = [row for row in inner if row.box.left - left <= SIDE * glyph and right - row.box.right <= SIDE * glyph]
     return len(full) == len(inner) and len(inner) <= ROWS + 1
 
