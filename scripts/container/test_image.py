@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,38 +17,29 @@ import pytest
 import yaml
 
 from models.checkpoint import EMBEDDED, embedded_tag
+from scripts.container.podman import (
+    ROOT,
+    assert_cannot_write,
+    assert_confined,
+    free_port,
+    podman,
+    run,
+    size,
+    started,
+)
 from tests import hub
 from tests.e2e.sample import MODEL, assert_nearly_read, messages
 from tests.e2e.servers import wait_until_ready
 
-ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/paddleocr-vl:test"  # kept for the next run
 IMAGE_WITH_WEIGHTS = "localhost/paddleocr-vl:test-with-weights"
 STORE = "/home/bentoml/models"
 HUB_CACHE = "/home/bentoml/.cache/huggingface"
-# All that an operator can take away. Podman's own extras for --read-only are off, since Docker has none.
-CONFINED = (
-    "--read-only",
-    "--read-only-tmpfs=false",
-    "--tmpfs=/tmp",
-    "--cap-drop=ALL",
-    "--security-opt=no-new-privileges",
-)
 OWNER = "2000"  # user id of the host's store, which BentoML makes private: the container runs as that user
 SECONDS_TO_START = 600  # unless something hangs
 DRAIN_SECONDS = 8  # too short for any machine to write 8000 tokens
 SECONDS_TO_STOP = DRAIN_SECONDS + 60  # more than the documented 15, for a busy machine
 MAX_BYTES = 1_500_000_000  # on top of the base image; PyTorch for CUDA alone has more
-
-
-def run(*command: str, **environment: str) -> str:
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
-    return done.stdout.strip()
-
-
-def podman(*arguments: str) -> str:
-    return run("podman", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -134,16 +124,10 @@ class Container:
 
 @contextmanager
 def container(image: str, *options: str) -> Iterator[Container]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     name = f"paddleocr-vl-test-{port}"
-    # The host's network, since a bridge may be missing: so the port is the server's own.
-    podman("run", "-d", "--name", name, *CONFINED, "-e", "HOST=127.0.0.1", "-e", f"PORT={port}", *options, image)
-    try:
+    with started(name, image, "-e", "HOST=127.0.0.1", "-e", f"PORT={port}", *options):
         yield Container(name, f"http://127.0.0.1:{port}")
-    finally:
-        podman("rm", "-f", "-v", "-t", "0", name)
 
 
 @pytest.fixture(scope="module")
@@ -165,20 +149,12 @@ def test_weights_in_the_image_are_served_by_default(served: Container) -> None:
 
 def test_the_server_runs_as_an_ordinary_user_without_rights(served: Container) -> None:
     """It needs none: it has just served."""
-    script = "grep -hE '^(Uid|Gid|Cap(Prm|Eff|Bnd)|NoNewPrivs):' /proc/[0-9]*/status | sort -u"
-    rights = {
-        line.split()[0]: set(line.split()[1:]) for line in podman("exec", served.name, "sh", "-c", script).splitlines()
-    }
-    none = {"0" * 16}
-    assert rights == {
-        "Uid:": {"1034"}, "Gid:": {"1034"}, "CapPrm:": none, "CapEff:": none, "CapBnd:": none, "NoNewPrivs:": {"1"},
-    }  # fmt: skip
+    assert_confined(served.name)
 
 
 @pytest.mark.parametrize("place", ["/", "/app/.venv", "/home/bentoml", "/home/bentoml/bento/src"])
 def test_no_folder_of_the_image_can_be_written(served: Container, place: str) -> None:
-    script = f"touch {place}/new 2>/dev/null && echo written || echo refused"
-    assert podman("exec", served.name, "sh", "-c", script) == "refused"
+    assert_cannot_write(served.name, place)
 
 
 def mounted(store: Path) -> tuple[str, ...]:
@@ -272,11 +248,7 @@ def test_the_image_holds_nothing_unnecessary(image: str, capsys: pytest.CaptureF
     """
     found = podman("run", "--rm", "--entrypoint", "sh", image, "-c", f"{script} true")
     assert [line for line in found.splitlines() if line and not line.endswith(":")] == []
-    sizes = {
-        name: int(podman("image", "inspect", "--format", "{{.Size}}", name))
-        for name in (os.environ["BASE_IMAGE"], image)
-    }
-    base, whole = sizes.values()
+    base, whole = size(os.environ["BASE_IMAGE"]), size(image)
     script = "du -sm /app/.venv/lib/python3*/site-packages/* /home/bentoml/bento /usr | sort -rn | head -8"
     largest = podman("run", "--rm", "--entrypoint", "sh", image, "-c", script)
     report(

@@ -1,9 +1,10 @@
 """Faults for a server, switched on by files in FAULTS.
 
-Python runs this at its start if this folder is on PYTHONPATH. The product has no hook for it: its functions are
-wrapped when their modules are imported.
+Python runs this at its start if this folder is on PYTHONPATH, or a process runs it itself. The product has no hook for
+it: its functions are wrapped when their modules are imported, or now.
 """
 
+import errno
 import importlib.util
 import os
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 FAULTS = Path(os.environ["FAULTS"])
@@ -101,6 +103,19 @@ def break_images(module: Any) -> None:
     module.ImageCache.find = faulty_find
 
 
+def break_store(module: Any) -> None:
+    copy = module.shutil.copyfileobj
+
+    def faulty_copy(source: Any, target: Any, piece: int) -> None:
+        if asked("full-disk") is not None:
+            target.write(source.read()[:100])
+            struck("full-disk")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        copy(source, target, piece)
+
+    module.shutil = SimpleNamespace(copyfileobj=faulty_copy)
+
+
 def break_clock() -> None:
     now = time.time
     time.time = lambda: now() + float(asked("clock") or 0)
@@ -127,15 +142,15 @@ class Breaking:
         return spec
 
 
+BREAK: dict[str, Callable[[Any], None]] = {
+    "engine.core": break_steps,
+    "engine.decode": break_decoding,
+    "models.paddleocr_vl.model": break_vision,
+    "engine.image_cache": break_images,
+    "jobs.store": break_store,
+}
+
 break_clock()
-sys.meta_path.insert(
-    0,
-    Breaking(
-        {
-            "engine.core": break_steps,
-            "engine.decode": break_decoding,
-            "models.paddleocr_vl.model": break_vision,
-            "engine.image_cache": break_images,
-        }
-    ),
-)
+for name in BREAK.keys() & sys.modules.keys():
+    BREAK.pop(name)(sys.modules[name])
+sys.meta_path.insert(0, Breaking(BREAK))
