@@ -7,6 +7,8 @@ import pytest
 from tests.e2e.collector import Collector
 from tests.e2e.servers import Server, running
 from tests.keys import ALICE, BOB
+from tests.ocr_service import Service
+from tests.ocr_service import running as service
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +17,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = {"SLOTS": "4", "SERVED_MODEL_NAMES": "our-ocr", "ALLOWED_HOSTS": "localhost"}
     with running(tmp_path_factory.mktemp("server"), **options) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def api(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The OCR API with a worker that asks this server."""
+    with service(tmp_path_factory.mktemp("ocr"), VLLM_URL=f"{server.url}/v1") as api:
+        yield api
 
 
 @pytest.fixture(scope="session")

@@ -79,11 +79,20 @@ def test_two_builds_of_the_same_files_differ_in_version_and_time_only(bento: Pat
 def test_only_what_serving_needs_and_the_licence_are_packed(bento: Path) -> None:
     code = {path.name for path in (bento / "src").iterdir()}
     assert code == {
-        *("service.py", "lifecycle.py", "bentoml_patches.py", "settings.py", "bentofile.yaml", "LICENSE"),
-        *("api", "answers", "layout", "modes", "images", "engine", "models"),
+        *(
+            "service.py",
+            "lifecycle.py",
+            "bentoml_patches.py",
+            "settings.py",
+            "environment.py",
+            "bentofile.yaml",
+            "LICENSE",
+        ),
+        *("api", "answers", "layout", "modes", "images", "engine", "models", "ui"),
     }
-    kinds = {path.suffix for path in (bento / "src").rglob("*") if path.is_file() and path.name != "LICENSE"}
-    assert kinds == {".py", ".yaml", ".json", ".jinja", ".safetensors", ".md", ".cu"}
+    kinds = {path.suffix or path.name for path in (bento / "src").rglob("*") if path.is_file()}
+    page = {".html", ".css", ".js", ".svg", ".woff2", "SHA256SUMS"}
+    assert kinds == page | {".py", ".yaml", ".json", ".jinja", ".safetensors", ".md", ".cu", "LICENSE"}
 
 
 def test_no_model_is_packed_unless_one_is_chosen(bento: Path) -> None:

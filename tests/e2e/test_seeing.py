@@ -52,7 +52,7 @@ def test_bentoml_itself_serves_only_health_and_routes_without_a_key(keyed: Serve
     with httpx.Client(base_url=keyed.url, timeout=HANG_SECONDS) as client:
         for path in ("/livez", "/readyz", "/healthz", "/schema.json", "/health", "/ping"):
             assert client.get(path).status_code == 200, path
-        for path in ("/", "/docs.json", "/static_content/index.css", "/metrics", "/v1/models"):
+        for path in ("/docs.json", "/static_content/index.css", "/metrics", "/v1/models"):
             assert client.get(path).status_code == 401, path
         assert "secret" not in client.get("/schema.json").text
 
