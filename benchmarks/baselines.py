@@ -59,7 +59,7 @@ def product_rate(shape: tuple[int, int], dtype: Any, device: Any, min_bytes: int
     from torch import nn
     from torch.nn import functional as F
 
-    from models.paddleocr_vl.linear import pack
+    from models.paddleocr_vl.cpu_linear import pack
 
     size = math.prod(shape) * dtype.itemsize
     matrices = [torch.ones(shape, dtype=dtype, device=device) for _ in range(math.ceil(min_bytes / size))]
@@ -76,7 +76,8 @@ def product_rate(shape: tuple[int, int], dtype: Any, device: Any, min_bytes: int
     packed = nn.Sequential(*(nn.Linear(*shape[::-1], bias=False, device="meta", dtype=dtype) for _ in matrices))
     for layer, matrix in zip(packed, matrices, strict=True):
         layer.weight = nn.Parameter(matrix, requires_grad=False)
-    pack(packed)
+    if device.type == "cpu":
+        pack(packed, dtype)
 
     def as_packed() -> None:
         for layer in packed:
@@ -94,13 +95,15 @@ def vision_rates(folder: Path, device: str, dtype: str, rounds: int) -> dict[str
 
     from engine.fastest import vision_attention
     from engine.memory import SLICE_ROWS
-    from models.paddleocr_vl.linear import pack
+    from engine.products import choose_products
+    from models.paddleocr_vl.cpu_linear import pack
     from models.paddleocr_vl.slices import run as run_sliced
     from models.paddleocr_vl.weights import load_model
 
     where, kind = torch.device(device), getattr(torch, dtype)
     ours = load_model(folder, PaddleOCRVLConfig.from_pretrained(folder), where, kind)
-    pack(ours)
+    if where.type == "cpu":
+        pack(ours, kind, choose_products(ours, "auto", kind))
     ours.visual.full_attention = vision_attention(where, kind, ours.config.vision_config)
     theirs: Any = PaddleOCRVLForConditionalGeneration.from_pretrained(folder, dtype=kind)
     theirs.to(where)

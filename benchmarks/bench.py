@@ -8,7 +8,9 @@
     benchmarks/bench.py compare                                  this server, `transformers serve` and plain `generate`,
                                                                  on random weights of the real size
     benchmarks/bench.py compare --model DIR --also vLLM=http://localhost:8000
-    benchmarks/bench.py engine --weights int8                    the engine's parts alone, and the machine's limits
+    benchmarks/bench.py llama --gguf F16=f16.gguf --mmproj mmproj.gguf
+                                                                 this server and llama.cpp's
+    benchmarks/bench.py engine --weights auto native             the engine's parts alone, and the machine's limits
 
 Every request has an image of its own, so nothing is answered from a cache. Answers have a fixed length if the server
 has an option to ignore the end token. The last line is JSON.
@@ -27,6 +29,7 @@ import httpx
 from tqdm import tqdm
 
 from benchmarks.compare import checkpoint, compare
+from benchmarks.llama import llama
 from benchmarks.load import ServerError, Work, closed_loop, connect, negotiate_dialect, open_loop, summary
 from benchmarks.process_memory import PeakMemory, server_processes
 
@@ -105,11 +108,11 @@ def engine(arguments: argparse.Namespace) -> None:
     report(checkpoint(arguments), arguments.dtype, arguments.weights)
 
 
-def named_url(text: str) -> tuple[str, str]:
-    name, separator, url = text.partition("=")
+def named(text: str) -> tuple[str, str]:
+    name, separator, what = text.partition("=")
     if not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=URL")
-    return name, url.rstrip("/")
+        raise argparse.ArgumentTypeError(f"{text!r} has no NAME=")
+    return name, what.rstrip("/")
 
 
 def positive(text: str) -> int:
@@ -134,16 +137,23 @@ def main() -> None:
     exclusive.add_argument("--plot", type=Path, metavar="FILE", help="a PNG of throughput and latency by --at-once")
     comparison = commands.add_parser("compare", help="this server and others, on one checkpoint in one run")
     comparison.set_defaults(run=compare)
+    other = commands.add_parser("llama", help="this server and llama.cpp's, on one checkpoint in one run")
+    other.set_defaults(run=llama)
+    other.add_argument("--gguf", type=named, nargs="+", required=True, metavar="TYPE=FILE", help="decoders: F16, Q8_0")
+    other.add_argument("--mmproj", type=Path, required=True, metavar="FILE", help="the vision tower")
+    other.add_argument("--llama-server", default="llama-server", metavar="PROGRAM", help="default: that on the PATH")
     alone = commands.add_parser("engine", help="the engine's parts alone, and the machine's limits")
     alone.set_defaults(run=engine)
     alone.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
-    alone.add_argument("--weights", default="native", choices=["native", "int8"])
-    for command in (comparison, alone):
+    for command in (other, alone):
+        command.add_argument("--weights", nargs="+", default=["auto"], choices=["auto", "native", "fp16", "int8"])
+    for command in (comparison, other, alone):
         weights = command.add_mutually_exclusive_group()
         weights.add_argument("--random", default="0.9b", metavar="SIZE", help="random weights; default: %(default)s")
         weights.add_argument("--model", metavar="FOLDER", help="a checkpoint instead")
-    comparison.add_argument("--also", type=named_url, nargs="+", default=[], metavar="NAME=URL", help="running servers")
-    comparison.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: %(default)s")
+    comparison.add_argument("--also", type=named, nargs="+", default=[], metavar="NAME=URL", help="running servers")
+    for command in (comparison, other):
+        command.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: %(default)s")
     arguments = parser.parse_args()
     arguments.run(arguments)
 

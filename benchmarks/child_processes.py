@@ -34,16 +34,22 @@ class ChildError(RuntimeError):
 
 @contextlib.contextmanager
 def child(
-    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, *, piped: bool = True
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    piped: bool = True,
+    program: str = sys.executable,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A Python process; stderr goes to `log`, and so does stdout unless stdin and stdout are `piped`.
+    """A process, of Python where no other program is named.
 
-    It runs in a session of its own, so that only this process passes Ctrl-C on to it.
+    Its stderr goes to `log`, and so does its stdout unless stdin and stdout are `piped`. It runs in a session of its
+    own, so that only this process passes Ctrl-C on to it.
     """
     with (
         log.open("a") as out,
         subprocess.Popen(
-            [sys.executable, *command],
+            [program, *command],
             cwd=ROOT,
             env={**os.environ, **OFFLINE, **(environment or {})},
             stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
@@ -90,7 +96,11 @@ def tail(log: Path) -> str:
 
 @contextlib.contextmanager
 def server(
-    command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    ready: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    program: str = sys.executable,
 ) -> Iterator[tuple[str, float]]:
     """A server: its URL, and the seconds from process start until GET `ready` returned 200. Raises ChildError."""
     with socket.socket() as free:
@@ -99,12 +109,23 @@ def server(
     url = f"http://127.0.0.1:{port}"
     started = time.monotonic()
     address = ["--host", "127.0.0.1", "--port", str(port)]
-    with child([*command, *address], log, environment, piped=False) as process, httpx.Client(timeout=5) as client:
+    running = child([*command, *address], log, environment, piped=False, program=program)
+    with running as process, httpx.Client(timeout=5) as client:
         while not is_ready(client, url + ready):
             if process.poll() is not None or time.monotonic() - started > SECONDS_TO_START:
                 raise ChildError(f"{log.stem} did not become ready:\n{tail(log)}")
             time.sleep(POLLING_SECONDS)
         yield url, time.monotonic() - started
+
+
+@contextlib.contextmanager
+def busy_core() -> Iterator[None]:
+    """A program that keeps one core busy."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def is_ready(client: httpx.Client, url: str) -> bool:
@@ -130,5 +151,8 @@ def import_checkpoint(folder: Path, home: Path, log: Path) -> str:
     return tag[1]
 
 
-def our_server(tag: str, home: Path, log: Path) -> contextlib.AbstractContextManager[tuple[str, float]]:
-    return server(["-m", "bentoml", "serve", "--arg", f"model={tag}"], "/readyz", log, {"BENTOML_HOME": str(home)})
+def our_server(
+    tag: str, home: Path, log: Path, settings: Mapping[str, str] | None = None
+) -> contextlib.AbstractContextManager[tuple[str, float]]:
+    environment = {"BENTOML_HOME": str(home), **(settings or {})}
+    return server(["-m", "bentoml", "serve", "--arg", f"model={tag}"], "/readyz", log, environment)

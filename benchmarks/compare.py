@@ -11,7 +11,7 @@ import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,18 @@ def start_peers(running: contextlib.ExitStack, our_url: str, folder: Path, devic
 
 
 def run_round(measured: Measurements, turn: int, peers: Sequence[Peer], bar: Any) -> None:
-    """Run every level of load on every peer; each round starts with another peer."""
+    """Run every level of load on every peer, then second questions on ours."""
+    run_levels(measured, turn, peers, REQUESTS, bar)
+    first, second = ask_twice(peers[0], (turn + 1) * SEEDS + sum(REQUESTS.values()))
+    measured.first_question.append(first)
+    measured.second_question.append(second)
+
+
+def run_levels(measured: Measurements, turn: int, peers: Sequence[Peer], requests: Mapping[int, int], bar: Any) -> None:
+    """Run every level of load on every peer: requests at once -> requests. Each round starts with another peer."""
     seed = (turn + 1) * SEEDS
     start = turn % len(peers)
-    for at_once, count in REQUESTS.items():
+    for at_once, count in requests.items():
         work = replace(WORK, seed=seed)
         seed += count
         for peer in [*peers[start:], *peers[:start]]:
@@ -93,9 +101,6 @@ def run_round(measured: Measurements, turn: int, peers: Sequence[Peer], bar: Any
                 level = summary(timings, time.monotonic() - started)
             level |= {"peak_rss_mb": memory.peak_rss_mb, "gpu_mb": memory.gpu_mb}
             measured.levels[peer.name, at_once].append(level)
-    first, second = ask_twice(peers[0], seed)
-    measured.first_question.append(first)
-    measured.second_question.append(second)
 
 
 def ask_twice(peer: Peer, seed: int) -> tuple[float, float]:

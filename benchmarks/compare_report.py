@@ -1,6 +1,7 @@
 """The printed report of a comparison: the machine, absolute values, and ratios."""
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import statistics
@@ -82,12 +83,15 @@ def table(head: Sequence[str], rows: Any) -> str:
 
 def machine(device: str) -> str:
     """Date, device, processor and versions."""
+    from engine.products import OVERRIDES  # imports torch, which takes seconds
+
     file = Path("/proc/cpuinfo")
     lines = dict(line.split(":", 1) for line in (file.read_text() if file.exists() else "").splitlines() if ":" in line)
     information = {key.strip(): value.split() for key, value in lines.items()}
     processor = " ".join(information.get("model name", [])) or platform.processor() or platform.machine()
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
     flags = [flag for flag in CPU_FLAGS if flag in information.get("flags", [])]
+    limits = [f"{name}={os.environ[name]}" for name in OVERRIDES if name in os.environ]
     if device != "cpu" and shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         device += " " + subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
@@ -96,6 +100,7 @@ def machine(device: str) -> str:
         (
             f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on {device}",
             f"{processor}, {cores} cores, {' '.join(flags) or 'none of ' + ', '.join(CPU_FLAGS)}",
+            *([f"playing an older one: {' '.join(limits)}"] if limits else []),
             f"this server {__version__}, Python {platform.python_version()}, {', '.join(versions)}",
         )
     )

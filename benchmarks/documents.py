@@ -29,12 +29,12 @@ from typing import Any
 
 import httpx
 from PIL import Image, ImageDraw, ImageFont
-from transformers import PPDocLayoutV3Config, PPDocLayoutV3ForObjectDetection
 
 from benchmarks.child_processes import ROOT, import_checkpoint, server
 from benchmarks.layout_seconds import layout_seconds
 from benchmarks.process_memory import PeakMemory, server_processes
 from benchmarks.random_checkpoint import random_checkpoint
+from benchmarks.random_layout import random_page_network
 
 SIZE = (827, 1169)  # A4 at 100 dpi
 DPI = 100
@@ -46,7 +46,6 @@ MAX_TOKENS = 400
 MAX_SECONDS = 3600
 RANDOM = ROOT / "build" / "random-0.9b"
 RANDOM_LAYOUT = ROOT / "build" / "random-layout"
-LABELS = 25  # those of PP-DocLayoutV3
 RANDOM_TOKENS = 64  # for each block; random weights never end
 WORDS = "the quiet harbour keeps nine old boats and one lamp that was never lit since the long winter".split()
 
@@ -157,7 +156,7 @@ async def _speed(url: str) -> dict[str, float]:
 
 def share(scratch: Path) -> dict[str, float]:
     """Layout's share of a page's time with random weights; boxes are found by ink, as random ones score too low."""
-    folder, layout = random_checkpoint(RANDOM, "0.9b"), random_layout(RANDOM_LAYOUT)
+    folder, layout = random_checkpoint(RANDOM, "0.9b"), random_page_network(RANDOM_LAYOUT, "pp_doclayout_v3")
     page = draw_page(1, BLOCKS)
     home = scratch / "home"
     tag = import_checkpoint(folder, home, scratch / "import.log")
@@ -172,26 +171,6 @@ def share(scratch: Path) -> dict[str, float]:
         whole = time.monotonic() - began
     (seconds,) = layout_seconds(layout, [page])
     return {"page_seconds": round(whole, 2), "layout_share": round(seconds / whole, 4)}
-
-
-def random_layout(folder: Path) -> Path:
-    """A PP-DocLayoutV3 of the real size with random weights, made if it does not exist."""
-    if not (folder / "model.safetensors").exists():
-        config = PPDocLayoutV3Config(id2label={number: f"label {number}" for number in range(LABELS)})
-        PPDocLayoutV3ForObjectDetection(config).save_pretrained(folder)
-        settings = {
-            "image_processor_type": "PPDocLayoutV3ImageProcessor",
-            "do_resize": True,
-            "do_rescale": True,
-            "do_normalize": True,
-            "size": {"height": 800, "width": 800},
-            "resample": 3,
-            "rescale_factor": 1 / 255,
-            "image_mean": [0.0, 0.0, 0.0],
-            "image_std": [1.0, 1.0, 1.0],
-        }
-        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    return folder
 
 
 def memory(scratch: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ of two times: operations at the best rate of a matrix product, bytes of weights 
 
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -20,13 +21,14 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.baselines import FLOOR_BYTES, product_rate, run_seconds
+from benchmarks.child_processes import busy_core
 from engine.build import build_runner
 from engine.config import EngineConfig
 from engine.memory import weight_bytes
 from engine.model_runner import ModelRunner
 from engine.request import SamplingParams
 from engine.request import Sequence as Request
-from models.paddleocr_vl.linear import pack
+from models.paddleocr_vl.cpu_linear import pack
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.slices import run
@@ -82,7 +84,8 @@ def measure_ceilings(runner: ModelRunner) -> Ceilings:
     target = torch.empty_like(source)
     layer = nn.Linear(config.hidden_size, config.intermediate_size, device=device, dtype=runner.dtype)
     holder = nn.Sequential(layer).requires_grad_(False)
-    pack(holder)
+    if device.type == "cpu":
+        pack(holder, runner.dtype)
     x = torch.ones(ROWS, config.hidden_size, device=device, dtype=runner.dtype)
     text = network(runner).config.text_config
     shape = (2 * text.intermediate_size, text.hidden_size)
@@ -111,6 +114,8 @@ class Parts:
     def __init__(self, runner: ModelRunner, processor: Processor) -> None:
         self.runner, self.processor = runner, processor
         self.model = network(runner)
+        with torch.device("meta"):
+            self.shapes = PaddleOCRVL(self.model.config)  # layers for CPUs do not show theirs
         self._seeds = count()
 
     def request(self, size: tuple[int, int], slot: int) -> Request:
@@ -137,8 +142,8 @@ class Parts:
         vision = self.model.config.vision_config
         patches = len(pixels)
         scores = 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
-        products = 2 * patches * parameters(self.model.visual.layers)
-        projector = 2 * (patches // self.processor.merge**2) * parameters(self.model.projector)
+        products = 2 * patches * parameters(self.shapes.visual.layers)
+        projector = 2 * (patches // self.processor.merge**2) * parameters(self.shapes.projector)
         weights = weight_bytes(self.model.visual) + weight_bytes(self.model.projector)
         return Part(f"encode {name}", took, scores + products + projector, weights)
 
@@ -148,55 +153,65 @@ class Parts:
         run(self.runner.prefill.run_sliced([request]))
         took = median(lambda: run(self.runner.prefill.run_sliced([request])), self.runner.device)
         tokens = len(request.prompt.input_ids)
-        decoder = self.model.text.layers
-        return Part(f"prefill {name}", took, 2 * tokens * parameters(decoder), weight_bytes(decoder))
+        operations = 2 * tokens * parameters(self.shapes.text.layers)
+        return Part(f"prefill {name}", took, operations, weight_bytes(self.model.text.layers))
 
-    def decode(self, at_once: int) -> Part:
-        """One step of `at_once` answers, each after an image of 448x448."""
+    def decode(self, at_once: int, *, beside: bool = False) -> Part:
+        """One step of `at_once` answers, each after an image of 448x448; `beside`: a program that keeps a core busy."""
         requests = [self.request(SIZES["448"], slot) for slot in range(at_once)]
         for request in requests:
             run(self.runner.prefill.run_sliced([request]))
             request.tokens += [0] * ANSWERED
-        took = median(lambda: self.runner.decode.launch(requests), self.runner.device)
+        with busy_core() if beside else nullcontext():
+            took = median(lambda: self.runner.decode.launch(requests), self.runner.device)
         layers, head = self.model.text.layers, self.model.lm_head
         cache = self.runner.cache.entries[:, 0, :, :, 0].nbytes * sum(request.cached for request in requests)
         moved = weight_bytes(layers) + weight_bytes(head) + cache
-        return Part(f"decode {at_once}", took, 2 * at_once * (parameters(layers) + parameters(head)), moved)
+        operations = 2 * at_once * (parameters(self.shapes.text.layers) + parameters(self.shapes.lm_head))
+        return Part(f"decode {at_once}{', a core busy' if beside else ''}", took, operations, moved)
 
 
 def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def measure(folder: Path, dtype: str, weights: str) -> dict[str, Any]:
-    """Ceilings and parts of the checkpoint in `folder`."""
+def measure(folder: Path, dtype: str, ways: Sequence[str]) -> dict[str, Any]:
+    """Ceilings and parts of the checkpoint in `folder`, by turns for each of `ways` to store its weights."""
     processor = Processor(folder)
-    config = EngineConfig(model=folder, dtype=dtype, weights=weights, max_model_len=2048, slots=max(AT_ONCE))
-    runner = build_runner(config, processor)
-    parts = Parts(runner, processor)
-    jobs = [partial(work, name, size) for work in (parts.encode, parts.prefill) for name, size in SIZES.items()]
-    jobs += [partial(parts.decode, at_once) for at_once in AT_ONCE]
+    parts = {}
+    for weights in ways:
+        config = EngineConfig(model=folder, dtype=dtype, weights=weights, max_model_len=2048, slots=max(AT_ONCE))
+        parts[weights] = Parts(build_runner(config, processor), processor)
+    jobs: list[Callable[[Parts], Part]] = []
+    for name, size in SIZES.items():
+        jobs += [partial(Parts.encode, name=name, size=size), partial(Parts.prefill, name=name, size=size)]
+    jobs += [partial(Parts.decode, at_once=at_once) for at_once in AT_ONCE]
+    jobs += [partial(Parts.decode, at_once=at_once, beside=True) for at_once in (min(AT_ONCE), max(AT_ONCE))]
+    measured: dict[str, list[Part]] = {weights: [] for weights in ways}
+    runner = parts[ways[0]].runner
     with torch.inference_mode():
         ceilings = measure_ceilings(runner)
-        measured = [job() for job in tqdm(jobs, unit="part", mininterval=1)]
+        for job in tqdm(jobs, unit="part", mininterval=1):
+            for weights in ways:
+                measured[weights].append(job(parts[weights]))
     return {
         "device": str(runner.device),
         "dtype": str(runner.dtype).removeprefix("torch."),
-        "weights": weights,
         "attention": network(runner).visual.full_attention.__name__,
-        "plan": str(runner.plan),
+        "plan": {weights: str(one.runner.plan) for weights, one in parts.items()},
         "ceilings": {
             "copy_gb_per_second": round(ceilings.copy / 1e9, 1),
             "gflop_per_second": round(ceilings.operations / 1e9, 1),
             "weights_gb_per_second": round(ceilings.weights / 1e9, 1),
         },
-        "parts": {part.name: part.figures(ceilings) for part in measured},
+        "parts": {weights: {part.name: part.figures(ceilings) for part in own} for weights, own in measured.items()},
     }
 
 
-def report(folder: Path, dtype: str, weights: str) -> None:
+def report(folder: Path, dtype: str, ways: Sequence[str]) -> None:
     """The command; its last line is JSON."""
-    measured = measure(folder, dtype, weights)
-    for name, part in measured["parts"].items():
-        print(f"{name:14}", *(f"{key} {value:8}" for key, value in part.items()))
+    measured = measure(folder, dtype, ways)
+    for weights, parts in measured["parts"].items():
+        for name, part in parts.items():
+            print(f"{weights:7} {name:20}", *(f"{key} {value:8}" for key, value in part.items()))
     print(json.dumps(measured))

@@ -14,15 +14,17 @@ from layout.parts import images_of
 from models.detection import SEGMENTATION
 from models.layout.network import load_network
 from models.paddleocr_vl.images import MAX_ASPECT
-from models.protocol import WHOLE_BLOCKS, AtOnce
+from models.protocol import WHOLE_BLOCKS, BlockLimits
 
 OPTIONS = LayoutOptions(whole_glyphs=True, uncovered_ink=True)  # as chat has them
 
 
-def layout_seconds(folder: Path | None, pages: Sequence[Image.Image], at_once: AtOnce = WHOLE_BLOCKS) -> list[float]:
+def layout_seconds(
+    folder: Path | None, pages: Sequence[Image.Image], limits: BlockLimits = WHOLE_BLOCKS
+) -> list[float]:
     """For each page, after one that does not count. `folder`: of the layout checkpoint; None: by ink alone.
 
-    `at_once`: what the checkpoint that reads the blocks sees of one.
+    `limits`: of the checkpoint that reads the blocks.
     """
     network = folder and load_network(folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     rules = rules_of(network.model_type if network else SEGMENTATION)
@@ -34,6 +36,6 @@ def layout_seconds(folder: Path | None, pages: Sequence[Image.Image], at_once: A
         _, blocks = blocks_of_page(page, found, rules, OPTIONS)
         for block in blocks:
             if block.task is not None:
-                images_of(page, block, MAX_ASPECT, at_once)
+                images_of(page, block, MAX_ASPECT, limits)
         seconds.append(time.monotonic() - began)
     return seconds[1:]

@@ -38,7 +38,7 @@ SIZES: dict[str, dict[str, Any]] = {
         },
     }
 }
-IMAGES = {"min_pixels": 112_896, "max_pixels": 1_003_520, "max_lines": None, "max_rows": None}
+IMAGES = {"min_pixels": 112_896, "max_pixels": 1_003_520, "max_lines": None, "max_rows": None, "min_block_pixels": None}
 
 
 def random_checkpoint(folder: Path, size: str) -> Path:

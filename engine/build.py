@@ -14,7 +14,7 @@ import torch
 from engine.config import DEFAULT_LENGTH, EngineConfig
 from engine.cuda_graphs import GpuCapture, graphs_for
 from engine.decode import Decode
-from engine.device import DeviceError, choose_device, choose_dtype
+from engine.device import DeviceError, choose_device, choose_dtype, unused_gpu
 from engine.encode import Encode
 from engine.fastest import decode_attention_over, flash_exists, fuse_layers, vision_attention
 from engine.image_cache import ImageCache
@@ -25,15 +25,16 @@ from engine.model_runner import ModelRunner
 from engine.pace import slices_for
 from engine.prefill import Prefill
 from engine.preparation import Preparation
+from engine.products import choose_products, stored_bytes
 from engine.structured import Structures
 from engine.threads import compute_threads
 from engine.timer import Timer
 from models.layout.networks import PageNetworks, load_networks
-from models.paddleocr_vl.linear import Int8Linear, int8_works, pack
+from models.paddleocr_vl.cpu_linear import pack
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.prompts import OCR
-from models.paddleocr_vl.weights import load_model
+from models.paddleocr_vl.weights import load_model, release, stored_dtype
 from models.protocol import InputProcessor
 
 logger = logging.getLogger(__name__)
@@ -69,8 +70,9 @@ def build(config: EngineConfig) -> Built:
 def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     """Load the weights and allocate the KV cache. Raises CheckpointError, DeviceError, LayoutError, StoreError."""
     device = choose_device(config.device, config.worker)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(compute_threads(config.workers))
+    if config.device == "auto" and (why := unused_gpu()) is not None:
+        logger.warning("Running on the CPU. %s", why)
+    _use_threads(config)
     _limit_gpu_memory(config.gpu_memory_limit, device)
     networks = load_networks(config.layout, config.orientation, config.unwarping, device)
     dtype = choose_dtype(
@@ -79,8 +81,7 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
         processor.config.text_config,
         lambda dtype: _slots_in(dtype, config, processor, device, networks),
     )
-    model = load_model(config.model, processor.config, device, dtype)
-    _pack(model, config.weights, device)
+    model = _load(config, processor, device, dtype)
     capture = GpuCapture(device) if device.type == "cuda" and config.cuda_graphs else None
     timer = Timer(device, capture) if device.type == "cuda" else None
     kernels = fuse_layers(model, timer) if timer else None
@@ -118,6 +119,11 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     )
 
 
+def _use_threads(config: EngineConfig) -> None:
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(compute_threads(config.workers))
+
+
 def _limit_gpu_memory(limit: int | None, device: torch.device) -> None:
     if limit is None:
         return
@@ -128,17 +134,21 @@ def _limit_gpu_memory(limit: int | None, device: torch.device) -> None:
     torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
 
 
-def _pack(model: PaddleOCRVL, weights: str, device: torch.device) -> None:
-    """Lay weights out as the device computes with them fastest; `weights`: native or int8. Raises DeviceError."""
-    if weights == "int8":
-        if not int8_works(device):
-            raise DeviceError(f"WEIGHTS=int8 needs a CPU with VNNI; this is {device}. Leave it at native.")
-        pack(model.text, int8=True)
-        model.lm_head = Int8Linear(model.lm_head)  # type: ignore[assignment]
-    pack(model)
+def _load(config: EngineConfig, processor: Processor, device: torch.device, dtype: torch.dtype) -> PaddleOCRVL:
+    """The weights, laid out as the device computes with them fastest. Raises CheckpointError, DeviceError."""
+    if device.type != "cpu":
+        if config.weights in ("fp16", "int8"):
+            raise DeviceError(f"WEIGHTS={config.weights} is for CPUs; this is {device}. Leave it at auto.")
+        return load_model(config.model, processor.config, device, dtype)
+    narrower = min(dtype, stored_dtype(config.model), key=lambda one: one.itemsize)  # files stay mapped until packed
+    model = load_model(config.model, processor.config, device, narrower)
+    pack(model, dtype, choose_products(model, config.weights, dtype), release)
     for parameter in model.parameters():
-        if device.type == "cpu" and not parameter.is_mkldnn:
+        if parameter is not model.text.embed_tokens.weight:
+            parameter.data = parameter.data.to(dtype)
+        if not parameter.is_mkldnn:
             parameter.data = parameter.data.clone()  # the last views of the file, which would keep all of it mapped
+    return model
 
 
 def _plan_memory(
@@ -168,14 +178,35 @@ def _slots_in(
     dtype: torch.dtype, config: EngineConfig, processor: Processor, device: torch.device, networks: PageNetworks
 ) -> int:
     """Slots beside weights of this dtype, which are not loaded yet; 0 where the model does not fit."""
-    with torch.device("meta"):
-        weights = dtype.itemsize * sum(p.numel() for p in PaddleOCRVL(processor.config).parameters())
-    unbound = replace(config, slots=None)
     try:
-        free = free_bytes(device) - weights
-        return _plan_memory(unbound, processor, device, dtype, weights + networks.weights, free, networks).slots
+        return _plan_unloaded(dtype, replace(config, slots=None), processor, device, networks).slots
     except DeviceError:
         return 0
+
+
+def _plan_unloaded(
+    dtype: torch.dtype, config: EngineConfig, processor: Processor, device: torch.device, networks: PageNetworks
+) -> MemoryPlan:
+    """The plan beside weights of this dtype, which are not loaded yet. Raises DeviceError."""
+    with torch.device("meta"):
+        model = PaddleOCRVL(processor.config)
+    chosen = choose_products(model, config.weights, dtype) if device.type == "cpu" else {}
+    weights = stored_bytes(model, chosen, dtype)
+    free = free_bytes(device) - weights
+    return _plan_memory(config, processor, device, dtype, weights + networks.weights, free, networks)
+
+
+def planned(config: EngineConfig) -> tuple[torch.device, torch.dtype, MemoryPlan]:
+    """What `build` decides before the weights are loaded. Raises as it does."""
+    processor = Processor(config.model)
+    device = choose_device(config.device, config.worker)
+    _use_threads(config)
+    networks = load_networks(config.layout, config.orientation, config.unwarping, device)
+    text = processor.config.text_config
+    dtype = choose_dtype(
+        config.dtype, device, text, lambda dtype: _slots_in(dtype, config, processor, device, networks)
+    )
+    return device, dtype, _plan_unloaded(dtype, config, processor, device, networks)
 
 
 def pixels_per_token(processor: Processor) -> int:

@@ -13,7 +13,7 @@ class EngineConfig:
     model: Path  # checkpoint folder
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     dtype: str = "auto"  # auto | float32 | bfloat16 | float16
-    weights: str = "native"  # native | int8: the decoder's linear layers in 8 bits, on CPUs
+    weights: str = "auto"  # auto | native | fp16 | int8: how a CPU stores the weights of linear layers
     max_model_len: int | None = None  # tokens of prompt and answer together; None: 8192, or fewer by the memory plan
     slots: int | None = None  # requests that run at once; None: as many as memory and device make sensible
     max_waiting: int = 256  # requests that wait for a slot before further ones are rejected

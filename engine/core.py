@@ -159,7 +159,11 @@ class Core:
         self, outcomes: abc.Sequence[tuple[Sequence, Token | GenerationFailed]], queued: abc.Sequence[float] = ()
     ) -> None:
         """Accept the outcomes of a step, report them to the observer, publish their events."""
-        events = [(sequence, self._accept_one(sequence, outcome)) for sequence, outcome in outcomes]
+        events = [
+            (sequence, self._accept_one(sequence, outcome))
+            for sequence, outcome in outcomes
+            if sequence in self.scheduler  # a step may find tokens beyond an answer's end
+        ]
         self._report(queued, self._count_tokens(events))
         self._publish(events)
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from engine.cuda_graphs import Graphs
 from engine.decode_attention import DecodeAttention
+from engine.drafts import Drafts
 from engine.kv_cache import KVCache
 from engine.launches import Stopwatch, to_device
 from engine.request import Sequence, Token
-from engine.sampler import Best, Picked, best, pick
+from engine.sampler import Best, Picked, best, can_be_guessed, pick
 from models.protocol import Attend, Network
 
 UNKNOWN = -1  # in place of a token that the host has not read yet
@@ -37,17 +38,72 @@ class Flight:
     """A step that has been launched."""
 
     def __init__(self, sequences: abc.Sequence[Sequence | None], picked: Picked, watch: Stopwatch) -> None:
+        """`sequences`: that of each row, None for a row without one."""
         self.sequences = [sequence for sequence in sequences if sequence is not None]
         self._picked = picked
         self._watch = watch
 
     def tokens(self) -> list[tuple[Sequence, Token | None]]:
-        """The next token of each sequence, None where its logits are not finite. Waits for the device."""
+        """The next tokens of each sequence, None where its logits are not finite. Waits for the device."""
         return list(zip(self.sequences, self._picked.on_host(), strict=True))
 
     def seconds(self) -> float:
         """Seconds that the device spent on this step; waits until it is finished."""
         return self._watch.seconds()
+
+
+class GuessedFlight(Flight):
+    """A step in which guessed tokens have rows too, each after the row of the token before it."""
+
+    def __init__(self, guesses: "Guesses", picked: Picked, watch: Stopwatch, drafts: Drafts) -> None:
+        super().__init__(guesses.sequences_of_rows, picked, watch)
+        self._guesses, self._drafts = guesses, drafts
+
+    def tokens(self) -> list[tuple[Sequence, Token | None]]:
+        """The next token of each sequence, and those after it that were guessed rightly."""
+        own: dict[Sequence, list[Token | None]] = {}
+        for sequence, token in super().tokens():
+            own.setdefault(sequence, []).append(token)
+        kept = {sequence: self._guesses.right(sequence, tokens) for sequence, tokens in own.items()}
+        counts = [len(tokens) for tokens in self._guesses.tokens.values()]
+        self._drafts.learn([*kept], counts, [len(tokens) - 1 for tokens in kept.values()])
+        self._drafts.observe(len(self.sequences), self.seconds())
+        return [(sequence, token) for sequence, tokens in kept.items() for token in tokens]
+
+
+class Guesses:
+    """Guessed next tokens of the sequences of a step, and their generators as they were before it."""
+
+    def __init__(self, tokens: abc.Mapping[Sequence, list[int]]) -> None:
+        self.tokens = tokens
+        self._random = {one: one.random.getstate() for one, guessed in tokens.items() if guessed}
+
+    @property
+    def sequences_of_rows(self) -> list[Sequence]:
+        return [sequence for sequence, guessed in self.tokens.items() for _ in range(1 + len(guessed))]
+
+    @property
+    def rows(self) -> list[BatchRow]:
+        rows = []
+        for sequence, guessed in self.tokens.items():
+            first = row_of(sequence, ahead=False)
+            rows.append(first)
+            for ahead, token in enumerate(guessed, 1):
+                rows.append(BatchRow(token, first.position + ahead, first.cache_position + ahead, first.slot))
+        return rows
+
+    def right(self, sequence: Sequence, found: abc.Sequence[Token | None]) -> list[Token | None]:
+        """Those of the tokens found in a sequence's rows that would have been found one by one."""
+        kept = [*found[:1]]
+        for guessed, token in zip(self.tokens[sequence], found[1:], strict=True):
+            if token is None or kept[-1] is None or kept[-1].id != guessed:
+                break
+            kept.append(token)
+        if sequence in self._random and not sequence.params.greedy:
+            sequence.random.setstate(self._random[sequence])
+            for _ in kept:
+                sequence.random.random()  # one for each token, as `draw` takes them
+        return kept
 
 
 class Decode:
@@ -62,12 +118,17 @@ class Decode:
         # One buffer for the logits of all graphs; in their pool each would have its own, of up to 25 MiB.
         buffered = slots if graphs and graphs.captures else 0
         self._logits_buffer = torch.empty(buffered, model.vocabulary, device=self.device)
+        self.drafts = Drafts()
 
     def launch(self, sequences: abc.Sequence[Sequence], previous: Flight | None = None) -> Flight:
         """Launch a step of `sequences`, whose newest tokens may still be in flight in the `previous` step."""
         watch = Stopwatch(self.device)
         with watch:
             batch = sorted(sequences, key=lambda sequence: sequence.slot or 0)  # neighbours attend in one call
+            if self.graphs is None:
+                guesses = self._guess(batch)
+                picked = pick(self._logits_of(guesses.rows), guesses.sequences_of_rows)
+                return GuessedFlight(guesses, picked, watch, self.drafts)
             rows = [
                 row_of(sequence, ahead=previous is not None and sequence in previous.sequences) for sequence in batch
             ]
@@ -81,13 +142,15 @@ class Decode:
             else:
                 members = [*batch]
                 picked = pick(self._logits_of(rows), members)
-                if self.graphs:
-                    self._newest[to_device(torch.tensor([row.slot for row in rows]), self.device)] = picked.tokens
+                self._newest[to_device(torch.tensor([row.slot for row in rows]), self.device)] = picked.tokens
         return Flight(members, picked, watch)
 
+    def _guess(self, batch: abc.Sequence[Sequence]) -> Guesses:
+        open_to_it = [sequence for sequence in batch if can_be_guessed(sequence)]
+        guessed = dict(zip(open_to_it, self.drafts.guess(open_to_it, rows=len(batch)), strict=True))
+        return Guesses({sequence: guessed.get(sequence, []) for sequence in batch})
+
     def _block(self, rows: abc.Sequence[BatchRow]) -> "Block | None":
-        if self.graphs is None:
-            return None
         slots, lengths = [row.slot for row in rows], [row.cache_position + 1 for row in rows]
         return block_of(slots, lengths, len(self._newest), self.cache.scratch, self.attention.wasted_tokens)
 

@@ -2,15 +2,20 @@
 
 import logging
 import math
+import os
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from models.paddleocr_vl.cpu_linear import has_bf16
+
 logger = logging.getLogger(__name__)
 
+DRIVER = Path("/proc/driver/nvidia/version")  # there while the driver is loaded
 LOWEST_CAPABILITY = (6, 0)  # Pascal, by choice: the cu126 builds carry Maxwell (5.0) too
 DEFAULT_BUILD_CAPABILITY = (7, 5)  # Turing: the oldest of PyTorch's builds for CUDA 13
 BF16_CAPABILITY = (8, 0)  # Ampere: bf16 arithmetic in hardware
@@ -50,6 +55,27 @@ def choose_device(requested: str, worker: int = 0) -> torch.device:
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return device
+
+
+def unused_gpu() -> str | None:
+    """Why PyTorch does not see this machine's NVIDIA GPU, and what to do; None where it does, or there is none."""
+    if torch.cuda.is_available() or not DRIVER.exists():
+        return None
+    installed = f"This machine has an NVIDIA GPU, and PyTorch {torch.__version__}"
+    if torch.version.cuda is None:
+        return (
+            f"{installed} is a build for CPUs. Install one for GPUs: TORCH_BUILD=cu130 scripts/setup, or cu126 "
+            f"below compute capability {_version(DEFAULT_BUILD_CAPABILITY)}."
+        )
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        visible = os.environ["CUDA_VISIBLE_DEVICES"]
+        return f"{installed} sees none with CUDA_VISIBLE_DEVICES={visible!r}. Set it to 0, or leave it out."
+    version = re.search(r"\d+\.\d+(?:\.\d+)?", DRIVER.read_text())
+    return (
+        f"{installed}, built for CUDA {torch.version.cuda}, cannot use it with driver {version and version[0]}. "
+        "Install a newer one (CUDA 13 needs 580, CUDA 12.6 needs 560), or type TORCH_BUILD=cu126 scripts/setup. In a "
+        "container, start it with --gpus all."
+    )
 
 
 def _check_capability(device: torch.device) -> None:
@@ -104,6 +130,8 @@ def choose_dtype(requested: str, device: torch.device, config: Any, slots: Calla
         return DTYPES[requested]
     if bf16:
         return torch.bfloat16
+    if device.type == "cpu" and not has_bf16():
+        return torch.float32  # to measure what is emulated would take a second of each start
     narrow = torch.float16 if device.type == "cuda" else torch.bfloat16
     wide_time, narrow_time = (request_seconds(dtype, device, config) for dtype in (torch.float32, narrow))
     logger.info("Matrix products of a request: fp32 %.1f s, %s %.1f s", wide_time, narrow, narrow_time)

@@ -25,7 +25,7 @@ from engine.request import Deadline, Job, SamplingParams, Sequence, TokenEvent
 from engine.stats import Report, Stats
 from engine.threads import background_pool
 from models.detection import SEGMENTATION, SEGMENTATION_LABELS, Detection
-from models.protocol import AtOnce, InputProcessor, PixelBounds
+from models.protocol import WHOLE_BLOCKS, BlockLimits, InputProcessor, PixelBounds
 
 if TYPE_CHECKING:
     from engine.model_runner import ModelRunner
@@ -138,9 +138,9 @@ class Engine:
         return self._require_ready().bounds
 
     @property
-    def at_once(self) -> AtOnce:
-        """How much of a block the checkpoint reads in one image. Raises EngineUnavailable until it is loaded."""
-        return self._require_ready().at_once
+    def block_limits(self) -> BlockLimits:
+        """How the checkpoint reads the blocks of a page best; like a release, until it is loaded."""
+        return self.loop.built.preparation.block_limits if self.loop.built else WHOLE_BLOCKS
 
     @property
     def defaults(self) -> SamplingParams:

@@ -217,7 +217,9 @@ def is_shortage(error: Exception) -> bool:
 
 
 def weight_bytes(module: nn.Module) -> int:
-    return sum(parameter.numel() * parameter.dtype.itemsize for parameter in module.parameters())
+    """Bytes of parameters, and of weights that layers for CPUs store in a form of their own."""
+    parameters = sum(parameter.numel() * parameter.dtype.itemsize for parameter in module.parameters())
+    return parameters + sum(getattr(part, "stored", 0) for part in module.modules())
 
 
 # --- what is alive at once, in bytes; each term names the tensors of a function ---------------------------------------

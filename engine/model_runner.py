@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine.allocator import trim
 from engine.decode import Decode, Flight
+from engine.drafts import MAX_DRAFT
 from engine.errors import GenerationFailed, UnexpectedFailure
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
@@ -273,7 +274,7 @@ class ModelRunner:
 
     def _failure(self, sequence: Sequence, error: Exception, shortage: str) -> GenerationFailed:
         assert sequence.slot is not None
-        self.cache.clear(sequence.slot, slice(sequence.cached + 1))  # undo what the failed step may have written
+        self.cache.clear(sequence.slot, slice(sequence.cached + 1 + MAX_DRAFT))  # what the failed step may have written
         return GenerationFailed(shortage) if is_shortage(error) else UnexpectedFailure()
 
     def _checked(self, tokens: abc.Sequence[tuple[Sequence, Token | None]]) -> list[tuple[Sequence, Outcome]]:
@@ -281,7 +282,7 @@ class ModelRunner:
         failure = "the model's output is not finite; try DTYPE=float32"
         for sequence, token in tokens:
             if token is None and sequence.slot is not None:
-                written = slice(sequence.cached + 1)
+                written = slice(sequence.cached + 1 + MAX_DRAFT)
                 self.cache.clear(sequence.slot, written)  # neighbours may read it, with a weight of 0
         return [(sequence, token or GenerationFailed(failure)) for sequence, token in tokens]
 

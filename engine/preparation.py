@@ -12,7 +12,7 @@ from PIL import Image
 from engine.detokenizer import Detokenizer, token_bytes
 from engine.errors import InvalidRequest
 from engine.request import Grammar, Job, SamplingParams, Sequence, TokenEvent
-from models.protocol import AtOnce, InputError, InputProcessor, ModelInput, PixelBounds
+from models.protocol import BlockLimits, InputError, InputProcessor, ModelInput, PixelBounds
 
 if TYPE_CHECKING:
     from engine.structured import Structures
@@ -49,9 +49,9 @@ class Preparation:
         return self._processor.bounds
 
     @property
-    def at_once(self) -> AtOnce:
-        """How much of a block the checkpoint reads in one image."""
-        return self._processor.at_once
+    def block_limits(self) -> BlockLimits:
+        """How the checkpoint reads the blocks of a page best."""
+        return self._processor.block_limits
 
     def _held(self, images: abc.Sequence[Image.Image], bounds: abc.Sequence[PixelBounds] | None) -> list[PixelBounds]:
         """The bounds of each image, lowered to what memory holds."""

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import abc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -105,7 +106,9 @@ class Grammar(Protocol):
 
     def begin_mask(self) -> None: ...
 
-    def mask(self) -> Any: ...
+    def guess(self, likely: abc.Sequence[int], count: int) -> list[int]: ...
+
+    def mask(self, ahead: int = 0) -> Any: ...
 
     def accept(self, token: int) -> None: ...
 
@@ -165,6 +168,7 @@ class Sequence:
     image_bytes: int = 0  # its share of the job's, until its prompt is prefilled
     slot: int | None = None
     reused: int = 0  # tokens of the prompt that the slot held already when it was allocated
+    likely: list[int] = field(default_factory=list)  # what an earlier request had after the same beginning
     tokens: list[int] = field(default_factory=list)
     submitted_at: float = field(default_factory=time.monotonic)
     scheduled_at: float | None = None  # when it got its slot

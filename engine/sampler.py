@@ -73,7 +73,8 @@ def best(logits: Tensor) -> Best:
 def pick(logits: Tensor, sequences: abc.Sequence[Sequence | None], found: Best | None = None) -> Picked:
     """The next token of every sequence; None stands for a row without one.
 
-    logits: (B, vocabulary), fp32; `found`: the result of `best` for them, whose tokens are changed in place. Each
+    Several rows of one sequence are neighbours, each after a guess of its token before. logits: (B, vocabulary), fp32;
+    `found`: the result of `best` for them, whose tokens are changed in place. Each
     sequence draws from its own generator, so a seeded answer does not depend on what else runs.
     """
     tokens, logsumexp, finite = found or best(logits)
@@ -85,7 +86,7 @@ def pick(logits: Tensor, sequences: abc.Sequence[Sequence | None], found: Best |
             continue
         own = masked = logits[row]
         if sequence.grammar is not None:
-            masked = mask(own, sequence.grammar)
+            masked = mask(own, sequence.grammar, row - sequences.index(sequence))
             allowed[row] = masked.logsumexp(dim=-1)
         adjusted = adjust(masked, sequence)
         if not sequence.params.greedy:
@@ -103,9 +104,17 @@ def depends_on_its_tokens(sequence: Sequence) -> bool:
     return sequence.grammar is not None or params.penalised or len(sequence.tokens) < params.min_tokens
 
 
-def mask(logits: Tensor, grammar: Grammar) -> Tensor:
-    """The logits of the tokens that the grammar allows next, the others -inf; logits: (vocabulary,)."""
-    allowed = to_device(torch.from_numpy(grammar.mask()), logits.device)
+def can_be_guessed(sequence: Sequence) -> bool:
+    """The choice of a token after guessed ones needs nothing of them but what the structure makes of them."""
+    return not sequence.params.penalised and len(sequence.tokens) >= sequence.params.min_tokens
+
+
+def mask(logits: Tensor, grammar: Grammar, ahead: int = 0) -> Tensor:
+    """The logits of the tokens that the grammar allows next, the others -inf; logits: (vocabulary,).
+
+    `ahead`: guessed tokens before them.
+    """
+    allowed = to_device(torch.from_numpy(grammar.mask(ahead)), logits.device)
     return logits.masked_fill(~allowed, float("-inf"))
 
 

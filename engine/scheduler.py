@@ -72,6 +72,7 @@ class Scheduler:
                 return
             sequence = self.waiting.pop()
             sequence.slot, sequence.reused = self.slots.allocate(sequence.prompt.content_ids)
+            sequence.likely = self.slots.followed.tolist()
             self.prefilling.append(sequence)
 
     def remove(self, sequence: Sequence, *, failed: bool = False) -> None:

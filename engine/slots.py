@@ -24,6 +24,7 @@ class Slots:
         """`dense`: always allocate the lowest free slot; its content moves to another one (`exchanges`)."""
         self.count = count
         self.exchanges: list[Exchange] = []  # to carry out, in this order, before slots allocated since are used
+        self.followed = NOTHING  # what came, in a slot, after the beginning of the prompt that was given one last
         self._dense = dense
         self._free = dict.fromkeys(range(count), NOTHING)  # slot -> its content ids, in the order of release
 
@@ -44,6 +45,7 @@ class Slots:
         """
         shared = {slot: _common_length(content[:-1], held) for slot, held in self._free.items()}
         slot = max(shared, key=shared.__getitem__)  # among equals, the one that was freed longest ago
+        self.followed = self._free[slot][shared[slot] - MIN_REUSE :] if shared[slot] >= MIN_REUSE else NOTHING
         if shared[slot] < max(MIN_REUSE, MIN_SHARE * len(content)):
             slot = min(self._free, key=lambda slot: len(self._free[slot]) > 0)
         del self._free[slot]

@@ -5,6 +5,7 @@ without llguidance, for measurements on a bare machine; requests with a structur
 """
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -78,7 +79,7 @@ class LLGuidanceGrammar:
         self._matcher = matcher
         self._pool = pool
         self._vocabulary: int = tokenizer.vocab_size
-        self._bits = allocate_token_bitmask(1, self._vocabulary)
+        self._bits = [allocate_token_bitmask(1, self._vocabulary)]  # for the next token, and those after guessed ones
         self._filled: Future[None] | None = None
 
     @property
@@ -88,14 +89,39 @@ class LLGuidanceGrammar:
 
     def begin_mask(self) -> None:
         """Start computing the mask of the next token."""
-        self._filled = self._pool.submit(fill_next_token_bitmask, self._matcher, self._bits)
+        self._filled = self._pool.submit(fill_next_token_bitmask, self._matcher, self._bits[0])
 
-    def mask(self) -> np.ndarray:
-        """The tokens that are allowed next, (vocabulary,) bool; waits for what `begin_mask` started."""
+    def guess(self, likely: Sequence[int], count: int) -> list[int]:
+        """Up to `count` next tokens: those that are the only way on, or else as many of the likely ones as it allows.
+
+        `mask` then knows what is allowed after each of them, too.
+        """
+        self._wait()
+        guessed = list(self._matcher.compute_ff_tokens() or likely)[:count]
+        fitting = consumed = 0
+        while fitting < len(guessed) and self._matcher.try_consume_tokens([guessed[fitting]]):
+            consumed += 1
+            if self._matcher.is_stopped():  # nothing follows
+                break
+            fitting += 1
+            if len(self._bits) <= fitting:
+                self._bits.append(allocate_token_bitmask(1, self._vocabulary))
+            fill_next_token_bitmask(self._matcher, self._bits[fitting])
+        self._matcher.rollback(consumed)
+        return guessed[:fitting]
+
+    def mask(self, ahead: int = 0) -> np.ndarray:
+        """The tokens that are allowed next, or after so many guessed ones, (vocabulary,) bool.
+
+        Waits for what `begin_mask` started.
+        """
+        self._wait()
+        bits = np.unpackbits(self._bits[ahead].view(np.uint8)[0], count=self._vocabulary, bitorder="little")
+        return bits.astype(bool)
+
+    def _wait(self) -> None:
         assert self._filled is not None
         self._filled.result()
-        bits = np.unpackbits(self._bits.view(np.uint8)[0], count=self._vocabulary, bitorder="little")
-        return bits.astype(bool)
 
     def accept(self, token: int) -> None:
         """Advance by one token. Raises InvalidRequest where the structure is to blame, else GenerationFailed."""

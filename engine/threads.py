@@ -1,5 +1,6 @@
 """The number of threads for the model, and low-priority threads for other work, so that the model keeps its cores."""
 
+import logging
 import math
 import os
 import sys
@@ -9,25 +10,37 @@ from pathlib import Path
 
 import psutil
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's: microseconds of CPU time per period, and the period
+logger = logging.getLogger(__name__)
+
+CGROUP = Path("/sys/fs/cgroup")  # a container's: its share of CPU time
 WAIT_POLICY = "OMP_WAIT_POLICY"
 NICE = 10  # priority for nice(2); the default of the `nice` command
 
 
-def compute_threads(workers: int, quota: Path = QUOTA) -> int:
+def compute_threads(workers: int, cgroup: Path = CGROUP) -> int:
     """Threads for the arithmetic of one of `workers` processes: its share of the cores that this one may use.
 
     Matrix products are no faster on two threads of one core, and threads beyond a container's quota stall all of them.
     """
-    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    if sys.platform == "linux":
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    try:
-        allowed, period = quota.read_text().split()
-        cores = min(cores, math.ceil(int(allowed) / int(period)))
-    except (OSError, ValueError):  # no such file, or "max"
-        pass
-    return max(1, cores // workers)
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else physical
+    quota = _quota(cgroup)
+    cores = min(physical, allowed, math.ceil(quota) if quota else physical)
+    threads = max(1, cores // workers)
+    told = f", a quota of {quota:g}" if quota else ""
+    logger.info("Threads: %d; %d cores, of which %d may be used%s", threads, physical, min(physical, allowed), told)
+    return threads
+
+
+def _quota(cgroup: Path) -> float | None:
+    """Cores whose time this process may use at most, by version 2 of cgroups or version 1; None: no limit."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            used, period = " ".join((cgroup / file).read_text() for file in files).split()
+            return int(used) / int(period) if int(used) > 0 else None
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return None
 
 
 def let_waiting_threads_sleep() -> None:

@@ -20,7 +20,7 @@ from engine.engine import Engine
 from engine.errors import EngineError
 from engine.request import SamplingParams, Structure
 from engine.structured import Structures
-from images import fetching
+from images import addresses
 from images.errors import DecoderEnded, DecoderUnavailable, ImageError
 from images.loading import ImageLimits, load_images, read_images
 from images.processes import DecoderProcesses
@@ -84,8 +84,8 @@ class Targets:
             if url.startswith("data:"):
                 self.loop.run_until_complete(load_images(url, "param", LIMITS, self.decoders))
             else:
-                fetching._http_url(fetching._split(url))
-        except (ImageError, fetching._FetchError) as error:
+                addresses.http_url(addresses.split(url))
+        except (ImageError, addresses.AddressError) as error:
             raise Refusal from error
 
     def request(self, data: bytes) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 
 from models.checkpoint import image_settings
-from models.protocol import WHOLE_BLOCKS, AtOnce, Grid, InputError, PixelBounds
+from models.protocol import WHOLE_BLOCKS, BlockLimits, Grid, InputError, PixelBounds
 
 MAX_ASPECT = 200  # longer side over shorter
+BLOCK_KEYS = ("max_lines", "max_rows", "min_block_pixels")  # ours, in the order of BlockLimits; no release has them
 FIXED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "temporal_patch_size": 1}
 
 
@@ -30,7 +31,7 @@ class ImageSettings:
     rescale: float = 1 / 255
     mean: Sequence[float] = (0.5, 0.5, 0.5)
     std: Sequence[float] = (0.5, 0.5, 0.5)
-    at_once: AtOnce = WHOLE_BLOCKS
+    block_limits: BlockLimits = WHOLE_BLOCKS
 
     @classmethod
     def read(cls, folder: Path) -> "ImageSettings":
@@ -46,7 +47,7 @@ class ImageSettings:
         names |= {"mean": "image_mean", "std": "image_std"}
         return cls(
             PixelBounds(min_pixels, max_pixels),
-            at_once=AtOnce(*(_most(settings, key, folder) for key in ("max_lines", "max_rows"))),
+            block_limits=BlockLimits(*(_count(settings, key, folder) for key in BLOCK_KEYS)),
             **{ours: settings[key] for ours, key in names.items() if key in settings},
         )
 
@@ -89,9 +90,9 @@ class ImageSettings:
         return out.reshape(rows * columns, 3, self.patch, self.patch)
 
 
-def _most(settings: Mapping[str, Any], key: str, folder: Path) -> int | None:
-    """A limit of the project's own keys. Raises ValueError."""
-    most = settings.get(key)
-    if most is not None and (type(most) is not int or most < 1):
-        raise ValueError(f"{folder}: {key} is {most!r}; it must be a whole number from 1 on, or null for no limit")
-    return most
+def _count(settings: Mapping[str, Any], key: str, folder: Path) -> int | None:
+    """The value of one of BLOCK_KEYS. Raises ValueError."""
+    count = settings.get(key)
+    if count is not None and (type(count) is not int or count < 1):
+        raise ValueError(f"{folder}: {key} is {count!r}; it must be a whole number from 1 on, or null")
+    return count

@@ -38,10 +38,14 @@ class PaddleOCRVL(nn.Module):
         return vision.num_channels, vision.patch_size, vision.patch_size
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the layers compute in; on a CPU, weights may be stored in fewer bits."""
+        return self.text.norm.weight.dtype
+
+    @property
     def residual_dtype(self) -> torch.dtype:
-        """dtype of the residual stream: fp32 for fp16 weights, which would overflow there; else that of the weights."""
-        dtype = self.text.embed_tokens.weight.dtype
-        return torch.float32 if dtype == torch.float16 else dtype
+        """dtype of the residual stream: fp32 where layers compute in fp16, which would overflow there; else theirs."""
+        return torch.float32 if self.dtype == torch.float16 else self.dtype
 
     def encode(self, pixels: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
         """Features of each image, (image tokens, hidden), from `pixels` (N, channels, patch, patch)."""
@@ -75,7 +79,7 @@ class PaddleOCRVL(nn.Module):
 
     def embed(self, input_ids: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
         """Decoder inputs (N, hidden) of `input_ids` (N,), with the images' features in place of image tokens."""
-        x = self.text.embed_tokens(input_ids)
+        x = self.text.embed_tokens(input_ids).to(self.dtype)
         if features:
             x = x.masked_scatter((input_ids == self.image_token_id)[:, None], torch.cat(list(features)).to(x.dtype))
         return x.to(self.residual_dtype)

@@ -59,7 +59,7 @@ class Processor:
         self.tokenizer = self._tokenizer(folder)
         self.image_settings = ImageSettings.read(folder)
         self.bounds = self.image_settings.bounds
-        self.at_once = self.image_settings.at_once
+        self.block_limits = self.image_settings.block_limits
         self.merge = self.image_settings.merge
         self.image_token_id: int = self.config.image_token_id
         self.eos_token_id: int = self.tokenizer.eos_token_id

@@ -29,12 +29,13 @@ def cosines_sines(angles: Tensor) -> tuple[Tensor, Tensor]:
 def axial_rope(grids: Sequence[Grid], head_dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines (N, 1, head_dim), fp32, of all patches of `grids` in raster order."""
     inv_freq = 1.0 / theta ** (torch.arange(0, head_dim // 2, 2, device=device).float() / (head_dim // 2))
-    positions = []
-    for rows, columns in grids:
+    positions = {}
+    for rows, columns in set(grids):
         row = torch.arange(rows, device=device).repeat_interleave(columns)
         column = torch.arange(columns, device=device).repeat(rows)
-        positions.append(torch.stack((row, column), dim=1))
-    angles = (torch.cat(positions)[:, :, None] * inv_freq).flatten(1)  # (N, head_dim / 2): rows, then columns
+        positions[rows, columns] = torch.stack((row, column), dim=1)
+    every = torch.cat([positions[grid] for grid in grids])
+    angles = (every[:, :, None] * inv_freq).flatten(1)  # (N, head_dim / 2): rows, then columns
     return cosines_sines(angles)
 
 

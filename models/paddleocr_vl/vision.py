@@ -6,6 +6,7 @@ stream keeps its given dtype (fp32 for fp16 weights); the layers compute in thei
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -163,8 +164,9 @@ class Projector(nn.Module):
     def forward(self, x: Tensor, grids: Sequence[Grid]) -> Tensor:
         """x: (N, vision hidden) -> (N / merge^2, text hidden)."""
         x = self.pre_norm(x)
+        alike = [(rows, columns, len(list(run))) for (rows, columns), run in groupby(grids)]
         blocks = []
-        for (rows, columns), image in zip(grids, x.split([r * c for r, c in grids]), strict=True):
-            image = image.view(rows // self.merge, self.merge, columns // self.merge, self.merge, -1)
-            blocks.append(image.transpose(1, 2).flatten(2).flatten(0, 1))
+        for (rows, columns, _), images in zip(alike, x.split([r * c * count for r, c, count in alike]), strict=True):
+            images = images.view(-1, rows // self.merge, self.merge, columns // self.merge, self.merge, x.shape[1])
+            blocks.append(images.transpose(2, 3).flatten(3).flatten(0, 2))
         return self.linear_2(linear_gelu(self.linear_1, torch.cat(blocks), "none"))

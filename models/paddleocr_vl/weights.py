@@ -5,7 +5,9 @@ our parameters (q, k, v share `qkv_proj`; gate and up share `gate_up_proj`).
 """
 
 import contextlib
+import ctypes
 import json
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ TRANSFORMERS_LAYOUT = {
     "lm_head.": "lm_head.",
 }
 # Tensors in the hub's files that no forward pass uses (transformers also ignores them).
+MAPPED = "mapped_from_file"  # attribute of tensors of which that is true
 UNUSED = ("visual.embeddings.packing_position_embedding", "visual.head.", "visual.embeddings.position_ids")
 
 
@@ -48,6 +51,22 @@ def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dty
     model.text.place(device)
     fill(model, folder, mapped=device.type == "cpu")
     return model.requires_grad_(False).eval()
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype of all tensors in a checkpoint's files; fp32 if they differ. Raises CheckpointError."""
+    found = set()
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                found |= {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise broken(file, error) from error
+    return {("BF16",): torch.bfloat16, ("F16",): torch.float16}.get(tuple(found), torch.float32)
+
+
+def broken(file: Path, error: SafetensorError) -> CheckpointError:
+    return CheckpointError(f"{file} is not a whole safetensors file: {error}")
 
 
 @contextlib.contextmanager
@@ -87,12 +106,14 @@ def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False) -> None:
                         misshapen.append(f"{stored} is {list(tensor.shape)}, not {list(slices[name].shape)}")
                     elif (own := whole.get(slices[name].data_ptr())) is not None and is_like(tensor, own):
                         own.data = tensor.view_as(own)
+                        setattr(own, MAPPED, True)
                     else:
                         with torch.no_grad():
                             slices[name].copy_(tensor)
+                        _let_go(tensor)
                     missing.discard(name)
         except SafetensorError as error:
-            raise CheckpointError(f"{file} is not a whole safetensors file: {error}") from error
+            raise broken(file, error) from error
     if "lm_head.weight" in missing:
         model.lm_head.weight = model.text.embed_tokens.weight
         missing.remove("lm_head.weight")
@@ -100,6 +121,22 @@ def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False) -> None:
     if any(names for _, names in problems):
         details = "; ".join(f"{len(names)} {kind}: {', '.join(names[:5])}" for kind, names in problems if names)
         raise CheckpointError(f"The weights in {folder} do not fit its config.json. {details}")
+
+
+def release(weight: Tensor) -> None:
+    """Take the pages of a weight out of this process's memory if it is mapped from a file; reading maps them again."""
+    if getattr(weight, MAPPED, False):
+        _let_go(weight)
+
+
+def _let_go(mapped: Tensor) -> None:
+    """Take the pages of a tensor that is mapped from a file out of this process's memory."""
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    start = -(-mapped.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    size = (mapped.data_ptr() + mapped.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - start
+    if size > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
 
 
 def is_like(tensor: Tensor, parameter: Tensor) -> bool:

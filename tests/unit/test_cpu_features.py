@@ -5,7 +5,8 @@ Fakes stand in for what the CPU reports and for how long it takes; choices and k
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,17 @@ import torch
 from torch import nn
 
 from engine import fastest, threads
+from engine.build import build_runner, planned
 from engine.config import EngineConfig
-from engine.engine import Engine
+from engine.device import DeviceError
 from engine.fastest import vision_attention
+from engine.products import Measured, choose_products
 from models.paddleocr_vl.attention import FullAttention, full_by_products, full_fused
-from models.paddleocr_vl.linear import Int8Linear, Int8SwiGLU, PackedLinear, PackedSwiGLU, SwiGLU, int8_works, pack
-from models.paddleocr_vl.norm import MirroredNorm, RMSNorm
+from models.paddleocr_vl.cpu_linear import PRODUCTS, Int8Linear, PackedLinear, PackedSwiGLU, pack, works
+from models.paddleocr_vl.linear import SwiGLU
+from models.paddleocr_vl.norm import FusedNorm, RMSNorm
+from models.paddleocr_vl.processor import Processor
+from models.paddleocr_vl.weights import load_model
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 TEXT = SimpleNamespace(hidden_size=32, intermediate_size=48)
@@ -46,7 +52,7 @@ def kinds(model: nn.Sequential) -> list[type[nn.Module]]:
 
 
 PLAIN = [RMSNorm, nn.Linear, SwiGLU]
-PACKED = [MirroredNorm, PackedLinear, PackedSwiGLU]
+PACKED = [FusedNorm, PackedLinear, PackedSwiGLU]
 
 
 # Packing
@@ -55,20 +61,20 @@ PACKED = [MirroredNorm, PackedLinear, PackedSwiGLU]
 @pytest.mark.parametrize("supported", [True, False])
 def test_fp32_layers_are_packed_with_or_without_bf16(reports: Callable[[bool], None], supported: bool) -> None:
     reports(supported)
-    pack(model := layers(torch.float32))
+    pack(model := layers(torch.float32), torch.float32)
     assert kinds(model) == PACKED
 
 
 def test_bf16_layers_stay_plain_on_a_cpu_without_bf16(reports: Callable[[bool], None]) -> None:
     reports(False)
-    pack(model := layers(torch.bfloat16))
+    pack(model := layers(torch.bfloat16), torch.bfloat16)
     assert kinds(model) == PLAIN
 
 
 def test_bf16_layers_are_packed_on_a_cpu_with_bf16_and_others_have_no_kernel_for_them() -> None:
     """The report is the CPU's own here: it must agree with what the kernels do."""
     x = torch.randn(5, 64, dtype=torch.bfloat16)
-    pack(model := layers(torch.bfloat16))
+    pack(model := layers(torch.bfloat16), torch.bfloat16)
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         plain = nn.Linear(64, 64, bias=False).bfloat16()
         torch.testing.assert_close(PackedLinear(plain.weight)(x), plain(x))
@@ -82,60 +88,145 @@ def test_bf16_layers_are_packed_on_a_cpu_with_bf16_and_others_have_no_kernel_for
 
 def test_nothing_is_packed_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    pack(model := layers(torch.float32), int8=True)
+    pack(model := layers(torch.float32), torch.float32)
     assert kinds(model) == PLAIN
 
 
-# Eight bits
+# Ways to store weights
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_linear_layers_are_replaced_by_those_with_eight_bits(
+def test_linear_layers_are_replaced_by_those_that_were_chosen_for_their_kind(
     reports: Callable[[bool], None], dtype: torch.dtype
 ) -> None:
     """In any dtype: their products are not the dtype's."""
     reports(False)
-    pack(model := layers(dtype), int8=True)
-    assert kinds(model) == [MirroredNorm if dtype == torch.float32 else RMSNorm, Int8Linear, Int8SwiGLU]
+    pack(model := layers(dtype), dtype, {"*": PRODUCTS["int8 by 7 bits"]})
+    assert kinds(model) == [FusedNorm if dtype == torch.float32 else RMSNorm, Int8Linear, Int8Linear]
+    assert model(torch.randn(5, 64, dtype=dtype)).shape == (5, 32)
     assert model(torch.randn(5, 64, dtype=dtype)).dtype == dtype
 
 
-def test_eight_bits_are_refused_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert not int8_works(CPU)
+def test_a_way_whose_pairs_of_products_saturate_does_not_work() -> None:
+    """As 8 bits on both sides do on a CPU without VNNI: each pair is summed in 16 bits."""
+
+    class Saturating(Int8Linear):
+        def __init__(self, linear: nn.Linear) -> None:
+            super().__init__(linear)
+            self.scale = linear.weight.detach().abs().amax(1) / 127
+            self.rounded = (linear.weight.detach() / self.scale[:, None]).round()
+
+        def product(self, x: torch.Tensor) -> torch.Tensor:
+            products = (x * 127 + 128).round()[:, None] * self.rounded  # (N, out, in)
+            pairs = products.unflatten(-1, (-1, 2)).sum(-1).clamp(-(2**15), 2**15 - 1)
+            return (pairs.sum(-1) - 128 * self.rounded.sum(-1)) * self.scale / 127
+
+    exact = PRODUCTS["int8 by 7 bits"]
+    assert works(exact, torch.float32)
+    assert not works(replace(exact, make=lambda linear, _: Saturating(linear)), torch.float32)
 
 
-class SaturatingLinear(Int8Linear):
-    """An `Int8Linear` as a CPU without VNNI computes it: each pair of products saturates at 16 bits."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__(linear)
-        self.rounded = (linear.weight.detach() / self.scale[:, None]).round()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        products = (x * 127 + 128).round()[:, None] * self.rounded  # (N, out, in)
-        pairs = products.unflatten(-1, (-1, 2)).sum(-1).clamp(-(2**15), 2**15 - 1)
-        return (pairs.sum(-1) - 128 * self.rounded.sum(-1)) * self.scale / 127
+def chosen(checkpoint: Path, setting: str, dtype: torch.dtype = torch.float32) -> dict[str, str]:
+    model = load_model(checkpoint, Processor(checkpoint).config, CPU, torch.float32)
+    return {kind: product.name for kind, product in choose_products(model, setting, dtype).items()}
 
 
-def test_eight_bits_are_refused_where_pairs_of_products_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.paddleocr_vl.linear.Int8Linear", SaturatingLinear)
-    assert not int8_works(CPU)
+def times(monkeypatch: pytest.MonkeyPatch, *slow: str) -> list[str]:
+    """Fakes how long products take: those of some ways ten times as long. Returns the ways that were measured."""
+    measured = []
+
+    def measure(_: Measured, *arguments: Any) -> Iterator[tuple[str, float]]:
+        way, named, rows = arguments[3:]
+        measured.append(way.name)
+        return ((f"{named}, {at_once} rows", 10.0 if way.name in slow else 1.0) for at_once in rows)
+
+    monkeypatch.setattr(Measured, "_measure", measure)
+    return measured
 
 
-@pytest.mark.parametrize("works", [True, False])
-def test_the_setting_for_eight_bits_is_refused_where_they_do_not_work(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, works: bool
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "paddleocr-vl" / "products.json"
+
+
+@pytest.mark.usefixtures("cache")
+def test_fewer_bits_are_taken_unless_they_are_slower(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times(monkeypatch, "packed")
+    assert set(chosen(checkpoint, "auto").values()) == {"fp16"}
+    times(monkeypatch)
+    assert set(chosen(checkpoint, "auto").values()) == {"fp16"}
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_dtypes_own_way_is_taken_where_it_is_clearly_faster(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Layers with eight bits can be made and run on any CPU; only their sums would be wrong."""
-    monkeypatch.setattr("engine.build.int8_works", lambda _device: works)
-    engine = Engine(EngineConfig(model=checkpoint, device="cpu", weights="int8", slots=1))
-    engine.start()
-    try:
-        assert engine.wait_until_settled(300) == ("ready" if works else "failed"), engine.error
-        assert works or "WEIGHTS=int8 needs a CPU with VNNI; this is cpu" in str(engine.error)
-    finally:
-        engine.shutdown(grace=5)
+    times(monkeypatch, "fp16")
+    assert set(chosen(checkpoint, "auto").values()) == {"packed"}
+
+
+def test_what_was_measured_is_not_measured_again(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    measured = times(monkeypatch, "packed")
+    chosen(checkpoint, "auto")
+    count = len(measured)
+    assert count > 0
+    assert chosen(checkpoint, "auto")
+    assert len(measured) == count
+    cache.write_text("{")
+    assert chosen(checkpoint, "auto")
+    assert len(measured) == 2 * count
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    cache.parent.write_text("no folder")
+    times(monkeypatch, "packed")
+    assert chosen(checkpoint, "auto")
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(("slow", "tower"), [(["fp16", "packed"], True), ([], False)], ids=["faster", "no faster"])
+def test_the_decoder_has_eight_bits_and_the_vision_tower_where_they_are_faster(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, slow: list[str], tower: bool
+) -> None:
+    times(monkeypatch, *slow)
+    expected = {"visual": tower, "projector": False, "text": True, "lm_head": True}
+    for kind, way in chosen(checkpoint, "int8").items():
+        assert way.startswith("int8") == expected[kind.partition(".")[0]], kind
+
+
+@pytest.mark.usefixtures("cache")
+def test_bf16_has_no_weights_of_fp16(checkpoint: Path) -> None:
+    assert "fp16" not in chosen(checkpoint, "auto", torch.bfloat16).values()
+    with pytest.raises(DeviceError, match="WEIGHTS=fp16 needs DTYPE=float32"):
+        chosen(checkpoint, "fp16", torch.bfloat16)
+
+
+@pytest.mark.usefixtures("cache")
+def test_eight_bits_are_refused_where_no_way_works(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.products.works", lambda *_: False)
+    with pytest.raises(DeviceError, match="this CPU has no products of 8 bits"):
+        chosen(checkpoint, "int8")
+
+
+@pytest.mark.usefixtures("cache")
+def test_eight_bits_in_the_decoder_do_not_need_onednn(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.products.works", lambda product, _: "oneDNN" not in product.name)
+    times(monkeypatch)
+    ways = chosen(checkpoint, "int8")
+    assert {way for kind, way in ways.items() if kind.startswith("text.")} == {"int8"}
+    assert "int8" not in {way for kind, way in ways.items() if kind.startswith("visual.")}
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_plan_made_before_loading_counts_the_weights_as_they_will_be_stored(checkpoint: Path) -> None:
+    config = EngineConfig(model=checkpoint, device="cpu", dtype="float32", weights="fp16", slots=1)
+    plan = build_runner(config, Processor(checkpoint)).plan
+    assert abs(planned(config)[2].weights - plan.weights) < 0.1 * plan.weights
 
 
 # The vision tower's attention
@@ -188,7 +279,7 @@ def test_the_model_gets_a_thread_for_each_core_that_the_system_reports(
     cores = {True: logical, False: physical}
     monkeypatch.setattr("psutil.cpu_count", lambda logical=True: cores[logical])
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
-    assert threads.compute_threads(1, tmp_path / "none") == expected
+    assert threads.compute_threads(1, tmp_path) == expected
 
 
 def test_a_system_without_affinity_or_thread_priorities_is_left_alone(
@@ -201,6 +292,6 @@ def test_a_system_without_affinity_or_thread_priorities_is_left_alone(
     monkeypatch.setattr("os.sched_getaffinity", refuse, raising=False)
     monkeypatch.setattr("os.setpriority", refuse, raising=False)
     monkeypatch.setattr("psutil.cpu_count", lambda **_: 6)
-    assert threads.compute_threads(2, tmp_path / "none") == 3
+    assert threads.compute_threads(2, tmp_path) == 3
     with threads.background_pool(1, "test") as pool:
         assert pool.submit(threading.get_ident).result() != threading.get_ident()

@@ -1,7 +1,7 @@
 """The numeric tests once more, as an older CPU runs them: with AVX2 and neither AVX-512 nor VNNI nor bf16.
 
-PyTorch and oneDNN read at their start which instructions they may use, so this takes processes of its own. An older
-CPU's choices follow from its kernels: eight bits are refused, bf16 layers stay plain.
+PyTorch, oneDNN and FBGEMM read at their start which instructions they may use, so this takes processes of its own. An
+older CPU's choices follow from its kernels: weights of eight bits have seven, bf16 layers stay plain.
 """
 
 import os
@@ -13,22 +13,22 @@ import pytest
 
 from tests.e2e.servers import ROOT
 
-OLDER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+OLDER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "FBGEMM_ENABLE_INSTRUCTIONS": "AVX2"}
 NUMERIC = (
-    "tests/parity",
+    "tests/parity/test_generation.py",
+    "tests/parity/test_logits.py",
+    "tests/parity/test_vision.py",
     "tests/unit/test_attention.py",
     "tests/unit/test_cpu_features.py",
     "tests/unit/test_decode.py",
-    "tests/unit/test_engine.py",
-    "tests/unit/test_engine_life.py",
+    "tests/unit/test_drafts.py",
     "tests/unit/test_linear.py",
-    "tests/unit/test_sampler.py",
 )
 REPORT = """
 import torch
-from models.paddleocr_vl.linear import int8_works
+from models.paddleocr_vl.cpu_linear import PRODUCTS, works
 print(torch.backends.cpu.get_cpu_capability(), torch.ops.mkldnn._is_mkldnn_bf16_supported())
-print(int8_works(torch.device("cpu")))
+print(*(works(PRODUCTS[name], torch.float32) for name in ("fp16", "int8", "int8 by oneDNN", "int8 by 7 bits")))
 """
 
 pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX2 is x86's")
@@ -39,9 +39,9 @@ def run_as_older_cpu(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=os.environ | OLDER, capture_output=True, text=True, check=False)
 
 
-def test_the_simulated_cpu_has_neither_avx512_nor_bf16_nor_exact_products_of_eight_bits() -> None:
+def test_the_simulated_cpu_has_neither_avx512_nor_bf16_nor_exact_products_of_eight_bits_on_both_sides() -> None:
     done = run_as_older_cpu("-c", REPORT)
-    assert done.stdout.split() == ["AVX2", "False", "False"], done.stderr
+    assert done.stdout.split() == ["AVX2", "False", "True", "False", "False", "True"], done.stderr
 
 
 def test_the_numeric_tests_pass_on_an_older_cpu() -> None:

@@ -1,0 +1,189 @@
+"""How a CPU stores and multiplies by the weights of each kind of layer: the fastest way, measured on its shapes.
+
+What was measured is remembered for the machine, so that the next start does not measure.
+"""
+
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.device import DeviceError
+from models.paddleocr_vl.cpu_linear import PRODUCTS, Product, kind_of, native, works
+from models.paddleocr_vl.linear import SwiGLU
+
+logger = logging.getLogger(__name__)
+
+HALF = {"auto": "fp16", "int8": "fp16", "fp16": "rounded to fp16"}  # setting -> how it takes fp16 weights
+EIGHT_BITS = ("int8", "int8 by 7 bits")  # exact enough with VNNI, and without it
+WIDE_EIGHT_BITS = ("int8 by oneDNN", "int8 by oneDNN, 7 bits")  # likewise, for hundreds of rows
+CLEARLY_FASTER = 0.9  # share of the preferred way's time that another must stay below; fewer bits are preferred
+# Rows of products, and how often a typical request has each: an image of 1024 patches, a prompt of some 256 tokens, and
+# 64 tokens, half of them alone and half in company of seven other requests.
+ROWS: dict[str, Mapping[int, int]] = {"text": {1: 32, 8: 4, 256: 1}, "lm_head": {1: 32, 8: 4}}
+IMAGE: Mapping[int, int] = {256: 4}
+MAX_OUTPUTS = 8192  # a layer with more is measured with so many, in less time
+TURNS = 5  # the best one counts
+OVERRIDES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "FBGEMM_ENABLE_INSTRUCTIONS")  # instructions that may be used
+
+
+def choose_products(model: nn.Module, setting: str, dtype: torch.dtype) -> dict[str, Product]:
+    """A way for each kind of layer by the setting WEIGHTS: native, auto, fp16 or int8. Raises DeviceError.
+
+    Only the shapes of the model's layers matter.
+    """
+    if setting == "native":
+        return {}
+    known = Measured(dtype)
+    candidates = {part: _candidates(setting, dtype, part) for part, _ in model.named_children()}
+    chosen = {}
+    for kind, layer in _kinds(model).items():
+        part = kind.partition(".")[0]
+        ways, rows = candidates[part], ROWS.get(part, IMAGE)
+        chosen[kind] = ways[0] if len(ways) == 1 else known.fastest(layer, ways, rows)
+    known.keep()
+    for product in dict.fromkeys(chosen.values()):
+        kinds = ", ".join(kind for kind, other in chosen.items() if other is product)
+        logger.info("Weights as %s: %s", product.name if product.bits else f"{dtype}, {product.name}", kinds)
+    return chosen
+
+
+def stored_bytes(model: nn.Module, chosen: Mapping[str, Product], dtype: torch.dtype) -> int:
+    """Bytes of the weights of a model of which only shapes are known."""
+    sizes = {
+        name: product.bits / 8
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and (product := chosen.get(kind_of(name))) is not None and product.bits
+    }
+    return int(
+        sum(
+            parameter.numel() * sizes.get(name.rpartition(".")[0], dtype.itemsize)
+            for name, parameter in model.named_parameters()
+        )
+    )
+
+
+def _kinds(model: nn.Module) -> dict[str, nn.Linear]:
+    """A layer of each kind; but for that of pixels, whose inputs are wide."""
+    found: dict[str, nn.Linear] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and not name.endswith("patch_embedding"):
+            found.setdefault(kind_of(name), module)
+    return found
+
+
+def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
+    """Ways that a setting allows for the layers of a part of the model, the preferred one first. Raises DeviceError.
+
+    8 bits are asked for in the decoder. The vision tower has them where they are clearly faster, the projector never.
+    """
+    own = native(dtype)
+    eights: list[Product] = []
+    if setting == "int8" and part != "projector":
+        names = WIDE_EIGHT_BITS if part == "visual" else EIGHT_BITS + WIDE_EIGHT_BITS
+        eights = [PRODUCTS[name] for name in names if works(PRODUCTS[name], dtype)]
+        if part != "visual":
+            if not eights:
+                raise DeviceError("WEIGHTS=int8: this CPU has no products of 8 bits that are exact enough. Use auto.")
+            return eights
+    half = PRODUCTS[HALF[setting]]
+    halves = [half] if dtype == torch.float32 and works(half, dtype) else []
+    if setting == "fp16":
+        if not halves:
+            raise DeviceError(
+                f"WEIGHTS=fp16 needs DTYPE=float32, not {dtype}, and a CPU with AVX2 and F16C. Use auto instead."
+            )
+        return halves
+    return [*halves, own, *eights[:1]]
+
+
+class Measured:
+    """Times of products on this machine, from a file that remembers them."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paddleocr-vl" / "products.json"
+        self._all = _read(self._file)
+        self._known: dict[str, float] = self._all.setdefault(_machine(dtype), {})
+        self._new = False
+
+    def fastest(self, layer: nn.Linear, ways: list[Product], rows: Mapping[int, int]) -> Product:
+        """The way whose products take least time, or the first if no other is clearly faster."""
+        seconds = {way.name: self._seconds(layer, way, rows) for way in ways}
+        best = min(ways, key=lambda way: seconds[way.name])
+        told = ", ".join(f"{name} {took * 1e3:.2f} ms" for name, took in seconds.items())
+        logger.debug("Products of %d x %d: %s", layer.in_features, layer.out_features, told)
+        return best if seconds[best.name] < CLEARLY_FASTER * seconds[ways[0].name] else ways[0]
+
+    def keep(self) -> None:
+        """Write down what was measured; where that is impossible, the next start measures again."""
+        if not self._new:
+            return
+        part = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(self._all, indent=1))
+            part.replace(self._file)
+        except OSError as error:
+            logger.debug("Times of products are not remembered: %s", error)
+
+    def _seconds(self, layer: nn.Linear, way: Product, rows: Mapping[int, int]) -> float:
+        outputs = min(layer.out_features, MAX_OUTPUTS)
+        gates = isinstance(layer, SwiGLU)
+        named = f"{way.name}, {layer.in_features} x {outputs}{' gated' if gates else ''}"
+        total = 0.0
+        for at_once, count in rows.items():
+            name = f"{named}, {at_once} rows"
+            if name not in self._known:
+                self._known |= dict(self._measure(layer.in_features, outputs, gates, way, named, rows))
+                self._new = True
+            total += count * self._known[name]
+        return total
+
+    @torch.inference_mode()
+    def _measure(
+        self, inputs: int, outputs: int, gates: bool, way: Product, named: str, rows: Mapping[int, int]
+    ) -> Iterator[tuple[str, float]]:
+        layer = SwiGLU(inputs, outputs // 2) if gates else nn.Linear(inputs, outputs, bias=False)
+        made = way.make(layer, self._dtype)
+        for at_once in rows:
+            x = torch.randn(at_once, inputs, dtype=self._dtype)
+            took = []
+            for _ in range(TURNS + 1):  # the first one warms up
+                start = time.perf_counter()
+                made(x)
+                took.append(time.perf_counter() - start)
+            yield f"{named}, {at_once} rows", min(took[1:])
+
+
+def _machine(dtype: torch.dtype) -> str:
+    """What the times depend on."""
+    limits = " ".join(f"{name}={os.environ[name]}" for name in OVERRIDES if name in os.environ)
+    threads = f"{torch.get_num_threads()} threads"
+    return ", ".join(filter(None, (_processor(), threads, str(dtype), f"torch {torch.__version__}", limits)))
+
+
+def _processor() -> str:
+    """The CPU's name and what it can do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    model = facts.get("model name") or facts.get("CPU part") or platform.machine()
+    return f"{model} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+        return {str(key): {str(name): float(took) for name, took in times.items()} for key, times in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):  # absent, or another release's
+        return {}
