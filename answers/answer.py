@@ -7,6 +7,7 @@ from typing import Protocol
 from answers.document_text import ReadDocument
 from answers.events import AnswerEvent, TokenUsage
 from answers.extraction import ExtractedField
+from answers.prompts import StraightImage
 from answers.transcript import Transcript
 from engine.request import Times
 from modes.checks import Check
@@ -31,6 +32,11 @@ class Answer(Protocol):
     @property
     def images(self) -> int:
         """Images and pages that it is about."""
+        ...
+
+    @property
+    def straightened(self) -> list[StraightImage]:
+        """Images that were turned upright or flattened and then read as one each."""
         ...
 
     @property

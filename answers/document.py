@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from answers.blocks import BlockPrompt, Bounds, Params, is_its_own
 from answers.events import TokenUsage
 from answers.pages import Ledger, PageOpener, PageWishes
+from answers.prompts import StraightImage
 from answers.transcript import Transcript
 from engine.engine import Engine
 from engine.handles import Hold
@@ -65,6 +66,7 @@ class DocumentReading:
     ) -> None:
         """`sources`: pages in order. `bounds`: changes the size at which blocks are read."""
         self.images = len(sources)
+        self.straightened: list[StraightImage] = []  # a page has its own angle
         self.layout = wishes.layout
         self.pages: list[ReadPage] = []  # up to the one that is read
         self.transcript = Transcript()  # blocks that have ended, as the model writes them

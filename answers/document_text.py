@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from answers.document import BlockEvent, DocumentReading
 from answers.events import AnswerEvent
@@ -47,10 +48,18 @@ class DocumentText(OfReading):
 
     async def events(self) -> AsyncIterator[AnswerEvent]:
         """Events with what each adds to the content. Raises ImageError, EngineError."""
+        read: dict[int, int] = {}  # blocks that are read, by page
         async for event in self.reading.events():
+            page = event.page.index
+            if page not in read:
+                read[page] = 0
+                yield self._step("page", page, 0)
             new = "" if self._writer is None else self._written(self._writer, event)
             if new or event.token is not None:
                 yield self._event(event, new)
+            if event.kind == "end":
+                read[page] += 1
+                yield self._step("block", page, read[page])
         yield AnswerEvent(
             kind="token",
             text="",
@@ -78,6 +87,16 @@ class DocumentText(OfReading):
         made = await asyncio.to_thread(document_markdown, self.reading.pages, self._options)
         self._spans = made.spans
         return made.text
+
+    def _step(self, kind: Literal["page", "block"], page: int, block: int) -> AnswerEvent:
+        return AnswerEvent(
+            kind=kind,
+            text="",
+            place=len(self.transcript.text),
+            page=page,
+            block=block,
+            completion_tokens=self.usage.completion,
+        )
 
     def _event(self, event: BlockEvent, new: str) -> AnswerEvent:
         token = event.token

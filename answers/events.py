@@ -9,13 +9,17 @@ from engine.request import FinishReason, Token, TokenEvent
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerEvent:
-    """One step of an answer: a sampled token with the text it completes, or the separator between two pages."""
+    """One step of an answer: a sampled token with the text it completes, or the separator between two pages.
 
-    kind: Literal["token", "separator"]
+    In a document that is read block by block also: a page whose blocks are known, and a block whose text is read.
+    """
+
+    kind: Literal["token", "separator", "page", "block"]
     text: str  # as the model writes it; empty while a character or stop string is incomplete
     place: int  # characters of the transcript before `text`
     page: int  # index of its prompt in the order of the answer; a separator belongs to the page before it
     completion_tokens: int  # so far, over the whole answer, end tokens included
+    block: int = 0  # blocks of the page that are read, of a "block"
     token: Token | None = None  # None for a separator
     end_token: bool = False  # `token` ends a page and has no part in its text
     content: str = ""  # what the event adds to the answer's content

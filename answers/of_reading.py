@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from answers.events import TokenUsage
+from answers.prompts import StraightImage
 from answers.transcript import Transcript
 from engine.request import Times
 
@@ -15,6 +16,9 @@ class AnyReading(Protocol):
 
     @property
     def images(self) -> int: ...
+
+    @property
+    def straightened(self) -> list[StraightImage]: ...
 
     @property
     def times(self) -> list[Times]: ...
@@ -38,6 +42,10 @@ class OfReading:
     @property
     def images(self) -> int:
         return self.reading.images
+
+    @property
+    def straightened(self) -> list[StraightImage]:
+        return self.reading.straightened
 
     @property
     def times(self) -> list[Times]:

@@ -4,7 +4,8 @@ Nothing of a page stays but what is still to be read of it, so that a long docum
 """
 
 import asyncio
-from dataclasses import dataclass, field
+import io
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -20,13 +21,14 @@ from layout.options import LayoutOptions
 from layout.page import blocks_of_page
 from layout.pages import ReadBlock, ReadPage
 from layout.parts import images_of
-from layout.tasks import Task, task_of
+from layout.tasks import BOUNDS, Task, task_of
 from models.detection import SEGMENTATION, Box, Detection
 from models.paddleocr_vl.images import MAX_ASPECT
 from models.protocol import WHOLE_BLOCKS
 
 WHOLE = "ocr"  # PaddleX's label of a page that is one block
 
+SHOWN_SIDE = 1400  # pixels of a page that is shown beside its text
 KEPT_SIDE = 2000  # pixels of images that stay until the answer ends; source: PaddleX's `max_output_img_size`
 
 PAGE_SIDE, PAGE_PIXELS = 700, 500_000  # the longer side's, and all; pages are scanned and drawn at more
@@ -43,6 +45,7 @@ class PageWishes:
     orient: bool = False  # pages are turned upright
     unwarp: bool = False  # pages that lay curved before a camera are flattened
     keep_images: bool = False  # blocks that are not read keep their images, and tables those of their figures
+    shown: bool = False  # each page is kept as a JPEG, for the client to show beside its text
     never_unread: bool = False  # a page of which no block would be read is read as one block
 
 
@@ -105,7 +108,16 @@ def looks_like_page(source: ImageSource) -> bool:
 def _kept_bytes(page: ReadPage) -> int:
     """Bytes of the images that stay until the answer ends."""
     images = [image for block in page.blocks for image in (block.image, *block.figures.values())]
-    return sum(decoded_bytes(image) for image in images if image is not None)
+    return len(page.jpeg or b"") + sum(decoded_bytes(image) for image in images if image is not None)
+
+
+def jpeg_of(image: Image.Image) -> bytes:
+    """A page as a JPEG, small enough to be sent beside its text."""
+    small = image.copy()
+    small.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=80)
+    return data.getvalue()
 
 
 def _kept(image: Image.Image) -> Image.Image:
@@ -154,6 +166,15 @@ class PageOpener:
         assert self._engine.layout is not None
         return rules_of(self._engine.layout.model_type)
 
+    @property
+    def _options(self) -> LayoutOptions:
+        """The request's, with the size at which the checkpoint wants blocks read where the request has none."""
+        options, wanted = self._wishes.options, self._engine.block_limits.min_pixels
+        if wanted is None:
+            return options
+        own = BOUNDS._replace(min_pixels=min(wanted, BOUNDS.max_pixels))
+        return replace(options, bounds={"ocr": own, "table": own, **options.bounds})
+
     async def _found(self, image: Image.Image) -> list[Detection] | None:
         """What the layout network found; None where the page's ink tells of its blocks."""
         assert self._engine.layout is not None
@@ -165,21 +186,23 @@ class PageOpener:
 
     def _cut(self, page: ReadPage, image: Image.Image, found: list[Detection] | None, detail: Detail) -> PreparedPage:
         """The page's blocks with their images, from what the network found on it, or from its ink."""
+        if self._wishes.shown:
+            page.jpeg = jpeg_of(image)
         blocks: list[Block] = []
         if self._wishes.layout:
-            page.detections, blocks = blocks_of_page(image, found, self._rules, self._wishes.options)
+            page.detections, blocks = blocks_of_page(image, found, self._rules, self._options)
         unread = self._wishes.never_unread and bool(blocks) and all(block.task is None for block in blocks)
         if unread or not self._wishes.layout:
             blocks = [self._whole(image)]
         prepared = PreparedPage(page)
-        at_once = self._engine.at_once if self._wishes.layout else WHOLE_BLOCKS
+        limits = self._engine.block_limits if self._wishes.layout else WHOLE_BLOCKS
         for block in blocks:
             keep = self._wishes.keep_images
             figures = figures_of(image, block) if keep else {}
             read = ReadBlock(block=block, figures={token: _kept(figure) for token, figure in figures.items()})
             page.blocks.append(read)
             if block.task is not None:
-                images = images_of(image, block, MAX_ASPECT, at_once)
+                images = images_of(image, block, MAX_ASPECT, limits)
                 prepared.waiting += [BlockImage(read, block.task, one, detail) for one in images]
             elif keep:
                 read.image = _kept(crop(image, block, MAX_ASPECT))

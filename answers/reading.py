@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 from answers.events import AnswerEvent, TokenUsage
-from answers.prompts import PendingPrompt
+from answers.prompts import PendingPrompt, StraightImage, Submitted
 from answers.transcript import Transcript
 from engine.engine import Engine
-from engine.handles import Generation, Hold
+from engine.handles import Hold
 from engine.request import Times, TokenEvent
 from layout.markdown.options import PAGE_SEPARATOR
 
@@ -30,14 +30,14 @@ class Reading:
         self._engine = engine
         self._choice = choice
         self._cut_repeats = cut_repeats
-        self._first: Generation | None = None  # until its events are read
-        self._generations: list[Generation] = []
-        self._submitted: list[asyncio.Task[Generation]] = []  # in order, ahead of the one that is generated
+        self._first: Submitted | None = None  # until its events are read
+        self._generations: list[Submitted] = []
+        self._submitted: list[asyncio.Task[Submitted]] = []  # in order, ahead of the one that is generated
         self._next_prompt = 0  # index of the first prompt that is not submitted
         self._closed = False
         self._changed = asyncio.Event()  # a prompt was added, or the reading closed
 
-    def begin(self, prompt: PendingPrompt, generation: Generation) -> None:
+    def begin(self, prompt: PendingPrompt, generation: Submitted) -> None:
         """Add the first prompt, which is in the queue already."""
         self.prompts.append(prompt)
         self._next_prompt += 1
@@ -115,6 +115,15 @@ class Reading:
         return sum(len(pending.bounds) for pending in self.prompts)
 
     @property
+    def straightened(self) -> list[StraightImage]:
+        """Those that were turned upright or flattened, as far as they are submitted."""
+        return [
+            StraightImage(size, angle)
+            for pending in self.prompts
+            for size, angle in zip(pending.image_sizes, pending.angles, strict=False)
+        ]
+
+    @property
     def times(self) -> list[Times]:
         """Times of its prompts, as far as they are queued."""
         return [generation.times for generation in self._generations]
@@ -131,7 +140,7 @@ class Reading:
             self._next_prompt += 1
             self._submitted.append(asyncio.create_task(self._submit(prompt)))
 
-    async def _next_generation(self) -> Generation | None:
+    async def _next_generation(self) -> Submitted | None:
         """The next prompt's generation; waits for a prompt while the reading is open. None: there are no more."""
         if self._first is not None:
             first, self._first = self._first, None
@@ -143,7 +152,7 @@ class Reading:
             self._submit_ahead()
         return await self.hold.unless_ended(self._submitted.pop(0)) if self._submitted else None
 
-    async def _submit(self, prompt: PendingPrompt) -> Generation:
+    async def _submit(self, prompt: PendingPrompt) -> Submitted:
         (generation,) = await prompt.submit(self._engine, self.hold, [prompt.params[self._choice]])
         self._generations.append(generation)
         return generation

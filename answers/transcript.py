@@ -58,6 +58,16 @@ class Transcript:
         self.text += other.text
         self.spans += [Span(start + span.start, start + span.end, span.logprob) for span in other.spans]
 
+    def part(self, start: int, end: int) -> "Transcript":
+        """A run of the text with its tokens."""
+        own = Transcript()
+        own.text = self.text[start:end]
+        own.spans = [
+            Span(max(span.start, start) - start, min(span.end, end) - start, span.logprob)
+            for span in self._spans_at(start, end)
+        ]
+        return own
+
     def cut(self, length: int) -> None:
         """Drop everything after `length` characters."""
         self.text = self.text[:length]

@@ -2,7 +2,8 @@
 
 ImageError
 ├── InvalidImage          the reference, the file or its content; trying again changes nothing
-│   └── DecoderEnded      ... a file that hung or crashed its decoder
+│   ├── DecoderEnded      ... a file that hung or crashed its decoder
+│   └── Unreachable       ... an address that does not answer now; a later request may get it
 └── DecoderUnavailable    no decoder can be started; not the fault of any image
 
 Decoders and loaders raise the same errors; a decoder does not know the request, so `loading` adds the `param`.
@@ -24,6 +25,10 @@ class InvalidImage(ImageError):  # noqa: N818 - reads as what it is
 
 class DecoderEnded(InvalidImage):
     """A file that hung or crashed its decoder, which was ended; it may be an attack."""
+
+
+class Unreachable(InvalidImage):
+    """An address that does not answer, and may do so later."""
 
 
 class DecoderUnavailable(ImageError):  # noqa: N818

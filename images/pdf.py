@@ -18,18 +18,18 @@ def is_pdf(data: bytes) -> bool:
     return b"%PDF-" in data[:1024]  # readers allow junk before the header
 
 
-def count_pages(data: bytes, max_pages: int) -> int:
+def count_pages(data: bytes, max_pages: int, password: str | None = None) -> int:
     """The number of pages, from 1 to `max_pages`. Raises InvalidImage."""
-    with PDFIUM, _opened(data) as document:
+    with PDFIUM, _opened(data, password) as document:
         count = len(document)
     if not 0 < count <= max_pages:
         raise InvalidImage(f"the PDF has {count} pages; 1 to {max_pages} can be read in one request")
     return count
 
 
-def draw_page(data: bytes, number: int) -> Image.Image:
+def draw_page(data: bytes, number: int, password: str | None = None) -> Image.Image:
     """A page, from 0, as RGB of about PAGE_PIXELS. Raises InvalidImage."""
-    with PDFIUM, _opened(data) as document:
+    with PDFIUM, _opened(data, password) as document:
         try:
             document.init_forms()  # draws the contents of form fields, too
             page = document[number]
@@ -46,10 +46,16 @@ def draw_page(data: bytes, number: int) -> Image.Image:
             raise _damaged(error, number) from error
 
 
-def _opened(data: bytes) -> pypdfium2.PdfDocument:
+def _opened(data: bytes, password: str | None) -> pypdfium2.PdfDocument:
     try:
-        return pypdfium2.PdfDocument(data)
+        return pypdfium2.PdfDocument(data, password=password)
     except pypdfium2.PdfiumError as error:
+        if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+            raise InvalidImage(
+                "the PDF needs a password; send it as `password` beside the PDF"
+                if password is None
+                else "the password does not open the PDF"
+            ) from None
         raise _damaged(error) from error
 
 

@@ -38,7 +38,6 @@ SECONDS_TO_NOTICE = 2  # after the limit, for the server to end the process; the
 NICE = 10  # the model's threads come first
 MEMORY = 256 * 2**20  # bytes for a process with its libraries, the file's own and a PDF's page
 BAND_PIXELS = 2**16  # fits into a processor's cache
-BYTES_PER_PIXEL = 32  # while an image is decoded, turned and put on white
 
 
 class DecoderProcesses:
@@ -46,7 +45,7 @@ class DecoderProcesses:
 
     def __init__(self, count: int, seconds: float, max_pixels: int, max_bytes: int) -> None:
         """`seconds`: limit for one image or page; `max_pixels`, `max_bytes`: largest request, to size the memory."""
-        memory = MEMORY + BYTES_PER_PIXEL * max_pixels + 4 * max_bytes
+        memory = MEMORY + decoding.BYTES_PER_PIXEL * max_pixels + 4 * max_bytes
         max_pixels = max(max_pixels, 2 * PAGE_PIXELS)
         self._all = [_Process(seconds, memory, max_pixels) for _ in range(count)]
         self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
@@ -63,13 +62,13 @@ class DecoderProcesses:
         for process in self._all:
             process.close()
 
-    def open_file(self, data: bytes, max_pixels: int, max_pages: int) -> Image.Image | int:
+    def open_file(self, data: bytes, max_pixels: int, max_pages: int, password: str | None = None) -> Image.Image | int:
         """As `decoding.open_file`. Raises ImageError."""
-        return self._ask({"max_pixels": max_pixels, "max_pages": max_pages}, data)
+        return self._ask({"max_pixels": max_pixels, "max_pages": max_pages, "password": password}, data)
 
-    def open_page(self, data: bytes, number: int, max_pixels: int) -> Image.Image:
+    def open_page(self, data: bytes, number: int, max_pixels: int, password: str | None = None) -> Image.Image:
         """As `decoding.open_page`. Raises ImageError."""
-        image = self._ask({"number": number, "max_pixels": max_pixels}, data)
+        image = self._ask({"number": number, "max_pixels": max_pixels, "password": password}, data)
         assert isinstance(image, Image.Image)
         return image
 
@@ -149,6 +148,7 @@ class _Process:
         if width * height > self._max_pixels:
             raise ValueError
         image = Image.new("RGB", (width, height))
+        image.info[decoding.WARNINGS] = [str(warning)[:1000] for warning in message.get("warnings", [])]
         for top, rows in _bands(width, height):
             pixels = _read(connection, 3 * width * rows, deadline)
             image.paste(Image.frombytes("RGB", (width, rows), pixels), (0, top))
@@ -253,7 +253,8 @@ def _answer(connection: socket.socket, request: dict[str, Any], data: bytes) -> 
     if isinstance(result, int):
         _send(connection, {"pages": result})
         return
-    _send(connection, {"width": result.width, "height": result.height})
+    told = {"warnings": result.info.get(decoding.WARNINGS, [])}
+    _send(connection, {"width": result.width, "height": result.height} | told)
     for top, rows in _bands(*result.size):
         connection.sendall(result.crop((0, top, result.width, top + rows)).tobytes())
 

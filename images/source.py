@@ -17,4 +17,5 @@ class ImageSource:
     detail: Detail = "auto"
     page: bool = False  # one of several pages of a document
     kind: Literal["image", "pdf", "tiff"] = "image"  # what it comes from; a TIFF of one page is an image
+    warnings: tuple[str, ...] = ()  # what the client should be told of it
     bytes: int = 0  # memory taken before it is opened; the pages of a document share theirs

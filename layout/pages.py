@@ -3,6 +3,7 @@
 Knows blocks, texts and images; neither how blocks are read nor any form of an answer.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -35,4 +36,12 @@ class ReadPage:
     angle: int = 0  # degrees, counter-clockwise, by which the page was turned upright
     detections: Sequence[Detection] = ()  # what `layout.boxes` kept, before blocks were made of it
     blocks: list[ReadBlock] = field(default_factory=list)
+    jpeg: bytes | None = None  # the upright page as a JPEG, where it is to be shown
     error: str | None = None  # why the layout network could not look at it; its blocks were found by ink alone
+
+    @property
+    def confidence(self) -> float | None:
+        """Geometric mean of its blocks' confidences, each as often as its text has characters; None without any."""
+        read = [(len(block.text), block.confidence) for block in self.blocks if block.confidence and block.text]
+        chars = sum(length for length, _ in read)
+        return math.exp(sum(length * math.log(own) for length, own in read) / chars) if chars else None

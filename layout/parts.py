@@ -18,7 +18,7 @@ from layout.crops import crop, padded
 from layout.ink import Ink, find_ink
 from layout.options import Kind
 from layout.paragraphs import Line, pieces_of, rows_of
-from models.protocol import AtOnce
+from models.protocol import BlockLimits
 
 STEEPEST, STEP = 0.04, 0.002  # pixels down for one to the right: the slopes that are tried
 WHOLE = 0.6  # heights of a glyph; what is lower are parts of lines beyond the edge
@@ -40,19 +40,19 @@ class Lines:
     ink: Ink
 
 
-def images_of(page: Image.Image, block: Block, max_aspect: int, at_once: AtOnce) -> list[Image.Image]:
+def images_of(page: Image.Image, block: Block, max_aspect: int, limits: BlockLimits) -> list[Image.Image]:
     """A block that is read, cut out of an upright RGB page, from the top down; `max_aspect` as `crops.crop` has it."""
     assert block.task is not None
     image = crop(page, block, max_aspect)
-    return [padded(part, max_aspect) for part in parts_of(image, block.task.kind, at_once)]
+    return [padded(part, max_aspect) for part in parts_of(image, block.task.kind, limits)]
 
 
-def parts_of(image: Image.Image, kind: Kind, at_once: AtOnce) -> list[Image.Image]:
+def parts_of(image: Image.Image, kind: Kind, limits: BlockLimits) -> list[Image.Image]:
     """A block's image as it is, or in parts if it is text or a table and the model reads only so much at once."""
-    if kind == "ocr" and at_once.lines:
-        return parts_of_text(image, at_once.lines)
-    if kind == "table" and at_once.rows:
-        return parts_of_table(image, at_once.rows)
+    if kind == "ocr" and limits.lines:
+        return parts_of_text(image, limits.lines)
+    if kind == "table" and limits.rows:
+        return parts_of_table(image, limits.rows)
     return [image]
 
 

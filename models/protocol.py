@@ -37,14 +37,15 @@ class PixelBounds(NamedTuple):
     max_pixels: int
 
 
-class AtOnce(NamedTuple):
-    """How much of a block a checkpoint reads well in one image; None: any number."""
+class BlockLimits(NamedTuple):
+    """How a checkpoint reads the blocks of a page best; None: as the releases do."""
 
-    lines: int | None = None  # lines of text
-    rows: int | None = None  # rows of a table
+    lines: int | None = None  # lines of text in one image, at most
+    rows: int | None = None  # rows of a table, likewise
+    min_pixels: int | None = None  # to which smaller images of text and tables are enlarged
 
 
-WHOLE_BLOCKS = AtOnce()
+WHOLE_BLOCKS = BlockLimits()
 
 
 class InputError(ValueError):
@@ -103,7 +104,7 @@ class InputProcessor(Protocol):
     generation: Any  # transformers' GenerationConfig: sampling defaults
     tokenizer: Any  # transformers' tokenizer
     bounds: PixelBounds  # the checkpoint's own
-    at_once: AtOnce
+    block_limits: BlockLimits
     image_token_id: int
     eos_token_ids: frozenset[int]  # tokens that end an answer
     longest_token: int  # characters

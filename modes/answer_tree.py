@@ -3,25 +3,10 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
-from modes.page import Span
 from modes.schemas import ArrayNode, Leaf
-from modes.values import Json
-
-
-@dataclass(frozen=True)
-class Value:
-    """A value of the answer, and where on the page it is printed."""
-
-    value: Json
-    span: Span | None = None  # in the transcript; None for null and for a schema's own words
-
-    @property
-    def literal(self) -> str:
-        """The value as JSON, with the decimals that are printed."""
-        return str(self.value) if isinstance(self.value, Decimal) else json.dumps(self.value, ensure_ascii=False)
+from modes.values import Value
 
 
 @dataclass
@@ -32,6 +17,8 @@ class Blank:
     leaf: Leaf
     candidates: list[Value]  # the most likely first
     open_ended: bool = False  # any words or number of the page may be meant
+    doubtful: bool = False  # the evidence leaves others, or speaks against it
+    others: list[Value] = field(default_factory=list)  # what it may be as well
 
     @property
     def undecided(self) -> bool:
@@ -40,6 +27,10 @@ class Blank:
     @property
     def best(self) -> Value:
         return self.candidates[0] if self.candidates else Value(None)
+
+    def doubt(self) -> None:
+        """Mark a filled value as one that the evidence speaks against."""
+        self.doubtful = self.doubtful or self.best.value is not None
 
 
 @dataclass
@@ -69,10 +60,25 @@ def entries(tree: Tree) -> Iterator[Entry]:
             yield from entries(own)
 
 
-def to_json(tree: Tree) -> str:
+def to_json(tree: Tree, *, without_doubtful: bool = False) -> str:
+    """The answer as JSON; `without_doubtful`: with null for doubtful values."""
+    return "".join(text for _, text in pieces(tree, without_doubtful=without_doubtful))
+
+
+def pieces(tree: Tree, *, without_doubtful: bool = False) -> Iterator[tuple[Entry | None, str]]:
+    """The answer as JSON in pieces: each with the value or list that it begins, or None for what stands between."""
     if isinstance(tree, Blank):
-        return tree.best.literal
-    if isinstance(tree, dict):
-        members = (f"{json.dumps(name, ensure_ascii=False)}: {to_json(own)}" for name, own in tree.items())
-        return "{" + ", ".join(members) + "}"
-    return "[" + ", ".join(to_json(own) for own in (tree.values if isinstance(tree, OpenList) else tree)) + "]"
+        yield tree, "null" if without_doubtful and tree.doubtful else tree.best.literal
+    elif isinstance(tree, dict):
+        yield None, "{"
+        for index, (name, own) in enumerate(tree.items()):
+            yield None, f"{', ' if index else ''}{json.dumps(name, ensure_ascii=False)}: "
+            yield from pieces(own, without_doubtful=without_doubtful)
+        yield None, "}"
+    else:
+        yield (tree, "[") if isinstance(tree, OpenList) else (None, "[")
+        for index, own in enumerate(tree.values if isinstance(tree, OpenList) else tree):
+            if index:
+                yield None, ", "
+            yield from pieces(own, without_doubtful=without_doubtful)
+        yield None, "]"

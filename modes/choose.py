@@ -27,7 +27,7 @@ NO_FORM = re.compile(r"\bforms?\s+of\b|\b(?:in|as|table|json|list|markdown|text)
 class Turn:
     """One message of a conversation; the texts of its parts are joined by newlines."""
 
-    role: str  # system | user | assistant
+    role: str  # system | user | assistant | tool
     text: str
     images: Sequence[ImageSource] = field(default_factory=list)
 
@@ -40,6 +40,11 @@ class Prompt:
     images: list[ImageSource]
     mode: str  # one of ANSWER_MODES
     finished: bool = False  # the answer is put into the mode's form; else it stays as the model writes it
+
+    @property
+    def is_text_of_one_image(self) -> bool:
+        """Whether the model reads the text of one image, whose form is not the model's own."""
+        return self.finished and len(self.images) == 1 and ALL_MODES[self.mode].prompt == prompts.OCR
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,9 @@ def choose(conversation: Sequence[Turn], asked_mode: str | None = None) -> Task:
     asked = next((turn.text for turn in reversed(conversation) if turn.role == "user"), "")
     pages = with_images and any(image.page for image in with_images[-1].images)
     if not with_images or (asked_mode == RAW and not pages):
-        messages = [_message(turn.role, turn.text, len(turn.images)) for turn in conversation]
+        # The model's template knows no tools: what one says comes from the user's side.
+        roles = ["user" if turn.role == "tool" else turn.role for turn in conversation]
+        messages = [_message(role, turn.text, len(turn.images)) for role, turn in zip(roles, conversation, strict=True)]
         return Task(RAW, [Prompt(messages, [image for turn in conversation for image in turn.images], RAW)])
     system = "\n".join(turn.text for turn in conversation if turn.role == "system")
     mode, words, finished = _interpret(asked, system, asked_mode)

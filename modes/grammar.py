@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 
-from modes.answer_tree import Entry, OpenList, Value
+from modes.answer_tree import Entry, OpenList
 from modes.page import CHUNK, PageText
 from modes.schemas import ArrayNode, Leaf, Node, ObjectNode
-from modes.values import numbers
+from modes.values import Value
 
 MAX_ROWS = 32  # in a list that the model writes
 NULL = "null"
@@ -60,8 +60,8 @@ class _Rules:
             self.lines.append(r'WORDS: CHUNKS & /\S([^\x00-\x1f"\\]*\S)?/ & /[^\x00-\x1f"\\]*\w[^\x00-\x1f"\\]*/')
             parts = [_lark(NULL), f"{_lark(chr(34))} WORDS {_lark(chr(34))}"]
         else:
-            found = numbers(self._page.text, self._page.mark)
-            values = {own.value for own in found if kind == "number" or own.value == int(own.value)}
+            found = {value for line in self._page.lines for own in line.numbers for value in (own.value, *own.others)}
+            values = {value for value in found if kind == "number" or value == int(value)}
             parts = [_lark(NULL), *(_lark(str(value)) for value in sorted(values))]
         self._shared[kind] = self._rule(" | ".join(parts))
         return self._shared[kind]

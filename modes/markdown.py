@@ -2,12 +2,16 @@
 
 import re
 
-from modes.finisher import Chain
+from modes.finisher import Chain, Finisher
+from modes.money import MoneyFinisher
 from modes.tables import TAG, TableFinisher, half_tag
 
 _OPENING = {r"\(": "$", r"\[": "$$"}
 _CLOSING = {r"\)": "$", r"\]": "$$"}
 _MATH = re.compile(rf"(\\.)|{TAG.pattern}", re.DOTALL)  # a backslash goes with what follows: `\\[4pt]` opens nothing
+_IS_INLINE = re.compile(r"\s*(?:\\?\Z|\\\(|\$(?!\$))")  # or may become one
+_GOES_ON = re.compile(r"\s*(?:\\\(.*?\\\)|\$[^$]*\$)\s*[^\s\\$]", re.DOTALL)
+"""An inline formula with text behind it."""
 _FORMULA = re.compile(r"\\.|\$+|\s+|[^\\$\s]+", re.DOTALL)  # no final `\`, which would escape the dollar after it
 
 
@@ -77,10 +81,10 @@ class MarkdownFinisher(Chain):
     """Writes text with formulas and tables as Markdown. Places that are merged into another cell are empty."""
 
     def __init__(self) -> None:
-        super().__init__(MathFinisher(), TableFinisher("markdown", streaming=True))
+        super().__init__(MoneyFinisher(), MathFinisher(), TableFinisher("markdown", streaming=True))
 
 
-class FormulaFinisher:
+class _OneFormula:
     """Writes an answer that is one formula as `$$...$$`, whichever delimiters the model writes around it.
 
     Delimiters inside it, between two formulas or around one within text, become dollars.
@@ -111,3 +115,30 @@ class FormulaFinisher:
         before, self._begun = self._edge if self._begun else "$$", True
         self._edge = ""
         return before + piece
+
+
+class FormulaFinisher:
+    """Writes an answer that is one formula as `$$...$$`; one that is text with formulas in it, with those in dollars.
+
+    An answer that begins with an inline formula is held until it shows whether text follows.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._inner: Finisher | None = None
+
+    def push(self, text: str) -> str:
+        if self._inner is not None:
+            return self._inner.push(text)
+        held = self._held = self._held + text
+        if _IS_INLINE.match(held) is None:
+            self._inner = _OneFormula()
+        elif _GOES_ON.match(held) is not None:
+            self._inner = MathFinisher()
+        return "" if self._inner is None else self._inner.push(held)
+
+    def end(self) -> str:
+        if self._inner is not None:
+            return self._inner.end()
+        self._inner = _OneFormula()
+        return self._inner.push(self._held) + self._inner.end()

@@ -1,23 +1,45 @@
-"""A transcript as extraction reads it: lines with their labels, numbers and dates, rows of items, pairs of a form."""
+"""A transcript as extraction reads it: lines with their labels, numbers, dates and sums."""
 
+import bisect
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from modes.labels import COLUMNS, NEXT_LABEL, Label, Labels, one_of
-from modes.values import Number, dates, decimal_mark, numbers
+from modes.columns import COLUMN_HEADS, HEADS
+from modes.labels import Label, Labels
+from modes.printed.dates import Date, dates, day_first
+from modes.printed.numbers import Number, numbers
+from modes.printed.style import Style, style_of
+from modes.printed.text import Views, views_of
+from modes.sum_labels import SumLabel, sum_label
+from modes.wording import key_of
 
 Span = tuple[int, int]
 """A run of a text: [start, end)."""
 
 SUMS = ("subtotal", "tax", "total")
-COLUMN_HEADS = one_of(head for heads in COLUMNS.values() for head in heads)
-TITLE = re.compile(r"\b(?:tax invoice|invoice|receipt|sales receipt|bill|收据|小票|发票)$", re.IGNORECASE)
-COUNT_FIRST = re.compile(r"(\d{1,4})\s?[x×*]?\s+(?=\S*[^\W\d])", re.IGNORECASE)
-COUNT_LAST = re.compile(r"(?:\s[x×*]\s?(\d{1,4})|(?:\s|^)(\d{1,4})\s?[x×*]?)$", re.IGNORECASE)
-PAIR = re.compile(r"(?P<label>[^\W\d][^:：]{0,40}?)\s?(?<!\d)[:：](?!//)\s*(?P<value>.*)")
+MAX_PARTS = 40  # numbers of a line that are looked at as parts of sums
+MAX_LINE = 2000  # characters; a longer line is cut between words, so that work grows with the text and no faster
 CHUNK = re.compile(r"\s+|\w+(?:[^\w\s]+\w+)*|[^\w\s]+")
 """Whitespace, words with the marks inside them (`O'Brien`, `12.50`), other marks: what a value is made of."""
+_PIECE = re.compile(rf"[^\n]{{1,{MAX_LINE}}}(?:(?=\s)|(?<=[\s。、；])|\Z)")
+_WORD = re.compile(r"\S+")
+_EDGES = " \t\n\u00a0:：;,|"
+_COUNTED = re.compile(
+    r"\s?(?:x|×|items?|articles?|artikel|guests?|persons?|pcs|positionen|pezzi|uds|art\b|点|件|개)", re.I
+)
+
+
+@dataclass(frozen=True)
+class SumPart:
+    """A label of a sum on a line with the numbers that follow it."""
+
+    label: SumLabel
+    start: int  # start of the label, on its line
+    end: int
+    numbers: list[Number]
+    rates: list[Number]  # percentages in the label
 
 
 @dataclass(frozen=True)
@@ -25,10 +47,13 @@ class TextLine:
     """A line of a transcript, with all that was recognised on it; spans on the line count from its start."""
 
     start: int  # in the transcript
-    text: str
+    text: str  # as shown
+    plain: str
+    folded: str
     labels: list[Label]
+    dates: list[Date]
     numbers: list[Number]
-    dates: list[Span]
+    sums: list[SumPart]
 
     def in_transcript(self, span: Span) -> Span:
         """A span on the line as a span of the transcript."""
@@ -37,180 +62,148 @@ class TextLine:
     def trimmed(self, span: Span) -> Span:
         """The same, without the whitespace and marks around it."""
         start, end = span
-        while start < end and self.text[start] in " \t\n:：;,|":
+        while start < end and self.text[start] in _EDGES:
             start += 1
-        while end > start and self.text[end - 1] in " \t\n:：;,|":
+        while end > start and self.text[end - 1] in _EDGES:
             end -= 1
         return self.in_transcript((start, end))
 
-
-@dataclass(frozen=True)
-class ItemRow:
-    """An item of a receipt or invoice: the transcript's span of each part, None for a part that is not printed."""
-
-    name: Span
-    quantity: Span | None
-    unit_price: Span | None
-    amount: Span
+    @property
+    def is_words(self) -> bool:
+        """Whether it has words, and neither a number of money nor a date."""
+        worded = re.search(r"[^\W\d_]{2}|[^\W\d_]$", self.text.strip()) is not None
+        return worded and not self.dates and not any(number.amount for number in self.numbers)
 
 
 @dataclass
 class PageText:
     """A transcript and its lines."""
 
-    text: str
-    mark: str  # decimal mark
+    text: str  # the transcript
+    views: Views
+    style: Style
+    labels: Labels
+    languages: Counter[str]  # labels by language
+    day_first: bool | None = None
     lines: list[TextLine] = field(default_factory=list)
 
+    def index_at(self, place: int) -> int:
+        """The index of the line at a place in the transcript."""
+        return bisect.bisect_right(self.lines, place, key=lambda line: line.start) - 1
 
-def read_page(text: str, labels: Labels) -> PageText:
-    page = PageText(text, decimal_mark(text))
-    for start, line in _lines(text, page.mark):
-        page.lines.append(TextLine(start, line, labels.on(line), numbers(line, page.mark), dates(line)))
+    def shown(self, span: Span) -> str:
+        """The text of a span with single blanks, without Markdown's marks."""
+        return " ".join(self.views.shown[slice(*span)].split())
+
+
+def read_page(text: str, labels: Labels, style: Style | None = None) -> PageText:
+    """The lines of a transcript. `style`: of its numbers; by default the one that the page shows."""
+    views = views_of(text)
+    spans = list(_spans(views.plain))
+    spoken, tails = _first_look(views, spans, labels)
+    style = style or style_of([views.plain[slice(*span)] for span in spans], tails, spoken)
+    page = PageText(text, views, style, labels, spoken)
+    for start, end in _joined(views.plain, spans, style):
+        page.lines.append(_line(views, start, end, page))
+    page.day_first = day_first((date for line in page.lines for date in line.dates), spoken)
     return page
 
 
-def _lines(text: str, mark: str) -> Iterator[tuple[int, str]]:
-    """Lines with a letter or digit, and where they start.
+def _line(views: Views, start: int, end: int, page: PageText) -> TextLine:
+    shown, plain, folded = (view[start:end] for view in (views.shown, views.plain, views.folded))
+    found = dates(folded)
+    values = numbers(plain, page.style, found)
+    labels = page.labels.on(folded, shown, {date.start for date in found})
+    return TextLine(start, shown, plain, folded, labels, found, values, sum_parts(folded, values))
 
-    A line that is only an amount is joined to the line before: the model took the gap between them for a line's end.
-    """
-    waiting: Span | None = None
-    for match in re.finditer(r"[^\n]+", text):
-        if not re.search(r"\w", match[0]):
+
+def _spans(plain: str) -> Iterator[Span]:
+    """Lines with a letter, digit or box to tick. Left out: words longer than MAX_LINE, of which a part may mislead."""
+    for line in re.finditer(r"[^\n]+", plain):
+        place, end = line.span()
+        while place < end:
+            piece = _PIECE.match(plain, place, end)
+            place = piece.end() if piece else _WORD.match(plain, place, end).end()  # type: ignore[union-attr]
+            if piece and re.search(r"[\w☐☑☒✓✗□■]", piece[0]):
+                yield piece.span()
+
+
+def _first_look(views: Views, spans: list[Span], labels: Labels) -> tuple[Counter[str], list[str]]:
+    """The languages of the page's labels, and what follows the labels of its sums."""
+    spoken: Counter[str] = Counter()
+    tails = []
+    for start, end in spans:
+        folded, plain = views.folded[start:end], views.plain[start:end]
+        for label in labels.on(folded, views.shown[start:end]):
+            spoken.update(set(label.languages))
+        first = re.search(r"\d", folded)
+        head = folded[: first.start()] if first else folded
+        heads = set(COLUMN_HEADS.findall(folded)) if first is None else ()
+        if len(heads) > 1:
+            spoken.update(language for head in heads for language in HEADS[key_of(head)][1])
+        found = sum_label(head)
+        if found is not None:
+            spoken.update(set(found.languages))
+            tails += [plain[len(head) :]] if found.kind in SUMS else []
+    return spoken, tails
+
+
+def sum_parts(folded: str, values: list[Number]) -> list[SumPart]:
+    """The sums of a line: labels, each with the numbers up to the next label."""
+    found: list[SumPart] = []
+    place, rates = 0, []
+    for number in [*values[:MAX_PARTS], None]:
+        if number is not None and (number.percent or number.code or _is_aside(folded, number)):
+            rates += [number] if number.percent else []
             continue
-        priced = waiting is not None and any(number.amount for number in numbers(text[slice(*waiting)], mark))
-        if waiting is not None and not priced and _is_amount(match[0], mark):
-            waiting = waiting[0], match.end()
+        end = len(folded) if number is None else number.whole[0]
+        head = folded[place:end]
+        label = sum_label(head) if number is not None or not found else None
+        if label is not None:
+            found.append(SumPart(label, place, end, [], rates))
+            rates = []
+        elif not found and re.search(r"[^\W\d_]", head):
+            return []  # the line begins with something else
+        elif re.search(r"[^\W\d_]{3}", head) and number is not None:
+            break
+        if number is not None and found:
+            found[-1].numbers.append(number)
+        place = place if number is None else number.whole[1]
+    return found
+
+
+def _is_aside(folded: str, number: Number) -> bool:
+    """Whether a number of a label is a count (`Total (3 items)`) or numbers the label (`Tax 1`)."""
+    return not number.amount and _COUNTED.match(folded, number.end) is not None
+
+
+def _joined(plain: str, spans: list[Span], style: Style) -> Iterator[Span]:
+    """Lines, with one that is only an amount joined to the line before: their gap was taken for a line's end.
+
+    Two such lines in a row are the values of a block of labels, and stay apart.
+    """
+    alone = [_is_amount(plain[start:end], style) for start, end in spans]
+    waiting: Span | None = None
+    for index, (start, end) in enumerate(spans):
+        block = alone[index] and (alone[index - 1 : index] == [True] or alone[index + 1 : index + 2] == [True])
+        if waiting is not None and alone[index] and not block and not _has_amount(plain[slice(*waiting)], style):
+            waiting = waiting[0], end
             continue
         if waiting is not None:
-            yield waiting[0], text[slice(*waiting)]
-        waiting = match.span()
+            yield waiting
+        waiting = start, end
     if waiting is not None:
-        yield waiting[0], text[slice(*waiting)]
+        yield waiting
 
 
-def _is_amount(text: str, mark: str) -> bool:
+def _has_amount(plain: str, style: Style) -> bool:
+    return any(number.amount for number in numbers(plain, style))
+
+
+def _is_amount(plain: str, style: Style) -> bool:
     """Whether a text is an amount, with its currency and without words."""
-    found = numbers(text, mark)
+    found = numbers(plain, style)
     if len(found) != 1 or not found[0].amount:
         return False
-    start, end = found[0].start, found[0].end
-    mark_start, mark_end = found[0].currency or (start, end)
-    return not re.search(r"\w", text[: min(start, mark_start)] + text[max(end, mark_end) :])
-
-
-def title_line(page: PageText) -> Span | None:
-    """The name at the top: the first line with letters that is neither a label nor just the kind of document."""
-    for line in page.lines:
-        top = line.text.split("\n")[0].rstrip()
-        end = len(TITLE.sub("", top))
-        if line.labels and line.labels[0].start == 0 and line.labels[0].field != "invoice_number":
-            continue
-        if re.search(r"[^\W\d]{2}", line.text[:end]):
-            return line.trimmed((0, end))
-    return None
-
-
-# --- items ----------------------------------------------------------------------------------------------------------
-
-
-def item_rows(page: PageText) -> list[ItemRow]:
-    """The items: lines that end with an amount, below the column heads if there are any, and above the sums."""
-    first, heads = 0, False
-    for index, line in enumerate(page.lines):
-        if len(COLUMN_HEADS.findall(line.text)) >= 2 and not line.numbers:
-            first, heads = index + 1, True
-            break
-    decimals = any(number.amount for line in page.lines for number in line.numbers)
-    found = []
-    for above, line in zip([None, *page.lines[first:]], page.lines[first:], strict=False):
-        if any(label.field in SUMS and _is_sum(line, label) for label in line.labels):
-            break
-        row = _row(page, line, above, heads=heads, whole=heads and not decimals)
-        if row is not None:
-            found.append(row)
-    return found
-
-
-def _is_sum(line: TextLine, label: Label) -> bool:
-    """Whether an amount follows a label: for a tax with at most a rate between, as `Tax software` may be an item."""
-    start, end = label.end, label.stop
-    inside = [number for number in line.numbers if not number.percent and start <= number.start < end]
-    if not inside:
-        return line.text[start:end].strip() == ""
-    between = line.text[start : inside[-1].start]
-    return label.field == "total" or not re.search(r"[^\W\d_]{4,}", between)
-
-
-def _row(page: PageText, line: TextLine, above: TextLine | None, *, heads: bool, whole: bool) -> ItemRow | None:
-    """The item on a line, None if there is none.
-
-    `heads`: the columns have heads, so a number after the name is a count; `whole`: prices may have no decimals.
-    """
-    last = line.numbers[-1] if line.numbers else None
-    if last is None or last.percent or not (last.amount or whole):
-        return None
-    if line.dates or re.search(r"[^\W\d]{4}", line.text[last.end :]) or any(own.field == "paid" for own in line.labels):
-        return None
-    end = _before(last)
-    unit = next((number for number in reversed(line.numbers[:-1]) if number.amount), None)
-    if unit is not None and re.search(r"[^\W\d]{2}", line.text[unit.end : end].replace("x", "")):
-        unit = None  # there are words between them: it is part of the name
-    if unit is not None:
-        end = _before(unit)
-    count, name = _count_and_name(line, end, heads or unit is not None)
-    named = line.trimmed(name)
-    if not re.search(r"[^\W\d]", page.text[slice(*named)]):
-        if above is None or above.labels or above.dates or any(number.amount for number in above.numbers) or not heads:
-            return None
-        named = above.trimmed((0, len(above.text)))  # a long name fills the line above
-    return ItemRow(
-        named,
-        None if count is None else line.in_transcript(count),
-        None if unit is None else line.in_transcript((unit.start, unit.end)),
-        line.in_transcript((last.start, last.end)),
-    )
-
-
-def _count_and_name(line: TextLine, end: int, counted: bool) -> tuple[Span | None, Span]:
-    """The count and the name in the text before an item's prices. `counted`: a bare number at its end is a count."""
-    text = line.text[:end].rstrip(" @")
-    if first := COUNT_FIRST.match(text):
-        return first.span(1), (first.end(), len(text))
-    final = COUNT_LAST.search(text)
-    if final and (counted or final[1]):
-        return final.span(1 if final[1] else 2), (0, final.start())
-    return None, (0, len(text))
-
-
-def _before(number: Number) -> int:
-    """Start of a number with its currency."""
-    if number.currency is not None and number.currency[0] < number.start:
-        return number.currency[0]
-    return number.start
-
-
-# --- forms ----------------------------------------------------------------------------------------------------------
-
-
-def label_pairs(page: PageText) -> list[tuple[Span, Span | None]]:
-    """Labels that end with a colon, with their values: on the same line, else on the next if that is no label."""
-    found: list[tuple[Span, Span | None]] = []
-    for line, below in zip(page.lines, [*page.lines[1:], None], strict=False):
-        for start, end in _pieces(line):
-            match = PAIR.match(line.text, start, end)
-            if match is None:
-                continue
-            value: Span | None = line.trimmed(match.span("value"))
-            if match["value"].strip() == "":
-                alone = below is not None and not below.labels and end == len(line.text) and not PAIR.match(below.text)
-                value = below.trimmed((0, len(below.text))) if below is not None and alone else None
-            found.append((line.trimmed(match.span("label")), value))
-    return found
-
-
-def _pieces(line: TextLine) -> list[Span]:
-    """The pairs of a line: it is split before each further label with a colon."""
-    starts = [0, *(match.end() for match in NEXT_LABEL.finditer(line.text) if PAIR.match(line.text[: match.start()]))]
-    return list(zip(starts, [*starts[1:], len(line.text)], strict=True))
+    start, end = found[0].whole
+    return not re.search(r"\w", plain[:start] + plain[end:])

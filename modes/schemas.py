@@ -7,10 +7,11 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from modes.limits import KEYWORDS
 from modes.values import Json
 
 Schema = dict[str, Any]
@@ -44,8 +45,8 @@ SCHEMAS: dict[str, Schema] = {
 """JSON schema of each extracting mode. An answer has every property, null where the page has no value."""
 
 ANNOTATIONS = {
-    "title", "description", "default", "examples", "$schema", "$id", "$comment", "$defs", "definitions", "required",
-    "additionalProperties", "nullable", "deprecated", "readOnly", "writeOnly",
+    "title", "description", "default", "examples", "example", "$schema", "$id", "$comment", "$defs", "definitions",
+    "required", "additionalProperties", "nullable", "deprecated", "readOnly", "writeOnly",
 }  # fmt: skip
 """Keywords that do not matter to the values: an answer has all properties and no others in any case."""
 
@@ -64,6 +65,7 @@ class Leaf:
 
     kind: str  # string | number | integer | boolean
     choices: tuple[Json, ...] | None = None  # from enum, const or boolean
+    limits: Mapping[str, Any] = field(default_factory=dict)  # keywords of `limits.KEYWORDS`
 
 
 @dataclass(frozen=True)
@@ -106,15 +108,15 @@ def _parse(schema: Any, root: Schema, where: str, depth: int, nodes: Iterator[in
             {name: _parse(own, root, f"{where}.{name}", depth + 1, nodes) for name, own in inside.items()}
         )
     elif kind == "array":
-        known = {"items", "maxItems"}
+        known = {"items", "maxItems", "minItems", "uniqueItems"}  # the page has as many as it has
         max_items = _max_items(schema, where)
         node = ArrayNode(_parse(schema.get("items"), root, f"{where}[]", depth + 1, nodes), max_items)
     elif kind in ("string", "number", "integer", "boolean"):
-        known = {"enum", "const", "format"}
+        known = {"enum", "const", *KEYWORDS}
         node = _leaf(kind, schema, where)
     else:
         raise SchemaError(f"{where} has the type {kind!r}, which JSON does not have")
-    unknown = sorted(set(schema) - known - {"type", *ANNOTATIONS})
+    unknown = sorted(name for name in set(schema) - known - {"type", *ANNOTATIONS} if not name.startswith(("x-", "x_")))
     if unknown:
         raise SchemaError(f"{where} has the keyword {unknown[0]!r}, which grounded extraction cannot follow")
     return node
@@ -155,6 +157,9 @@ def _resolved(schema: Schema, root: Schema, where: str) -> Schema:
         if not isinstance(target, dict) or "$ref" in target:
             raise SchemaError(f"{where} refers to {schema['$ref']!r}, which does not exist")
         return target | {name: own for name, own in schema.items() if name != "$ref"}
+    if isinstance(schema.get("allOf"), list) and len(schema["allOf"]) == 1 and isinstance(schema["allOf"][0], dict):
+        rest = {name: own for name, own in schema.items() if name != "allOf"}
+        return _resolved(schema["allOf"][0] | rest, root, where)
     several = schema.get("anyOf", schema.get("oneOf"))
     if several is None:
         return schema
@@ -175,11 +180,10 @@ def _leaf(kind: str, schema: Schema, where: str) -> Leaf:
     choices = [schema["const"]] if "const" in schema else schema.get("enum")
     if choices is not None and (not isinstance(choices, list) or not all(map(_is_plain, choices))):
         raise SchemaError(f"{where} has an enum that is not a list of plain values")
-    if schema.get("format") not in (None, "date"):
-        raise SchemaError(f"{where} has the format {schema['format']!r}; values are copied as they are printed")
     if kind == "boolean" and choices is None:
         choices = [True, False]
-    return Leaf(kind, None if choices is None else tuple(one for one in choices if one is not None))
+    limits = {name: own for name, own in schema.items() if name in KEYWORDS}
+    return Leaf(kind, None if choices is None else tuple(one for one in choices if one is not None), limits)
 
 
 def _is_plain(value: Any) -> bool:

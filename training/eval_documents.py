@@ -63,8 +63,8 @@ def layout_share(url: str, pages: Sequence[ExamPage]) -> float:
     """Seconds of layout and cutting over seconds of whole pages, read one after another."""
     with httpx.Client(base_url=url, timeout=MAX_SECONDS) as client:
         whole = [read_page(client, page).seconds for page in pages]
-    at_once = ImageSettings.read(EMBEDDED).at_once
-    return round(sum(layout_seconds(None, [page.image for page in pages], at_once)) / sum(whole), 4)
+    limits = ImageSettings.read(EMBEDDED).block_limits
+    return round(sum(layout_seconds(None, [page.image for page in pages], limits)) / sum(whole), 4)
 
 
 def report(answers: Sequence[PageAnswer]) -> None:

@@ -9,7 +9,8 @@
 
 Every request goes through the API, in this process. A field counts as right when path and value exactly match the truth
 (numbers as numbers). f1_transcript starts from perfect transcripts instead of the model's reading, which separates the
-errors of the extraction from those of the model. The last line is JSON.
+errors of the extraction from those of the model. confident_right is the share of right values among the confident ones,
+whose confidence is 0.9 or more. The last line is JSON.
 """
 
 import argparse
@@ -30,10 +31,11 @@ from api.serving import Serving
 from engine.engine import Engine
 from images.loading import ImageLimits
 from training.evaluate import start_engine
+from training.plot_confidence import draw
 from training.render_documents import choose_style, make_sheet
 from training.render_sheets import TooWideError, draw_sheet
 from training.render_text import HELD_OUT_FONTS, require_packages
-from training.score_modes import Document, Outcome, report
+from training.score_modes import Document, Outcome, confidences, report
 
 CHECKPOINT = Path(__file__).resolve().parent.parent / "models" / "tiny"
 SEED = 4000
@@ -113,7 +115,7 @@ async def ask(client: httpx.AsyncClient, document: Document) -> Outcome:
     response.raise_for_status()
     choice = response.json()["choices"][0]
     transcript = "\n".join(line["text"] for line in choice["ocr"]["lines"])
-    return Outcome(document, choice["message"]["content"], transcript)
+    return Outcome(document, choice["message"]["content"], transcript, choice["ocr"]["fields"] or [])
 
 
 def main() -> None:
@@ -122,11 +124,14 @@ def main() -> None:
         "--documents", type=Path, metavar="DIR", help="images with their truth, instead of rendered documents"
     )
     parser.add_argument("--model", type=Path, default=CHECKPOINT, help="a checkpoint folder (default: models/tiny)")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw confidence against right values")
     arguments = parser.parse_args()
     documents = documents_in(arguments.documents) if arguments.documents else rendered_documents()
     engine = start_engine(arguments.model)
     outcomes = asyncio.run(ask_all(engine, documents))
     engine.shutdown(grace=10)
+    if arguments.plot is not None:
+        draw(confidences(outcomes), arguments.plot)
     print(json.dumps(report(outcomes)))
 
 

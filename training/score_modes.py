@@ -4,15 +4,16 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
 from modes.form import Form
+from modes.labels import Labels
+from modes.page import read_page
 from modes.schemas import SCHEMAS, parse
 from modes.tables import parse as parse_table
-from modes.values import decimal_mark, numbers
 from training.render_documents import KINDS
 
 SCORED = ("receipt", "invoice")  # the modes whose fields count in f1
@@ -36,10 +37,26 @@ class Outcome:
     document: Document
     content: str
     transcript: str  # as the model read it
+    fields: list[dict[str, Any]] = field(default_factory=list)  # as `ocr.fields`
 
     @property
     def valid(self) -> bool:
         return is_object(self.content)
+
+
+CONFIDENT = 0.9
+
+
+def confidences(outcomes: Iterable[Outcome]) -> list[tuple[float, bool]]:
+    """The confidence of every value that is on the page, and whether the value is right."""
+    found = []
+    for outcome in outcomes:
+        truth = dict(values(outcome.document.truth)) if isinstance(outcome.document.truth, dict) else {}
+        for own in outcome.fields:
+            if own["value"] is not None and own["confidence"] is not None:
+                value = own["value"] if isinstance(own["value"], str) else float(own["value"])
+                found.append((own["confidence"], truth.get(f".{own['path']}") == value))
+    return found
 
 
 def is_object(content: str) -> bool:
@@ -71,18 +88,35 @@ def f1(pairs: Iterable[tuple[Any, Any]]) -> float:
 
 
 def ungrounded(content: str, transcript: str) -> list[tuple[str, str | float]]:
-    """Values that do not occur in the transcript: strings as whole words, numbers as numbers."""
-    known = {float(number.value) for number in numbers(transcript, decimal_mark(transcript))}
-    text = " ".join(transcript.split())
+    """Values that do not occur in the transcript: strings as whole words, numbers as numbers.
+
+    A string over several lines, such as an item's name, has one run of words on each of them, in their order.
+    """
+    page = read_page(transcript, Labels({}))
+    known = {abs(float(value)) for line in page.lines for own in line.numbers for value in (own.value, *own.others)}
+    text = " ".join(page.views.shown.split())
+    lines = [" ".join(line.split()) for line in page.views.shown.split("\n") if line.strip()]
 
     def occurs(value: str | float) -> bool:
         if isinstance(value, float):
-            return value in known
-        return bool(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text)) or (
-            not re.search(r"\w", value) and value in text
-        )
+            return abs(value) in known
+        return has_words(text, value) or any(is_over_lines(value.split(), lines[i:]) for i in range(len(lines)))
 
     return [(path, value) for path, value in values(json.loads(content)) if not occurs(value)]
+
+
+def has_words(text: str, words: str) -> bool:
+    """Whether a text has a run of whole words; marks alone need no edges."""
+    worded = re.search(r"\w", words) is not None
+    return bool(re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text)) if worded else words in text
+
+
+def is_over_lines(words: Sequence[str], lines: Sequence[str]) -> bool:
+    """Whether words are runs of a line and of the lines below it, one of each."""
+    if not words:
+        return True
+    ends = (end for end in range(len(words), 0, -1) if lines and has_words(lines[0], " ".join(words[:end])))
+    return any(is_over_lines(words[end:], lines[1:]) for end in ends)
 
 
 def cell_grid(otsl: str) -> list[list[str]]:
@@ -120,6 +154,7 @@ def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         if own:
             print(f"{mode}: f1 {f1((json.loads(o.content), o.document.truth) for o in own)} on {len(own)}")
             show_worst(own)
+    sure = [right for confidence, right in confidences(objects) if confidence >= CONFIDENT]
     cells = [correct_cells(outcome) for outcome in tables]
     grounds = [(o.content, o.transcript) for o in valid]
     grounds += [(form.content(), document.transcript or "") for form, document in forms]
@@ -134,6 +169,8 @@ def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "invalid_json": len(objects) - len(valid),
         "ungrounded": sum(len(ungrounded(content, transcript)) for content, transcript in grounds),
         "documents": len(outcomes),
+        "confident": len(sure),
+        "confident_right": round(sum(sure) / max(1, len(sure)), 4),
     }
 
 

@@ -42,8 +42,11 @@ def _levels(pages: Sequence[ReadPage]) -> Mapping[tuple[int, int], int]:
 
 
 def _written(pages: Sequence[ReadPage], writer: MarkdownWriter) -> Document:
-    text = ""
+    text, next_page = "", None
     for page in pages:
+        if page.index != next_page:
+            text += writer.finish()  # a page is left out: nothing goes on over the gap
+        next_page = page.index + 1
         for block in page.blocks:
             text += writer.begin(page, block) + writer.push(block.text) + writer.end()
     text += writer.finish()

@@ -54,7 +54,7 @@ def prose(
         item = piece.item if piece.item and not (goes_on and first) else None
         was_list, writer = writer is not None and not (first and goes_on), writer or lists.ListWriter()
         if item and writer.fits(item):
-            text += ("" if first else "\n" if was_list else "\n\n") + writer.begin(item) + body
+            text += ("" if first else "\n" if was_list else "\n\n") + writer.begin(item) + escape.line_start(body)
             begins_list |= first
         else:
             text += ("" if first else "\n\n") + (body if goes_on and first else _paragraph(piece, body))

@@ -26,8 +26,10 @@ def load(folder: Path, classes: Mapping[str, str], device: torch.device) -> Any:
     `classes`: transformers' class for each model_type of a config; it is imported when it is loaded.
 
     In fp32 on every device: a page takes a fraction of the time that reading it takes, and a centre in half precision
-    would be a pixel off on a page of 2000 pixels.
+    would be a pixel off on a page of 2000 pixels. So convolutions may not be computed in TF32 either, as PyTorch lets
+    cuDNN do: it has the precision of half. No other network here has any.
     """
+    torch.backends.cudnn.allow_tf32 = False
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError) as error:
