@@ -8,12 +8,15 @@ import contextlib
 import logging
 import os
 import signal
+import socket
+import sys
 from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
 
+from api.page import address
 from engine.engine import Engine
 
 SUPERVISOR = "PADDLEOCR_VL_SUPERVISOR"  # environment variable: process id of the parent of the workers
@@ -48,6 +51,17 @@ def report_to_parent(number: signal.Signals) -> None:
     """Signal the parent, provided that it supervises workers and is not some other program."""
     if os.environ.get(SUPERVISOR) == str(os.getppid()):
         os.kill(os.getppid(), number)
+
+
+def listening(host: str, port: int) -> str:
+    """The address at which people reach this worker's socket, whose host and port `bentoml serve` may be told.
+
+    BentoML hands the socket down as `--fd N`; elsewhere it is `host` and `port`.
+    """
+    if "--fd" in sys.argv:
+        with socket.socket(fileno=os.dup(int(sys.argv[sys.argv.index("--fd") + 1]))) as own:
+            host, port, *_ = own.getsockname()
+    return address(host, port)
 
 
 def end_server() -> None:

@@ -19,7 +19,7 @@ from bentoml_patches import bypass_request_timeout, use_steady_clock
 from engine.engine import Engine
 from engine.threads import background_pool
 from images.processes import DecoderProcesses
-from lifecycle import WorkerLifecycle, end_server, supervise_workers
+from lifecycle import WorkerLifecycle, end_server, listening, supervise_workers
 from models.choice import choose, remarks
 from settings import load_settings
 
@@ -58,6 +58,7 @@ app = create_app(
     rate_limit=settings.rate_limit,
     cors_origins=settings.cors_origins,
     exporter=settings.exporter,
+    page=settings.ui,
 )
 if bentoml.server_context.worker_index is None and threading.current_thread() is threading.main_thread():  # the parent
     supervise_workers()
@@ -69,7 +70,7 @@ if bentoml.server_context.worker_index is None and threading.current_thread() is
     image=CONTAINER_IMAGE,
     resources={"gpu": settings.workers},  # a machine without a GPU serves on its CPU
     workers=settings.workers,
-    http={"host": settings.host, "port": settings.port},
+    http={"host": settings.bind_host, "port": settings.port},
     metrics={"enabled": False},  # BentoML's own would name every path ever asked for; the API has /metrics
     logging={"access": {"enabled": False}},  # the API writes a line a request
     tracing={"excluded_urls": ".*"},  # the API has spans of its own, and BentoML's cost time even without a collector
@@ -83,6 +84,7 @@ class PaddleOCRVLService:
         worker = bentoml.server_context.worker_index
         for level, text in remarks(served):
             logger.log(level, text)
+        logger.info("The %s is at %s", "page" if settings.ui else "API", listening(settings.bind_host, settings.port))
         self.decoders = DecoderProcesses(
             count=IMAGE_THREADS,
             seconds=settings.decode_seconds,

@@ -1,35 +1,27 @@
 """The environment -> one frozen, validated Settings. A bad value is named with what would be right."""
 
-import re
 from collections.abc import Mapping
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
-    ValidationError,
     model_validator,
 )
 
 from api.gate import BODY_SECONDS
-from api.keys import Keys, parse_keys
+from api.keys import Keys
 from api.logs import LogFormat
 from api.tracing import Exporter
 from engine.config import EngineConfig
+from environment import Address, ApiKeys, Folder, KeysFile, Names, WebAddress, are_origins, every_address, load
 from images.fetching import FetchLimits
 from images.loading import ImageLimits
 from models.choice import checked_choice
-
-
-class SettingsError(SystemExit):
-    """A setting has a value that cannot be; ends the process with the message."""
 
 
 def _is_device(value: str) -> str:
@@ -39,58 +31,12 @@ def _is_device(value: str) -> str:
     return value
 
 
-def _is_address(value: str) -> str:
-    try:
-        return str(ip_address(value))
-    except ValueError:
-        raise ValueError("Use an IP address, such as 0.0.0.0, 127.0.0.1 or ::") from None
-
-
 def _are_gpus(value: str) -> str:
     if not all(part.isdigit() or part.startswith(("GPU-", "MIG-")) for part in map(str.strip, value.split(","))):
         raise ValueError("Use numbers or UUIDs as nvidia-smi -L shows them, separated by commas, such as 0,1")
     return value
 
 
-def _is_folder(value: Path) -> Path:
-    """One that is there, or can be made."""
-    parent = next(folder for folder in (value.absolute(), *value.absolute().parents) if folder.exists())
-    if not parent.is_dir():
-        raise ValueError(f"Use a folder; {parent} is a file")
-    return value
-
-
-def _split(value: Any) -> Any:
-    return [name for part in value.split(",") if (name := part.strip())] if isinstance(value, str) else value
-
-
-def _are_keys(value: SecretStr) -> SecretStr:
-    parse_keys(value.get_secret_value())
-    return value
-
-
-def _has_keys(value: Path) -> Path:
-    try:
-        Keys(value)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"Use a file that can be read: {error}") from None
-    return value
-
-
-def _are_origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(origin == "*" or re.fullmatch(r"https?://[^/\s]+", origin) for origin in value):
-        raise ValueError("Use origins such as https://example.org, without a path, or *")
-    return value
-
-
-def _is_web_address(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]\S*", value):
-        raise ValueError("Use an address such as http://localhost:4318")
-    return value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Folder = Annotated[Path, AfterValidator(_is_folder)]
 SECRET = {"api_keys"}
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
@@ -116,9 +62,9 @@ class Settings(BaseModel):
     unwarping: Annotated[str, AfterValidator(partial(checked_choice, "unwarping"))] | None = Field(
         default=None, description="what flattens a photographed page, chosen as `MODEL` is, or `off`; unset: `off`"
     )
-    host: Annotated[str, AfterValidator(_is_address)] = Field(
-        default="0.0.0.0",  # noqa: S104 - a server is there to be reached
-        description="the IP address that is listened on",
+    host: Address | None = Field(
+        default=None,
+        description="the IP address that is listened on; unset: all, of IPv6 too where there are any",
     )
     port: int = Field(default=8001, ge=1, le=65535, description="and the port")
     workers: int = Field(
@@ -127,12 +73,12 @@ class Settings(BaseModel):
         le=64,
         description="processes with a model each; on GPUs, one for each ([more](deployment.md#several-gpus))",
     )
-    api_keys: Annotated[SecretStr, AfterValidator(_are_keys)] | None = Field(
+    api_keys: ApiKeys | None = Field(
         default=None,
         description="keys of which clients must send one as `Authorization: Bearer SECRET`: `NAME:SECRET`, separated "
         "by commas; unset, and no file: any client may ask ([more](../SECURITY.md))",
     )
-    api_keys_file: Annotated[Path, AfterValidator(_has_keys)] | None = Field(
+    api_keys_file: KeysFile | None = Field(
         default=None, description="a file with a key a line instead, read again when it changes"
     )
     metrics_open: bool = Field(default=False, description="`/metrics` needs no key")
@@ -142,9 +88,10 @@ class Settings(BaseModel):
         description="requests a minute of one key, or of one address where there are no keys; more get 429 with "
         "`Retry-After`",
     )
-    cors_origins: Annotated[Names, AfterValidator(_are_origins)] = Field(
+    cors_origins: Annotated[Names, AfterValidator(are_origins)] = Field(
         default=(), description="origins of web pages whose scripts may ask, or `*`; separated by commas"
     )
+    ui: bool = Field(default=True, description="the page for people at `/`; `0` turns it off")
     log_level: LogLevel = Field(
         default="info", description="the least that is logged: `critical`, `error`, `warning`, `info` or `debug`"
     )
@@ -153,7 +100,7 @@ class Settings(BaseModel):
         default=False,
         description="a request's line holds what was asked and answered, cut to 2000 characters each",
     )
-    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_is_web_address)] | None = Field(
+    otel_exporter_otlp_endpoint: WebAddress | None = Field(
         default=None,
         description="where a trace of each request is sent by OTLP over HTTP, such as `http://localhost:4318`; "
         "OpenTelemetry's other variables work too",
@@ -169,9 +116,7 @@ class Settings(BaseModel):
     hf_home: Folder | None = Field(
         default=None, description="the hub's cache, for models that are fetched; unset: `~/.cache/huggingface`"
     )
-    transformers_cache: Folder | None = Field(
-        default=None, description="its older name, for the cache's `hub` folder itself"
-    )
+    transformers_cache: Folder | None = Field(default=None, description="its older name, for the cache's `hub` folder")
     device: Annotated[str, AfterValidator(_is_device)] = Field(
         default="auto", description="`cpu`, `cuda` or `cuda:N`; `auto` takes a GPU where there is one"
     )
@@ -180,10 +125,12 @@ class Settings(BaseModel):
         description="`float32`, `bfloat16` or `float16`; `auto`: bf16 from capability 8.0, elsewhere what a "
         "measurement at start finds faster, or fp16 where fp32 leaves room for fewer than 4 requests",
     )
-    weights: Literal["native", "int8"] = Field(
-        default="native",
-        description="`int8`: the decoder in 8 bits, on CPUs with VNNI "
-        "([its loss](../models/tiny/README.md#measured-error))",
+    weights: Literal["auto", "native", "fp16", "int8"] = Field(
+        default="auto",
+        description="how a CPU stores weights: `native`, in the dtype; `fp16`, beside fp32 arithmetic; `int8`, the "
+        "decoder in 8 bits, and the vision tower where that is faster "
+        "([its loss](../models/tiny/README.md#measured-error)); `auto`: native or fp16, for each kind of layer what a "
+        "measurement at the first start finds faster",
     )
     max_model_len: int | None = Field(
         default=None,
@@ -288,6 +235,10 @@ class Settings(BaseModel):
         return None if self.api_keys is None else Keys(self.api_keys.get_secret_value())
 
     @property
+    def bind_host(self) -> str:
+        return self.host or every_address()
+
+    @property
     def exporter(self) -> Exporter | None:
         """Exporter of spans; None: no tracing."""
         chosen = self.otel_traces_exporter or ("otlp" if self.otel_exporter_otlp_endpoint else "none")
@@ -337,14 +288,4 @@ class Settings(BaseModel):
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
     """Raises SettingsError."""
-    values = {name: environment[name.upper()] for name in Settings.model_fields if environment.get(name.upper())}
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        said = fault["msg"].removeprefix("Value error, ")
-        if not fault["loc"]:
-            raise SettingsError(f"{said}.") from None
-        name = str(fault["loc"][0])
-        shown = "a value that is not shown" if name in SECRET else f"value {fault['input']!r}"
-        raise SettingsError(f"Setting {name.upper()} has {shown}. {said}.") from None
+    return load(Settings, environment, SECRET)

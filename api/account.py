@@ -30,7 +30,7 @@ class Account:
         self._images = answers[0].images
 
     def count(self, index: int, event: AnswerEvent) -> None:
-        if index in self._silent:
+        if index in self._silent and event.kind not in ("page", "block"):
             self._silent.remove(index)
             self._began = self._began or time.monotonic()
             self._serving.metrics.began(time.monotonic() - self._started)

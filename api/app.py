@@ -18,9 +18,13 @@ from api.keys import Keys
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.middleware import RequestTasks
+from api.page import add_page
+from api.paths import PlainPaths
 from api.tracing import Exporter, RequestTrace, collecting
 from api.unknown_fields import IGNORED
 
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+ANY_PATH = "/{path:path}"
 EXPOSED_HEADERS = ["x-request-id", IGNORED, "Retry-After", *RATE_HEADERS]
 """Response headers that scripts of other origins may read."""
 
@@ -34,11 +38,13 @@ def create_app(
     rate_limit: int | None = None,
     cors_origins: Sequence[str] = (),
     exporter: Exporter | None = None,
+    page: bool = False,
 ) -> FastAPI:
     """`state.serving` is what it serves, to be set before the first request; `state.requests` the tasks that answer.
 
     Without `keys` every client may ask. `rate_limit`: requests a minute of one client. `cors_origins`: of pages whose
-    scripts may ask. `exporter`: of spans. `body_seconds`: as `gate.BodyLimits` has it.
+    scripts may ask. `exporter`: of spans. `body_seconds`: as `gate.BodyLimits` has it. `page`: the
+    page for people is at `/`.
     """
     app = FastAPI(
         title="PaddleOCR-VL",
@@ -51,7 +57,7 @@ def create_app(
     )
     app.state.requests = WeakSet()
     app.add_middleware(BodyLimits, max_bytes=max_request_bytes, body_seconds=body_seconds)  # the innermost
-    app.add_middleware(Authentication, keys=keys, metrics_open=metrics_open, rate_limit=rate_limit)
+    app.add_middleware(Authentication, keys=keys, metrics_open=metrics_open, rate_limit=rate_limit, page=page)
     if cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -65,20 +71,26 @@ def create_app(
     app.add_middleware(RequestLog)
     app.add_middleware(RequestTasks, tasks=app.state.requests)
     app.add_middleware(RequestMetrics)
+    app.add_middleware(PlainPaths)
     add_error_handlers(app)
     for routes in (health, models, chat, tokenization, layout_parsing, ocr):
         app.include_router(routes.router)
-    app.add_api_route(
-        "/{path:path}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
-    )
+    if page:
+        add_page(app)
+    app.add_api_route(ANY_PATH, _unknown, methods=METHODS, include_in_schema=False)
     app.openapi = partial(_document, app.openapi)  # type: ignore[method-assign]
     return app
 
 
 def _unknown(request: Request) -> Response:
     """Answer for paths without a route, which BentoML would answer in plain text."""
-    known = any(route.matches(request.scope)[0] is Match.PARTIAL for route in request.app.routes)
-    raise HTTPException(405 if known else 404)
+    allowed = [method for method in METHODS if _is_route(request, method)]
+    raise HTTPException(405, headers={"Allow": ", ".join(allowed)}) if allowed else HTTPException(404)
+
+
+def _is_route(request: Request, method: str) -> bool:
+    routes = [route for route in request.app.routes if getattr(route, "path", None) != ANY_PATH]
+    return any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
 
 
 def _document(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:

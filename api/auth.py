@@ -6,10 +6,10 @@ from ipaddress import IPv6Address, ip_address
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import ApiError
+from api.errors import RATE_LIMITED, ApiError
 from api.keys import Keys
-from api.metrics import RATE_LIMITED
 from api.middleware import HttpMiddleware
+from api.page import FILES, ROOT
 from api.rates import Rates
 
 OPEN = {"/health", "/ping"}  # without a key, as BentoML's own probes are; every other path needs one
@@ -26,11 +26,23 @@ class Authentication(HttpMiddleware):
     may see everything.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys | None, metrics_open: bool, rate_limit: int | None) -> None:
-        """`rate_limit`: requests a minute of one client."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Keys | None,
+        metrics_open: bool,
+        rate_limit: int | None,
+        open_prefixes: tuple[str, ...] = (),
+        page: bool = False,
+    ) -> None:
+        """`rate_limit`: requests a minute of one client; `open_prefixes`: of paths that check for themselves; `page`:
+        the page for people needs no key.
+        """
         super().__init__(app)
+        self._open_prefixes = open_prefixes
         self._keys = keys
         self._open = OPEN | {METRICS} if metrics_open else OPEN
+        self._page = page
         self._rates = None if rate_limit is None else Rates(rate_limit)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +73,7 @@ class Authentication(HttpMiddleware):
         client = self._keys.client_of(given)
         if client is not None:
             state["client"], state["known"] = client, True
-        elif scope["path"] not in self._open:
+        elif not self._is_open(scope["path"]):
             message = "Incorrect API key provided." if given else "You didn't provide an API key."
             raise ApiError(
                 401,
@@ -69,6 +81,11 @@ class Authentication(HttpMiddleware):
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+
+    def _is_open(self, path: str) -> bool:
+        if path in self._open or path.startswith(self._open_prefixes):
+            return True
+        return self._page and (path == ROOT or path.startswith(FILES))
 
     def _limit(self, state: dict[str, object], rates: Rates) -> dict[str, str]:
         """The headers with the rate that is left, as OpenAI names them. Raises ApiError."""

@@ -16,7 +16,7 @@ from answers.reading import Reading
 from api.completion import Completion
 from api.conversation import load_turns
 from api.disconnect import CompletionStream, unless_gone
-from api.documents import begun, document_of
+from api.documents import begun, document_of, sources_of
 from api.errors import ApiError, invalid, responses, translated
 from api.grounding import node_to_fill, structure_to_hold
 from api.sampling import bounds, sampling, structure_of
@@ -28,6 +28,7 @@ from engine.engine import Engine
 from engine.errors import EngineError
 from engine.handles import Hold
 from engine.request import Deadline
+from images.source import ImageSource
 from modes.choose import Task, Turn, choose
 from modes.registry import ALL_MODES
 
@@ -60,6 +61,7 @@ async def answer(body: ChatRequest, request: Request, serving: Serving) -> Respo
     started = time.monotonic()
     serving.check_model(body.model)
     headers = unknown_fields(body, serving)
+    _check_progress(body)
     deadline = deadline_of(request, serving)
     try:
         hold = serving.engine.hold(body.n, request.state.client, deadline)
@@ -75,6 +77,14 @@ async def answer(body: ChatRequest, request: Request, serving: Serving) -> Respo
     except EngineError as error:
         raise translated(error) from error
     return Response(whole.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def _check_progress(body: ChatRequest) -> None:
+    """Raises ApiError where progress is asked for that no one would see."""
+    if body.ocr.page_images and not body.ocr.progress:
+        raise invalid("ocr.page_images goes with ocr.progress: true", "ocr.page_images")
+    if body.ocr.progress and not (body.stream and body.n == 1):
+        raise invalid("ocr.progress is for the stream of one answer: stream: true, n: 1", "ocr.progress")
 
 
 def deadline_of(request: Request, serving: Serving) -> Deadline | None:
@@ -128,12 +138,24 @@ async def begin(body: ChatRequest, task: Task, serving: Serving, hold: Hold, sta
     Raises ApiError, ImageError, EngineError.
     """
     wishes = document_of(body, task, serving.engine)
+    warnings = [warning for prompt in task.prompts for image in prompt.images for warning in image.warnings]
     if wishes is not None:
+        sources: list[ImageSource] = []
         answers: list[Answer] = [await begun(body, task, wishes, serving.engine, hold)]
     else:
+        sources = sources_of(task) if body.ocr.progress else []
         answers = await _answers(body, task, serving.engine, hold)
     serving.metrics.asked(task.mode)
-    return Completion(serving=serving, body=body, mode=task.mode, answers=answers, hold=hold, started=started)
+    return Completion(
+        serving=serving,
+        body=body,
+        mode=task.mode,
+        warnings=warnings,
+        answers=answers,
+        hold=hold,
+        started=started,
+        sources=sources,
+    )
 
 
 async def _answers(body: ChatRequest, task: Task, engine: Engine, hold: Hold) -> list[Answer]:
@@ -151,6 +173,9 @@ async def _answers(body: ChatRequest, task: Task, engine: Engine, hold: Hold) ->
             params=sampling(body, prompt, held, engine.defaults),
             bounds=[bounds(body.mm_processor_kwargs, image.detail, engine.bounds) for image in prompt.images],
             reused=node is not None or (body.n > 1 and len(task.prompts) > 1),
+            orient=body.upright,
+            unwarp=body.unwarp,
+            divisible=prompt.is_text_of_one_image and held is None and not (body.ignore_eos or body.min_tokens),
         )
         for prompt in task.prompts
     ]
@@ -163,7 +188,8 @@ async def _answers(body: ChatRequest, task: Task, engine: Engine, hold: Hold) ->
         reading.add(rest)
         reading.close()
         if node is not None:
-            answers.append(Extraction(engine=engine, reading=reading, node=node))
+            as_null = body.doubtful == "null"
+            answers.append(Extraction(engine=engine, reading=reading, node=node, doubtful_as_null=as_null))
         else:
             table_format = body.table_format or "auto"
             answers.append(FinishedText(reading=reading, table_format=table_format, streaming=body.stream))

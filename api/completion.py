@@ -14,19 +14,21 @@ from api.errors import ApiError, translated, unexpected
 from api.progress import Progress
 from api.schema.requests import ChatRequest, StreamOptions
 from api.schema.responses import (
-    AnswerMessage,
     ChatCompletion,
     ChatCompletionChunk,
     Choice,
     ChunkChoice,
     Delta,
+    OcrStep,
     PromptTokensDetails,
     Usage,
 )
 from api.serving import Serving
+from api.steps import Steps
 from engine.errors import EngineError
 from engine.handles import Hold
 from images.errors import ImageError
+from images.source import ImageSource
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +42,25 @@ class Completion:
         serving: Serving,
         body: ChatRequest,
         mode: str,
+        warnings: Sequence[str],
         answers: Sequence[Answer],
         hold: Hold,
         started: float,
+        sources: Sequence[ImageSource] = (),
     ) -> None:
-        """`started`: monotonic seconds. `hold` is released at the end."""
+        """`warnings`: about the images. `started`: monotonic seconds. `hold` is released at the end.
+
+        `sources`: as `Steps` has them.
+        """
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self._serving, self._answers, self._hold = serving, answers, hold
         self._options = body.stream_options or StreamOptions()
-        self._progress = [Progress(answer=answer, body=body, mode=mode, engine=serving.engine) for answer in answers]
+        self._progress = [
+            Progress(answer=answer, body=body, mode=mode, warnings=warnings, engine=serving.engine)
+            for answer in answers
+        ]
+        self._steps = Steps(answers[0], sources, show=body.ocr.page_images) if body.ocr.progress else None
         self._account = Account(serving=serving, body=body, mode=mode, answers=answers, started=started)
 
     def abort(self) -> None:
@@ -67,9 +78,9 @@ class Completion:
                     progress = self._progress[index]
                     choices[index] = Choice(
                         index=index,
-                        message=AnswerMessage(content=progress.answer.content),
+                        message=progress.message(),
                         logprobs=progress.pop_logprobs(),
-                        finish_reason=event.finish_reason,
+                        finish_reason=progress.finish_reason(event.finish_reason),
                         stop_reason=event.stop_reason,
                         ocr=progress.report(),
                     )
@@ -92,11 +103,15 @@ class Completion:
     async def stream(self) -> AsyncIterator[bytes]:
         """OpenAI's order: the role, the text, the reason for the end, the usage if asked for, [DONE]."""
         try:
-            for index in range(len(self._answers)):
-                yield self._chunk(ChunkChoice(index=index, delta=Delta(role="assistant", content="")))
+            for index, progress in enumerate(self._progress):
+                yield self._chunk(ChunkChoice(index=index, delta=progress.first_delta()))
+            if self._steps is not None and (step := await self._steps.first()) is not None:
+                yield self._step_chunk(step)
             async for index, event in self._events():
+                if self._steps is not None and (step := await self._steps.of(event)) is not None:
+                    yield self._step_chunk(step)
                 if event.content:
-                    delta, logprobs = Delta(content=event.content), self._progress[index].pop_logprobs()
+                    delta, logprobs = self._progress[index].delta(event.content), self._progress[index].pop_logprobs()
                     yield self._chunk(ChunkChoice(index=index, delta=delta, logprobs=logprobs))
                 if event.finish_reason is not None:
                     yield self._last_chunk(index, event)
@@ -127,11 +142,14 @@ class Completion:
                 index=index,
                 delta=Delta(),
                 logprobs=progress.pop_logprobs(),
-                finish_reason=event.finish_reason,
+                finish_reason=None if event.finish_reason is None else progress.finish_reason(event.finish_reason),
                 stop_reason=event.stop_reason,
                 ocr=progress.report(),
             )
         )
+
+    def _step_chunk(self, step: OcrStep) -> bytes:
+        return self._chunk(ChunkChoice(index=0, delta=Delta(), ocr=step))
 
     def _chunk(self, choice: ChunkChoice) -> bytes:
         usage = self._usage() if self._options.continuous_usage_stats else None
@@ -139,7 +157,9 @@ class Completion:
         shown = body["choices"][0]
         shown["delta"] = choice.delta.model_dump(exclude_none=True)
         if choice.finish_reason is None:
-            del shown["stop_reason"], shown["ocr"]
+            del shown["stop_reason"]
+        if choice.ocr is None:
+            del shown["ocr"]
         if not self._options.include_usage and usage is None:
             del body["usage"]  # with the usage asked for, it is null in every chunk but the last
         return sse.event(body)

@@ -28,11 +28,13 @@ async def load_turns(messages: list[Message], limits: ImageLimits, decoder: Deco
                 texts.append(part.text)
                 continue
             reference, field, detail = _reference(part)
+            password = part.file.password if isinstance(part, FilePart) else None
             param = f"messages.{i}.content.{j}.{field}"
-            loaded = await load_images(reference, param, limits, decoder, hold.turn())
+            loaded = await load_images(reference, param, limits, decoder, hold.turn(), password)
             hold.reserve_bytes(max(image.bytes for image in loaded))
             images += [replace(image, detail=detail) for image in loaded]
         role = "system" if message.role == "developer" else message.role
+        texts += [call.function.arguments for call in message.tool_calls or []]
         turns.append(Turn(role, "\n".join(texts), images))
     return turns
 

@@ -87,7 +87,8 @@ def http_error(request: Request, error: HTTPException) -> ApiError:
     if error.status_code == 404:
         return ApiError(404, f"There is no {request.url.path}. {HERE}", code="not_found")
     if error.status_code == 405:
-        return ApiError(405, f"{request.url.path} does not take {request.method}")
+        headers = dict(error.headers or {})
+        return ApiError(405, f"{request.url.path} does not take {request.method}", headers=headers)
     if error.status_code == 400 and isinstance(error.__cause__, ValueError | RecursionError):  # FastAPI's
         return invalid(f"the body is not JSON that can be read: {_fault(error.__cause__)}", None)
     return ApiError(error.status_code, str(error.detail))

@@ -10,6 +10,7 @@ from images.errors import DecoderEnded, DecoderUnavailable, ImageError, InvalidI
 
 MAX_SHOWN = 1000  # characters of a message: it may quote the request, at any length
 DECODER_ENDED = "decoder_ended"  # an error code: a file hung or crashed its decoder
+RATE_LIMITED = "rate_limited"  # a reason for refusing with 429, beside a full queue
 RETRY_SECONDS = 5  # for a server that starts or ends; another one behind the balancer may be ready at once
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+import zlib
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -11,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import ApiError
 from api.middleware import HttpMiddleware
 
+ENCODINGS = ("identity", "gzip", "deflate")
+AUTOMATIC = zlib.MAX_WBITS | 32  # zlib tells gzip and deflate apart by their headers
 MAX_PARTS = 300_000  # commas and opening brackets: a second of the event loop's time to read and check
 BODY_SECONDS = 30.0  # the default of the longest pause between two pieces of a body
 GONE = 499  # nginx's number for a client that left, for the log and the metrics
@@ -20,11 +23,12 @@ MIN_RATE = 1000  # bytes a second of a long body: one that drips is as bad as on
 class BodyLimits(HttpMiddleware):
     """Middleware that refuses bodies that are too big, have too many parts or arrive too slowly."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, body_seconds: float) -> None:
-        """`body_seconds`: the longest pause between two pieces of a body."""
+    def __init__(self, app: ASGIApp, max_bytes: int, body_seconds: float, max_parts: float = MAX_PARTS) -> None:
+        """`body_seconds`: the longest pause between two pieces of a body; `max_parts`: of its JSON."""
         super().__init__(app)
         self.max_bytes = max_bytes
         self.body_seconds = body_seconds
+        self.max_parts = max_parts
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _announced(scope) > self.max_bytes:
@@ -36,7 +40,14 @@ class BodyLimits(HttpMiddleware):
                 MutableHeaders(scope=message)["connection"] = "close"  # instead of waiting for the rest
             await send(message)
 
-        await self.app(scope, _Body(receive, self.max_bytes, self.body_seconds), closing)
+        encoding = Headers(scope=scope).get("content-encoding", "identity").strip().lower()
+        if encoding not in ENCODINGS:
+            message = f"the header Content-Encoding is {encoding!r:.40}; bodies are read as {', '.join(ENCODINGS)}"
+            await ApiError(415, message).response()(scope, receive, send)
+            return
+        packed = encoding != "identity"
+        body = _Body(receive, self.max_bytes, self.body_seconds, self.max_parts, packed=packed)
+        await self.app(scope, body, closing)
 
 
 def _announced(scope: Scope) -> int:
@@ -51,12 +62,15 @@ class _Body:
     GONE if the client leaves before its end, which would otherwise look like an invalid body.
     """
 
-    def __init__(self, receive: Receive, max_bytes: int, seconds: float) -> None:
+    def __init__(self, receive: Receive, max_bytes: int, seconds: float, max_parts: float, *, packed: bool) -> None:
+        """`packed`: by gzip or deflate; the limits hold for what comes out."""
         self._receive, self._max_bytes, self._seconds = receive, max_bytes, seconds
+        self._max_parts = max_parts
         self._received = 0  # bytes
         self._parts = 0
         self._waited = 0.0  # seconds
         self._complete = False
+        self._unpack = zlib.decompressobj(AUTOMATIC) if packed else None
 
     async def __call__(self) -> Message:
         if self._complete:  # the next message is the client's disconnect, whenever that is
@@ -75,12 +89,23 @@ class _Body:
         if message["type"] == "http.disconnect":
             raise HTTPException(GONE, "the client has left")
         self._waited += time.monotonic() - began
-        piece = message.get("body", b"")
+        piece = self._unpacked(message.get("body", b""))
         self._received += len(piece)
         self._parts += sum(map(piece.count, (b",", b"[", b"{")))
         if self._received > self._max_bytes:
             raise HTTPException(413, f"the request is over {self._max_bytes} bytes")
-        if self._parts > MAX_PARTS:
-            raise HTTPException(413, f"the request has over {MAX_PARTS} parts, counted by commas and opening brackets")
+        if self._parts > self._max_parts:
+            raise HTTPException(413, f"the request has over {self._max_parts} parts, counted by commas and brackets")
         self._complete = not message.get("more_body", False)
-        return message
+        if self._complete and self._unpack is not None and not self._unpack.eof:
+            raise HTTPException(400, "the body ends before its compressed data does")
+        return {**message, "body": piece}
+
+    def _unpacked(self, piece: bytes) -> bytes:
+        """A piece without its compression, or enough of it to be too big. Raises HTTPException."""
+        if self._unpack is None:
+            return piece
+        try:
+            return self._unpack.decompress(piece, self._max_bytes - self._received + 1)
+        except zlib.error:
+            raise HTTPException(400, "the body is not compressed as its header Content-Encoding says") from None

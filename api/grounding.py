@@ -18,10 +18,12 @@ def node_to_fill(body: ChatRequest, task: Task, structure: Structure | None) -> 
     """
     wanted = task.extracts if body.grounded is None else body.grounded
     if not wanted:
+        _check_no_doubts(body)
         return None
     if structure is not None and structure.kind != "json_schema":
         if body.grounded or body.mode is not None:
             raise invalid(f"{structure.param} does not go with extraction, which fills a JSON schema", structure.param)
+        _check_no_doubts(body)
         return None
     schema, param = _schema(task, structure)
     if schema is None:
@@ -33,6 +35,12 @@ def node_to_fill(body: ChatRequest, task: Task, structure: Structure | None) -> 
     except SchemaError as error:
         message = f'{error}; "grounded": false lets the model write what the page does not hold'
         raise invalid(message, param) from error
+
+
+def _check_no_doubts(body: ChatRequest) -> None:
+    """Raises ApiError where the request says what is to become of values that nothing extracts."""
+    if body.doubtful != "keep":
+        raise invalid("doubtful is for extraction: ask for a receipt, an invoice, a form, or grounded", "doubtful")
 
 
 def structure_to_hold(body: ChatRequest, task: Task, structure: Structure | None) -> Structure | None:

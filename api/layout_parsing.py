@@ -103,6 +103,7 @@ async def layout_parsing(body: LayoutParsingRequest, request: Request) -> Respon
         choose=lambda sources: _checked(body, sources),
         seen=images.add if body.visualize else None,
         id=body.log_id,
+        password=body.password,
     )
     document = await read_document(request, serving, wanted)
 

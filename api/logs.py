@@ -18,6 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
 from api.middleware import HttpMiddleware
+from api.page import FILES
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ class RequestLog(HttpMiddleware):
             facts = {"status": status, "seconds": round(time.monotonic() - started, 4)}
             with suppressed_errors("The log line of a request is incomplete"):
                 facts |= facts_of(scope)
-            level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
+            quiet = scope["path"] in QUIET or scope["path"].startswith(FILES)
+            level = logging.DEBUG if quiet else logging.INFO
             path = cut(quote(scope["path"]), MAX_PATH)
             logger.log(level, "%s %s", scope["method"], path, extra={"facts": facts})
 

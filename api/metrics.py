@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import Message, Receive, Scope, Send
 
-from api.errors import DECODER_ENDED
+from api.errors import DECODER_ENDED, RATE_LIMITED
 from api.metrics_files import drop_dead_workers, reserve_files
 from api.middleware import HttpMiddleware
 from engine.engine import Engine
@@ -42,7 +42,6 @@ REASONS = {
     504: "deadline",
 }
 """Reasons for refusing to read, by the status of the answer, unless `state.rejection` names one."""
-RATE_LIMITED = "rate_limited"  # 429 as well
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 

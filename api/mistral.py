@@ -8,6 +8,7 @@ from typing import Literal
 
 from answers.document import BETWEEN
 from answers.transcript import Transcript
+from api.doubts import warnings_of
 from api.paddlex import as_jpeg
 from api.reading import Document
 from api.schema.ocr import (
@@ -81,6 +82,7 @@ def answer_of(body: OcrRequest, document: Document, model: str) -> OcrAnswer:
                 footer=_joined(kept["footer"]) if body.extract_footer else None,
                 confidence_scores=made.confidence(),
                 blocks=made.blocks if body.include_blocks else None,
+                warnings=warnings_of(page, document.sources),
             )
         )
     return OcrAnswer(

@@ -41,6 +41,7 @@ async def ocr(body: OcrRequest, request: Request) -> Response:
         choose=lambda sources: _chosen(body, sources),
         node=node,
         id=body.id,
+        password=body.document.password if isinstance(body.document, DocumentUrl) else None,
     )
     document = await read_document(request, serving, wanted)
     answer = await asyncio.to_thread(answer_of, body, document, serving.model)

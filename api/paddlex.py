@@ -2,16 +2,17 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw
 
 from answers.pages import KEPT_SIDE, PageWishes
+from api.doubts import warnings_of
 from api.reading import Document
 from api.schema.layout_parsing import LayoutParsingRequest
 from api.serving import Serving
-from layout.paddlex.markdown import IGNORED, Style, formatted, markdown
+from layout.paddlex.markdown import IGNORED, markdown
 from layout.paddlex.parsed import (
     ParsedBlock,
     blocks_as_json,
@@ -20,6 +21,7 @@ from layout.paddlex.parsed import (
     parsed,
 )
 from layout.paddlex.restructuring import restructure
+from layout.paddlex.styles import format_rows, style_of
 from layout.pages import ReadPage
 
 JPEG_QUALITY = 90
@@ -83,18 +85,6 @@ def settings_of(body: LayoutParsingRequest, wishes: PageWishes) -> dict[str, Any
     }
 
 
-def style_of(settings: Mapping[str, Any], *, pretty: bool, formula_numbers: bool) -> Style:
-    return Style(
-        pretty=pretty,
-        formula_numbers=formula_numbers,
-        ignored=settings.get("markdown_ignore_labels", []),
-        layout=settings.get("use_layout_detection", False),
-        charts=settings.get("use_chart_recognition", False),
-        seals=settings.get("use_seal_recognition", False),
-        image_texts=settings.get("use_ocr_for_image_block", False),
-    )
-
-
 def whole_result(
     body: LayoutParsingRequest, document: Document, settings: dict[str, Any], images: PageImages, serving: Serving
 ) -> dict[str, Any]:
@@ -109,6 +99,8 @@ def whole_result(
     results = []
     for page, blocks in zip(document.pages, pages, strict=True):
         pruned = _pruned(page, blocks, len(pages), settings, labels)
+        if warnings := warnings_of(page, document.sources):
+            pruned["warnings"] = warnings
         kept = {name: as_jpeg(image) for name, image in images_of(page, several=several).items()}
         shown: dict[str, Any] = {"text": markdown(blocks, page.size[0], style)}
         if body.return_markdown_images:
@@ -131,9 +123,7 @@ def _pruned(
 ) -> dict[str, Any]:
     rows = blocks_as_json(blocks, settings["markdown_ignore_labels"])
     if settings["format_block_content"]:
-        style = style_of(settings, pretty=True, formula_numbers=False)
-        for row, block in zip(rows, blocks, strict=True):
-            row["block_content"] = formatted(block, page.size[0], style)
+        format_rows(rows, blocks, page.size[0], settings)
     pruned: dict[str, Any] = {
         "page_count": page_count,
         "width": page.size[0],

@@ -9,10 +9,11 @@ from typing import Any
 from fastapi import Request
 from PIL import Image
 
+from answers.arranged import arranged
+from answers.block_extraction import question_about
 from answers.document import DocumentReading
 from answers.extraction import FormFilling
 from answers.pages import PageWishes
-from answers.prompts import PendingPrompt
 from answers.transcript import Transcript
 from api import logs
 from api.chat import deadline_of
@@ -20,7 +21,6 @@ from api.disconnect import ClientGoneError, unless_gone
 from api.errors import translated
 from api.metrics import End
 from api.serving import Serving
-from engine.engine import Engine
 from engine.errors import DeadlineExceeded, EngineError
 from engine.handles import Hold
 from engine.repetition import RepetitionLimits
@@ -28,8 +28,6 @@ from engine.request import SamplingParams
 from images.loading import load_images
 from images.source import ImageSource
 from layout.pages import ReadPage
-from models.paddleocr_vl.prompts import OCR
-from modes.choose import Prompt
 from modes.registry import max_repeats
 from modes.schemas import Node
 
@@ -55,6 +53,7 @@ class Wanted:
     seen: Seen | None = None  # costs drawing each page once more
     node: Node | None = None  # a schema to fill from the whole text
     id: str | None = None  # the client's own, for the log
+    password: str | None = None  # a PDF's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +139,9 @@ async def read_document(request: Request, serving: Serving, wanted: Wanted) -> D
 async def _work(request: Request, account: DocumentAccount, hold: Hold, wanted: Wanted) -> Document:
     serving = account.serving
     hold.reserve_bytes(len(wanted.reference))
-    loaded = await load_images(wanted.reference, wanted.param, serving.limits, serving.decoder, hold.turn())
+    loaded = await load_images(
+        wanted.reference, wanted.param, serving.limits, serving.decoder, hold.turn(), wanted.password
+    )
     hold.reserve_bytes(max(source.bytes for source in loaded))
     sources = wanted.choose(loaded)
     account.reading = reading = DocumentReading(
@@ -152,17 +153,13 @@ async def _work(request: Request, account: DocumentAccount, hold: Hold, wanted: 
     await _read(account, sources, wanted)
     filled = None
     if wanted.node is not None:
-        filled = FormFilling(engine=serving.engine, hold=hold, usage=reading.usage, node=wanted.node)
-        await filled.fill(reading.transcript, _question(sources[0], serving.engine))
+        filled = FormFilling(
+            engine=serving.engine, hold=hold, usage=reading.usage, node=wanted.node, doubtful_as_null=False
+        )
+        text = await asyncio.to_thread(arranged, reading.pages, reading.transcript)
+        await filled.fill(text, question_about(sources[0], wanted.wishes, serving.engine))
     account.end = reading.finish_reason
     return Document(sources=sources, pages=reading.pages, transcript=reading.transcript, filled=filled)
-
-
-def _question(page: ImageSource, engine: Engine) -> PendingPrompt:
-    """The prompt that the transcript answers, as the model sees it when it is asked about the transcript."""
-    content = [{"type": "image"}, {"type": "text", "text": OCR}]
-    prompt = Prompt(messages=[{"role": "user", "content": content}], images=[page], mode=MODE)
-    return PendingPrompt(prompt=prompt, params=[], bounds=[engine.bounds])
 
 
 async def _read(account: DocumentAccount, sources: Sequence[ImageSource], wanted: Wanted) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from api.errors import invalid
 from api.schema.requests import ChatRequest, ImageOptions, JsonObjectFormat, JsonSchemaFormat
+from api.tools import forced_tool, parameters
 from engine.repetition import RepetitionLimits
 from engine.request import SamplingParams, Structure
 from images.source import Detail
@@ -85,6 +86,9 @@ def structure_of(body: ChatRequest) -> Structure | None:
             "structured_outputs.choice": ("choice", outputs.choice),
             "structured_outputs.grammar": ("grammar", outputs.grammar),
         }
+    tool = forced_tool(body)
+    if tool is not None:
+        asked["tools"] = ("json_schema", parameters(tool))
     if isinstance(body.response_format, JsonObjectFormat):
         asked["response_format"] = ("json_schema", ANY_OBJECT)
     if isinstance(body.response_format, JsonSchemaFormat):

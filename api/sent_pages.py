@@ -5,31 +5,38 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.errors import invalid
-from api.paddlex import style_of
 from api.schema.layout_parsing import RestructureRequest, SentPage
 from layout.paddlex.markdown import markdown
 from layout.paddlex.parsed import ParsedBlock, blocks_as_json, image_name
 from layout.paddlex.restructuring import restructure
+from layout.paddlex.styles import format_rows, style_of
 
 LARGEST_SIDE = 1_000_000  # pixels
 _PAGE = re.compile(r"page_\d+_")  # in the name of an image of a document
 
 
-def restructured(body: RestructureRequest) -> list[dict[str, Any]]:
-    """`layoutParsingResults` of /restructure-pages. Raises ApiError for a page that is none of /layout-parsing's."""
+def restructured(body: RestructureRequest, *, formatted_rows: bool = False) -> list[dict[str, Any]]:
+    """`layoutParsingResults` of /restructure-pages. Raises ApiError for a page that is none of /layout-parsing's.
+
+    `formatted_rows`: contents of blocks are formatted as in the Markdown, which they were not when they came.
+    """
     pages = [_blocks_of(place, page) for place, page in enumerate(body.pages)]
     restructure(pages, merge_tables=body.merge_tables, relevel_titles=body.relevel_titles)
     groups = [list(range(len(pages)))] if body.concatenate_pages else [[place] for place in range(len(pages))]
-    return [_joined(body, pages, group) for group in groups]
+    return [_joined(body, pages, group, formatted_rows) for group in groups]
 
 
-def _joined(body: RestructureRequest, pages: Sequence[list[ParsedBlock]], group: Sequence[int]) -> dict[str, Any]:
+def _joined(
+    body: RestructureRequest, pages: Sequence[list[ParsedBlock]], group: Sequence[int], formatted_rows: bool
+) -> dict[str, Any]:
     """The result of the pages at the places of `group`, put together as one."""
     blocks = [block for place in group for block in pages[place]]
     sent = [body.pages[place] for place in group]
     pruned = {name: value for name, value in sent[0].pruned_result.items() if name not in ("input_path", "page_index")}
     settings = pruned.get("model_settings", {})
-    pruned["parsing_res_list"] = blocks_as_json(blocks, settings.get("markdown_ignore_labels", []))
+    pruned["parsing_res_list"] = rows = blocks_as_json(blocks, settings.get("markdown_ignore_labels", []))
+    if formatted_rows:
+        format_rows(rows, blocks, pruned["width"], settings)
     if body.concatenate_pages:
         pruned["page_count"] = len(group)
         for name in ("layout_det_res", "doc_preprocessor_res"):

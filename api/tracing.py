@@ -39,18 +39,29 @@ ATTRIBUTES = (*NAMES, "client", "mode", "pictures", "cached_tokens")
 
 @asynccontextmanager
 async def collecting(exporter: Exporter, app: Starlette) -> AsyncIterator[None]:
-    """The lifespan of a traced app. At its end, remaining spans are sent if the collector is quick."""
-    own = Resource.create({SERVICE_NAME: "paddleocr-vl", SERVICE_VERSION: __version__})
-    provider = TracerProvider(  # shut down here, with the app: nothing runs at exit if a signal ends the process
-        resource=own.merge(OTELResourceDetector().detect()),  # the environment's attributes win
-        shutdown_on_exit=False,
-    )
-    provider.add_span_processor(BatchSpanProcessor(_exporter(exporter)))
+    """The lifespan of a traced app."""
+    provider = provider_of(exporter, "paddleocr-vl")
     app.state.tracer = provider.get_tracer("paddleocr-vl", __version__)
     yield
+    await asyncio.to_thread(shut_down, provider)
+
+
+def provider_of(exporter: Exporter, service: str) -> TracerProvider:
+    """What gives tracers to a process, to be shut down by it."""
+    own = Resource.create({SERVICE_NAME: service, SERVICE_VERSION: __version__})
+    provider = TracerProvider(
+        resource=own.merge(OTELResourceDetector().detect()),  # the environment's attributes win
+        shutdown_on_exit=False,  # nothing runs at exit if a signal ends the process
+    )
+    provider.add_span_processor(BatchSpanProcessor(_exporter(exporter)))
+    return provider
+
+
+def shut_down(provider: TracerProvider) -> None:
+    """Send remaining spans, if the collector is quick."""
     last = threading.Thread(target=provider.shutdown, daemon=True)
     last.start()
-    await asyncio.to_thread(last.join, SECONDS_TO_SEND)
+    last.join(SECONDS_TO_SEND)
 
 
 class RequestTrace(HttpMiddleware):

@@ -16,9 +16,11 @@ from openai import OpenAI, OpenAIError
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from cli.documents import opened
+from cli.errors import NoServerError, UnreadableFileError, UsageError
+from cli.server import check, connect, model_name, needs_server, part_of
 from images.decoding import open_file, open_page
 from images.errors import InvalidImage
-from scripts.ocr import NoServerError, UnreadableFileError, UsageError, connect, model_name, needs_server, part_of
 
 LINE = 0.002  # width of lines, in widths of the page
 TYPE = 0.014  # size of labels, in heights of the page
@@ -48,7 +50,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def write(file: Path, folder: Path) -> None:
     """Write the files of one document. Raises UsageError and what `read` and `pages_of` raise."""
-    text, blocks = read(connect(), file)
+    client = connect()
+    check(client)
+    text, blocks = read(client, file)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{file.stem}.md").write_text(text + "\n", encoding="utf-8")
     count, images = pages_of(file.read_bytes())
@@ -61,7 +65,7 @@ def write(file: Path, folder: Path) -> None:
 
 def read(client: OpenAI, file: Path) -> tuple[str, list[Block]]:
     """The Markdown of a file, and its blocks. Raises NoServerError, UnreadableFileError, OSError, OpenAIError."""
-    content: Any = [part_of(file)]
+    content: Any = [part_of(opened(file.name, file.read_bytes()))]
     with needs_server(client):
         answer = client.chat.completions.create(
             model=model_name(),
@@ -76,10 +80,10 @@ def read(client: OpenAI, file: Path) -> tuple[str, list[Block]]:
 
 def pages_of(data: bytes) -> tuple[int, Iterator[Image.Image]]:
     """The number of a file's pages, and these as the server sees them, one at a time. Raises InvalidImage."""
-    opened = open_file(data, sys.maxsize, sys.maxsize)  # the server has its own limits, and has read the file
-    if isinstance(opened, Image.Image):
-        return 1, iter([opened])
-    return opened, (open_page(data, number, sys.maxsize) for number in range(opened))
+    image_or_count = open_file(data, sys.maxsize, sys.maxsize)  # the server has its own limits, and has read the file
+    if isinstance(image_or_count, Image.Image):
+        return 1, iter([image_or_count])
+    return image_or_count, (open_page(data, number, sys.maxsize) for number in range(image_or_count))
 
 
 def drawn(page: Image.Image, blocks: Sequence[Block]) -> Image.Image:

@@ -26,6 +26,7 @@ from benchmarks.gpu.generate import plain_generate
 from benchmarks.gpu.machine import machine
 from benchmarks.gpu.memory import memory
 from benchmarks.gpu.old_card import old_card
+from benchmarks.gpu.pages import pages
 from benchmarks.gpu.parity import parity
 from benchmarks.gpu.profiles import profiles
 from benchmarks.gpu.report import Report, Section
@@ -44,6 +45,7 @@ SECTIONS = {  # the most important ones first, for a check that is cut short
     "faults": faults,
     "sampling": sampling,
     "old_card": old_card,
+    "pages": pages,
     "decode_attention": decode_choices,
     "vision_attention": vision_choices,
     "kernels": profiles,

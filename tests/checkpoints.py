@@ -19,6 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PaddleOCRVLConfig, PaddleOCRVLForConditionalGeneration
 
+from models.paddleocr_vl.images import BLOCK_KEYS
+from models.protocol import BlockLimits
+
 Layout = Literal["hub", "transformers"]
 
 TINY = Path(__file__).resolve().parent.parent / "models" / "tiny"
@@ -95,7 +98,7 @@ def write_settings(
         nested.save_pretrained(folder)
     settings = json.loads((TINY / "preprocessor_config.json").read_text())
     settings |= {"min_pixels": min_pixels, "max_pixels": max_pixels}
-    for ours in ("max_lines", "max_rows"):  # no release has them
+    for ours in BLOCK_KEYS:
         del settings[ours]
     _write_json(folder / "preprocessor_config.json", settings)
     names = ["chat_template.jinja", "generation_config.json", "tokenizer_config.json"]
@@ -153,6 +156,12 @@ def write_weights(folder: Path, layout: Layout, tied: bool, seed: int) -> None:
     if layout == "hub":
         tensors = {hub_name(name): tensor for name, tensor in tensors.items()} | unused_tensors(config, generator)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def write_limits(folder: Path, limits: BlockLimits) -> None:
+    """Let a checkpoint say how it reads blocks."""
+    file = folder / "preprocessor_config.json"
+    _write_json(file, json.loads(file.read_text()) | dict(zip(BLOCK_KEYS, limits, strict=True)))
 
 
 def write_script(folder: Path, *pieces: str) -> Path:

@@ -1,4 +1,4 @@
-"""Fixtures: a small random checkpoint and engines that run it."""
+"""Fixtures: a small random checkpoint and engines that run it; a PostgreSQL."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import PaddleOCRVLConfig
 
 from engine.engine import Engine
@@ -15,7 +16,11 @@ from models.paddleocr_vl.kernels import SOURCE, defines
 from tests.checkpoints import write_checkpoint
 from tests.emulator import EmulatedModule
 from tests.engines import running_engine
+from tests.postgres import Postgres, postgres
 from tests.recording import Recordings
+
+settings.register_profile("same examples", derandomize=True)  # new ones: pytest --hypothesis-profile=default
+settings.load_profile("same examples")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +39,12 @@ def small_module(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def engine(checkpoint: Path) -> Iterator[Engine]:
     with running_engine(checkpoint) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[Postgres]:
+    with postgres() as database:
+        yield database
 
 
 @pytest.fixture(params=["in step", "overlapped"])

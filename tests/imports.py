@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     *("service", "lifecycle", "bentoml_patches", "settings"),
-    *("api", "answers", "layout", "modes", "images", "engine", "models"),
+    *("jobs", "exports", "environment", "api", "answers", "layout", "modes", "images", "engine", "models"),
 )
 
 

@@ -56,6 +56,7 @@ class PaddleXError(BaseModel):
 
 class LayoutParsingRequest(Style):
     file: Text  # an address, a data URI, or base64
+    password: Text | None = None  # a PDF's
     file_type: Literal[0, 1] | None = None  # PDF, image; the file itself decides
     use_doc_orientation_classify: bool = False
     use_doc_unwarping: bool = False

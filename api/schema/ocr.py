@@ -18,6 +18,7 @@ _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 class DocumentUrl(RequestModel):
     type: Literal["document_url"]
     document_url: Text
+    password: Text | None = None  # a PDF's
 
 
 class ImageDocument(RequestModel):
@@ -167,6 +168,7 @@ class OcrPageObject(BaseModel):
     footer: str | None = None
     confidence_scores: PageConfidence | None = None
     blocks: list[OcrPageBlock] | None = None
+    warnings: list[str] = []  # not Mistral's: what was read all the same, and may be wrong
 
 
 class OcrUsage(BaseModel):

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -41,8 +42,10 @@ def _refuse(value: Any) -> None:
         raise ValueError("not supported here; leave it out")
 
 
-def _one_is_a_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+def _stop_strings(value: Any) -> Any:
+    """One or a list; an empty one stops at nothing."""
+    several = [value] if isinstance(value, str) else value
+    return [own for own in several if own != ""] if isinstance(several, list) else several
 
 
 Text = Annotated[str, AfterValidator(_is_unicode)]
@@ -80,7 +83,7 @@ class TextPart(RequestModel):
 
 class ImageUrl(RequestModel):
     url: Text
-    detail: Literal["low", "high", "auto"] = "auto"
+    detail: Annotated[Literal["low", "high", "auto"], BeforeValidator(lambda value: value or "auto")] = "auto"
 
 
 class ImagePart(RequestModel):
@@ -91,6 +94,7 @@ class ImagePart(RequestModel):
 class File(RequestModel):
     file_data: Text
     filename: Text | None = None
+    password: Text | None = None  # a PDF's
     file_id: Refused = None
 
 
@@ -98,20 +102,51 @@ class FilePart(RequestModel):
     type: Literal["file"]
     file: File
 
+    @model_validator(mode="before")
+    @classmethod
+    def _flat_is_a_file(cls, part: Any) -> Any:
+        """A part whose file is not in a `file` of its own, as llama-index writes it."""
+        if not isinstance(part, dict) or "file" in part or not {"file_data", "file_id"} & set(part):
+            return part
+        flat = {name: part[name] for name in ("file_data", "filename", "password", "file_id") if name in part}
+        return {"type": part.get("type"), "file": flat}
+
 
 Part = Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type")]
 
 
+class FormerFunction(RequestModel):
+    name: Text
+    arguments: Text = ""
+
+
+class FormerCall(RequestModel):
+    """A call that an earlier answer made, as clients send it back when they ask again."""
+
+    type: Literal["function"] = "function"
+    function: FormerFunction
+    id: Text | None = None
+
+
 class Message(RequestModel):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: list[Part]
-    tool_calls: Refused = None
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: list[Part] = Field(default=None, validate_default=True)  # clients omit it
+    tool_calls: list[FormerCall] | None = None  # an assistant's
+    tool_call_id: Text | None = None  # a tool's
     audio: Refused = None
 
     @field_validator("content", mode="before")
     @classmethod
-    def _text_is_one_part(cls, content: Any) -> Any:
+    def _text_is_one_part(cls, content: Any, info: ValidationInfo) -> Any:
+        if content is None and info.data.get("role") in ("assistant", "tool"):  # as OpenAI's own clients send it
+            return []
         return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+    @model_validator(mode="after")
+    def _calls_come_from_assistants(self) -> "Message":
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError(f"a {self.role} message calls no tools; only an assistant message has tool_calls")
+        return self
 
     @model_validator(mode="after")
     def _images_come_from_users(self) -> "Message":
@@ -174,6 +209,27 @@ class RepetitionDetection(RequestModel):
     min_count: int | None = Field(default=None, ge=2)  # copies in a row; the default depends on the mode
 
 
+class Function(RequestModel):
+    name: Annotated[Text, Field(min_length=1, max_length=64)]
+    description: Text | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None  # the schema is always held to
+
+
+class Tool(RequestModel):
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(RequestModel):
+    name: Text
+
+
+class NamedTool(RequestModel):
+    type: Literal["function"]
+    function: FunctionName
+
+
 if TYPE_CHECKING:
     ModeName = str
 else:
@@ -182,6 +238,9 @@ else:
 
 class OcrOptions(RequestModel):
     words: bool = False  # confidence line by line and word by word
+    progress: bool = False  # a stream tells of each page and block that is read
+    page_images: bool = False  # ... and shows the page
+    raw: bool = False  # what a document's blocks were made of, to put pages together elsewhere
 
 
 class ChatRequest(RequestBody):
@@ -195,7 +254,7 @@ class ChatRequest(RequestBody):
     min_p: float | None = Field(default=None, ge=0, le=1)
     n: int = Field(default=1, ge=1, le=MAX_CHOICES)
     stop: Annotated[
-        list[Annotated[Text, Field(min_length=1)]], Field(max_length=MAX_STOP_STRINGS), BeforeValidator(_one_is_a_list)
+        list[Annotated[Text, Field(min_length=1)]], Field(max_length=MAX_STOP_STRINGS), BeforeValidator(_stop_strings)
     ] = []
     seed: int | None = Field(default=None, ge=-MAX_SEED - 1, le=MAX_SEED)
     presence_penalty: float = Field(default=0, ge=-2, le=2)
@@ -223,16 +282,18 @@ class ChatRequest(RequestBody):
     layout: bool | None = None  # pages are read block by block; by default those that look like pages
     images: Literal["none", "inline"] = "none"  # figures of a document: left out, or in the text as data URIs
     running: bool = False  # a document's text has headers, footers and page numbers
-    upright: bool = False  # pages of a document are turned upright first
+    upright: bool = False  # images and pages are turned upright first
     unwarp: bool = False  # ... and flattened
     grounded: bool | None = None  # values of a schema stand on the page; the default where a mode extracts
+    tools: list[Tool] = []  # one that must be called is another way to send a schema
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool = True  # there is one call in any case
+    doubtful: Literal["keep", "null"] = "keep"  # values that the evidence speaks against: given and marked, or null
     user: Text | None = None  # these two go into the log's line on the request
     metadata: dict[Text, Text] | None = None
     # Taken at the values that ask for nothing.
     store: Literal[False] = False
     modalities: list[Literal["text"]] = ["text"]
-    tool_choice: Literal["none", "auto"] = "none"
-    tools: Refused = None
     functions: Refused = None
     function_call: Refused = None
     audio: Refused = None

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class PromptTokensDetails(BaseModel):
@@ -45,17 +45,21 @@ class OcrLine(OcrWord):
 class OcrField(BaseModel):
     """A value of an extracted object, with its source.
 
-    Confidence: in its reading, times that in a choice of the model's; null if the value is not on the page.
+    Confidence: the probability that it was read right, times that of the model's choice, and half where it is doubtful;
+    null if the value is not on the page.
     """
 
     path: str  # such as items[0].price
     value: str | bool | int | float | None
+    normalized: str | None  # ISO date, ISO currency, decimal; null where the page leaves it open
+    status: Literal["ok", "doubtful"]  # doubtful: the page has other candidates, or a check does not hold
+    candidates: list[str | bool | int | float]  # what a doubtful value may be as well
     confidence: float | None
     line: str | None  # the transcript's line around the value
 
 
 class OcrCheck(BaseModel):
-    """A sum that should hold between printed values; one that does not is reported, not corrected."""
+    """A sum or product of printed values; one that does not hold is reported, not corrected."""
 
     rule: str
     left: float
@@ -71,6 +75,15 @@ class OcrPage(BaseModel):
     error: str | None  # why the layout network could not look at it; its blocks were found by ink alone
 
 
+class OcrRaw(BaseModel):
+    """What the Markdown of a block is made of. Images are data URIs, and there only where the text shows them."""
+
+    text: str  # as the model wrote it
+    read: bool  # false: the block is kept as an image
+    image: str | None
+    figures: dict[str, str]  # tokens in a table's text -> images that they stand for
+
+
 class OcrBlock(BaseModel):
     """A part of a page that was read by one prompt, or is kept as an image."""
 
@@ -83,6 +96,28 @@ class OcrBlock(BaseModel):
     text: list[int] | None  # [start, end) in the content, in characters (code points); null where it has none there
     cut: Literal["length", "repetition"] | None  # why its text ends early
     error: str | None  # why it could not be read
+    raw: OcrRaw | None = None  # if asked for
+
+
+class OcrProgress(BaseModel):
+    """How far a stream is; pages that are read as one image have no blocks."""
+
+    page: int  # the one being read, from 1
+    pages: int
+    block: int  # blocks of the page that are read
+    blocks: int
+
+
+class ShownPage(OcrPage):
+    image: str | None  # the upright page as a data URI, if asked for; at most 1400 pixels a side
+
+
+class OcrStep(BaseModel):
+    """A step of a stream: a page that begins, with its blocks, or a block that is read."""
+
+    progress: OcrProgress
+    page: ShownPage | None = None
+    blocks: list[OcrBlock] | None = None
 
 
 class OcrReport(BaseModel):
@@ -91,18 +126,36 @@ class OcrReport(BaseModel):
     mode: str
     layout: bool  # whether pages were read block by block, as a layout network found them
     confidence: float | None  # geometric mean of the probabilities of all tokens
+    warnings: list[str] = []  # what was read all the same, and may be wrong
     lines: list[OcrLine] | None = None  # lines of the transcript, if asked for
     keep_chars: int | None = None  # characters to keep of a streamed answer that ends in repetition
     fields: list[OcrField] | None = None  # values of an extracted object, in its order
     checks: list[OcrCheck] | None = None
-    pages: list[OcrPage] | None = None  # a document's
+    pages: list[OcrPage] | None = None  # a document's, or images that were turned upright or flattened
     blocks: list[OcrBlock] | None = None
+
+
+class CalledFunction(BaseModel):
+    name: str | None = None  # in the first chunk of a stream
+    arguments: str  # JSON
+
+
+class ToolCall(BaseModel):
+    id: str | None = None  # in the first chunk of a stream, as the type
+    type: Literal["function"] | None = "function"
+    function: CalledFunction
+
+
+class ToolCallDelta(ToolCall):
+    index: int = 0
+    type: Literal["function"] | None = None
 
 
 class AnswerMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None  # null where a tool is called
     refusal: None = None
+    tool_calls: list[ToolCall] | None = None
 
 
 class Choice(BaseModel):
@@ -127,6 +180,7 @@ class ChatCompletion(BaseModel):
 class Delta(BaseModel):
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
 
 
 class ChunkChoice(BaseModel):
@@ -135,7 +189,7 @@ class ChunkChoice(BaseModel):
     logprobs: Logprobs | None = None
     finish_reason: FinishReason | None = None
     stop_reason: str | None = None
-    ocr: OcrReport | None = None
+    ocr: OcrReport | OcrStep | None = None
 
 
 class ChatCompletionChunk(BaseModel):

@@ -161,8 +161,8 @@ class Decoder:
         """Let `count` more files or pages pass, waiting now or later."""
         self._passes.release(count)
 
-    def open_file(self, data: bytes, max_pixels: int, max_pages: int) -> Image.Image | int:
-        found = decoding.open_file(data, max_pixels, max_pages)
+    def open_file(self, data: bytes, max_pixels: int, max_pages: int, password: str | None = None) -> Image.Image | int:
+        found = decoding.open_file(data, max_pixels, max_pages, password)
         if isinstance(found, Image.Image):
             self.sizes.append(found.size)
             self.images.append(weakref.ref(found))
@@ -170,10 +170,10 @@ class Decoder:
             self._wait()
         return found
 
-    def open_page(self, data: bytes, number: int, max_pixels: int) -> Image.Image:
+    def open_page(self, data: bytes, number: int, max_pixels: int, password: str | None = None) -> Image.Image:
         if number:
             self._wait()
-        return decoding.open_page(data, number, max_pixels)
+        return decoding.open_page(data, number, max_pixels, password)
 
     def _wait(self) -> None:
         self.asked.set()

@@ -32,21 +32,28 @@ def endless_engine(checkpoint: Path, folder: Path, slots: int) -> Iterator[Engin
 
 
 @contextmanager
-def served(engine: Engine, app: ASGIApp | None = None, send_buffer: int | None = None) -> Iterator[str]:
-    """`app`, where it is no plain one; `send_buffer`: bytes that the kernel takes for a client that does not read."""
-    with socket.socket() as listening:
+def listening(app: ASGIApp, send_buffer: int | None = None) -> Iterator[str]:
+    """The address of `app`; `send_buffer`: bytes that the kernel takes for a client that does not read."""
+    with socket.socket() as bound:
         if send_buffer is not None:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()  # from now on no connection is refused
-        server = uvicorn.Server(uvicorn.Config(app or client_of(engine).app, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()  # from now on no connection is refused
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def served(engine: Engine, app: ASGIApp | None = None, send_buffer: int | None = None) -> Iterator[str]:
+    """`app`, where it is no plain one."""
+    with listening(app or client_of(engine).app, send_buffer) as url:
+        yield url
 
 
 def wait_for(engine: Engine, *, running: int) -> None:

@@ -68,8 +68,9 @@ def test_any_other_key_is_401_in_openais_words_and_is_not_repeated(client: TestC
         ("GET", "/metrics"),
         ("GET", "/version"),
         ("GET", "/nowhere"),
-        ("GET", "/health/"),
-        ("GET", "//health"),
+        ("GET", "/v1/models/"),
+        ("GET", "//v1//models"),
+        ("HEAD", "/v1/models"),
         ("OPTIONS", CHAT),
     ],
 )

@@ -252,8 +252,8 @@ def test_an_unsupported_field_is_refused_by_name_and_accepted_when_empty(client:
     assert text(post(client, **{field: []})) == text(post(client))
 
 
-def test_tools_and_audio_are_among_the_refused() -> None:
-    assert {"tools", "functions", "audio", "prediction", "stop_token_ids"} <= set(REFUSED)
+def test_functions_and_audio_are_among_the_refused() -> None:
+    assert {"functions", "audio", "prediction", "stop_token_ids"} <= set(REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_tools_and_audio_are_among_the_refused() -> None:
             {"repetition_detection": {"min_pattern_size": 9, "max_pattern_size": 8}},
             "repetition_detection.min_pattern_size",
         ),
-        ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "messages.0.tool_calls"),
+        ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "messages.0.tool_calls.0.function"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(client: TestClient, fields: dict[str, Any], param: str) -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,9 @@ from api.mistral import answer_of
 from api.reading import Document
 from api.schema.ocr import OcrRequest
 from engine.engine import Engine
+from tests.checkpoints import write_script
 from tests.documents import detections, finds, page, source
+from tests.engines import running_engine
 from tests.http.scraping import scrape
 from tests.http.served import MODEL, client_of
 from tests.pages import block
@@ -35,6 +38,15 @@ def scan(*texts: str) -> str:
 
 FILE = scan(*TEXTS)
 LAYOUT = SimpleNamespace(model_type="pp_doclayout_v3", labels=LABELS, orients=False, unwarps=False)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """An engine with short answers, as this route has no limit on tokens."""
+    with running_engine(
+        write_script(tmp_path_factory.mktemp("scripted") / "model", "One", " two", " three.")
+    ) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def _serving(checkpoint: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_serving")
 @SCHEMA.parametrize()
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_no_request_breaks_the_server_or_gets_an_answer_that_is_not_documented(case: schemathesis.Case[Any]) -> None:
     case.call_and_validate(checks=CHECKS)
 

@@ -110,7 +110,7 @@ def test_tokenizing_images_takes_a_place_in_the_queue_too(checkpoint: Path) -> N
 @pytest.mark.parametrize(
     "body",
     [
-        chat(messages=user({"type": "image_url", "image_url": {"url": data_uri(IMAGE)[:-400] + "AAAA"}})),
+        chat(messages=user({"type": "image_url", "image_url": {"url": data_uri(IMAGE)[:200]}})),
         with_image(noise_image(1000, 1000)),
         with_image(guided_regex="("),
         with_image(mode="no such"),

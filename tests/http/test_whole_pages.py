@@ -11,6 +11,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from engine.engine import Engine
+from layout.markdown.document import document_markdown
+from layout.markdown.options import Images, MarkdownOptions
+from layout.reported import read_page
 from models.detection import Box
 from tests.checkpoints import write_script
 from tests.documents import SIZE, boxes, detections, finds, page
@@ -121,7 +124,7 @@ def test_without_a_layout_model_the_error_names_the_setting(client: TestClient) 
 CONFLICTS: list[tuple[dict[str, Any], str]] = [
     (asked("OCR:", layout=True), "layout"),
     (asked(mode="raw", layout=True), "layout"),
-    (asked("the receipt", layout=True), "layout"),
+    (asked("the receipt", layout=True, grounded=False), "layout"),
     (asked("the table", images="inline"), "images"),
     (asked(images="link"), "images"),
     (asked(layout=False, running=True), "running"),
@@ -205,6 +208,16 @@ def test_each_block_has_its_box_and_its_place_in_the_text(client: TestClient) ->
     assert (image["text"], number["text"]) == (None, None)
     assert 0 < title["confidence"] <= 1
     assert image["confidence"] is None
+
+
+@pytest.mark.usefixtures("layout")
+@pytest.mark.parametrize("images", ["none", "inline"])
+def test_a_report_with_raw_texts_makes_the_same_document_again(client: TestClient, images: Images) -> None:
+    answer = choice(client, **asked(mode="document", images=images, ocr={"raw": True}))
+    (page,) = answer["ocr"]["pages"]
+    again = document_markdown([read_page(page, answer["ocr"]["blocks"])], MarkdownOptions(images=images))
+    assert again.text == answer["message"]["content"]
+    assert again.text.startswith("# One two three.")
 
 
 @pytest.mark.usefixtures("layout")

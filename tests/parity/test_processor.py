@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from models.paddleocr_vl.images import ImageSettings
+from models.paddleocr_vl.images import BLOCK_KEYS, ImageSettings
 from models.paddleocr_vl.processor import Message, PaddleOCRVLInput, Processor
-from models.protocol import WHOLE_BLOCKS, AtOnce, InputError, PixelBounds
+from models.protocol import WHOLE_BLOCKS, BlockLimits, InputError, PixelBounds
 from tests.checkpoints import write_settings
 from tests.parity.pair import Pair, load_reference_processor
 from tests.prompts import noise_image, prompt
@@ -131,19 +131,20 @@ def test_bounds_are_found_under_each_name_that_releases_use(tmp_path: Path) -> N
         assert ImageSettings.read(tmp_path).bounds == PixelBounds(784, 78400)
 
 
-def test_a_checkpoint_says_how_much_of_a_block_it_reads_at_once(tmp_path: Path) -> None:
+def test_a_checkpoint_says_how_it_reads_blocks_best(tmp_path: Path) -> None:
     write_settings(tmp_path)
     file = tmp_path / "preprocessor_config.json"
     settings = json.loads(file.read_text())
-    assert ImageSettings.read(tmp_path).at_once == WHOLE_BLOCKS
-    file.write_text(json.dumps(settings | {"max_lines": 3, "max_rows": None}))
-    assert ImageSettings.read(tmp_path).at_once == AtOnce(lines=3, rows=None)
+    assert ImageSettings.read(tmp_path).block_limits == WHOLE_BLOCKS
+    file.write_text(json.dumps(settings | {"max_lines": 3, "max_rows": None, "min_block_pixels": 784}))
+    assert ImageSettings.read(tmp_path).block_limits == BlockLimits(lines=3, rows=None, min_pixels=784)
 
 
-@pytest.mark.parametrize("most", [0, -1, 2.5, True, "3"])
-def test_a_limit_that_is_no_number_of_lines_is_refused(tmp_path: Path, most: object) -> None:
+@pytest.mark.parametrize("count", [0, -1, 2.5, True, "3"])
+@pytest.mark.parametrize("key", BLOCK_KEYS)
+def test_a_limit_that_is_no_count_is_refused(tmp_path: Path, key: str, count: object) -> None:
     write_settings(tmp_path)
     file = tmp_path / "preprocessor_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_lines": most}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: count}))
     with pytest.raises(ValueError, match="it must be a whole number from 1 on, or null"):
         ImageSettings.read(tmp_path)

@@ -73,7 +73,7 @@ def run(code: str, folder: Path, *arguments: str) -> str:
 
 def test_the_patches_are_for_the_bentoml_that_is_installed_and_pinned() -> None:
     """Otherwise: check bentoml_patches.py against the new version, run these tests and change the version there."""
-    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["server"]
     assert version("bentoml") == bentoml_patches.BENTOML_VERSION
     assert f"bentoml=={bentoml_patches.BENTOML_VERSION}" in pins
 

@@ -9,7 +9,7 @@ import torch
 from transformers import PaddleOCRVLConfig
 
 from benchmarks.baselines import decode_floor, product_rate
-from benchmarks.bench import named_url, positive
+from benchmarks.bench import named, positive
 from benchmarks.child_processes import child
 from benchmarks.compare import WORK
 from benchmarks.compare_report import level_table, median_text, report
@@ -168,10 +168,10 @@ def test_the_rate_of_products_is_finite_even_below_the_size_of_one_matrix() -> N
 
 
 def test_other_servers_are_named_by_the_user() -> None:
-    assert named_url("vLLM=http://host:8000/") == ("vLLM", "http://host:8000")
+    assert named("vLLM=http://host:8000/") == ("vLLM", "http://host:8000")
 
 
-@pytest.mark.parametrize("parse", [named_url, positive])
+@pytest.mark.parametrize("parse", [named, positive])
 def test_an_invalid_option_is_refused(parse: Any) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         parse("0")

@@ -10,33 +10,45 @@ from pathlib import Path
 
 import pytest
 
+from jobs.settings import JobSettings
 from settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
 PAGES += sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))
 FOLDERS = {folder.name for folder in ROOT.iterdir() if folder.is_dir() and not folder.name.startswith(".")} | {".ci"}
-FILE_NAMES = {file.name for folder in FOLDERS - {"build"} for file in (ROOT / folder).rglob("*") if file.is_file()} | {
-    file.name for file in ROOT.iterdir()
-}
+FILE_NAMES = {
+    file.name
+    for folder in FOLDERS - {"build"}
+    for file in (ROOT / folder).rglob("*")
+    if file.is_file() and "node_modules" not in file.parts
+} | {file.name for file in ROOT.iterdir()}
 PLACEHOLDERS = {"NAME.md", "requirements.txt"}  # a client's file, and a bento's own
 NOT_SETTINGS = {
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL"),  # programs that use S3 read them
     *("TORCH_BUILD", "PYTHON"),  # settings of scripts/setup
-    *("OCR_ENGINE", "VLLM_URL", "MODEL_NAME", "VLLM_API_KEY"),  # settings of scripts/ocr.py
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "FBGEMM_ENABLE_INSTRUCTIONS"),  # PyTorch's libraries read them
+    *("OCR_ENGINE", "OCR_API_URL", "OCR_API_KEY"),  # settings of the command
     *(
         "FORWARDED_ALLOW_IPS",
         "BENTOML_HOME",
         "HF_ENDPOINT",
         "OMP_WAIT_POLICY",
+        "GOMP_SPINCOUNT",
         "HUB_ID",
+        "JOB_ID",
         "NAME",
-    ),  # libraries' own, placeholders
+        "OCR_EVENTS",
+        "OCR_JOBS",
+        "PADDLEOCR_ACCESS_TOKEN",
+        "PADDLEOCR_BASE_URL",
+    ),  # other programs' own, placeholders, streams
 }
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)|\bsrc=\"([^\"]+)\"")
-PATH = re.compile(r"(?<![\w./~:$-])\.?[\w-][\w.-]*(?:/[\w.-]+)*/?")
+PATH = re.compile(r"(?<![\w./~:$-])\.?[\w-][\w.-]*(?:/[\w.@-]+)*/?")
 SUFFIX = re.compile(r"\.(py|md|ya?ml|toml|conf|env|service|container|txt|json|png)$")
 COMMAND = re.compile(r"(?<![\w./-])(?:scripts|benchmarks|training)/\w+(?:\.py)?")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
@@ -117,7 +129,8 @@ def test_commands_are_executable_and_have_the_options_shown(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_settings_exist(page: str) -> None:
     named = {name for code in code_in(text_of(page)) for name in SETTING.findall(code)}
-    assert named - NOT_SETTINGS - {name.upper() for name in Settings.model_fields} == set()
+    known = {name.upper() for model in (Settings, JobSettings) for name in model.model_fields}
+    assert named - NOT_SETTINGS - known == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -149,7 +162,7 @@ def test_each_of_the_ten_changes_touches_at_most_four_files_that_exist() -> None
 
 def test_every_dependency_has_a_reason() -> None:
     project = tomllib.loads(text_of("pyproject.toml"))["project"]
-    pins = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    pins = {pin for extra in project["optional-dependencies"].values() for pin in extra}
     explained = [name for names, _ in table("CONTRIBUTING.md", "Dependencies") for name in names.split(", ")]
     assert sorted(explained) == sorted(pin.split("==")[0] for pin in pins)
 

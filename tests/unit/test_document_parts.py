@@ -1,8 +1,7 @@
 """Blocks that a checkpoint reads in parts: one text, one block, one stream."""
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -12,9 +11,11 @@ from answers.pages import PageWishes
 from engine.engine import Engine
 from engine.errors import GenerationFailed
 from engine.request import SamplingParams
+from layout.options import Kind
+from layout.tasks import BOUNDS
 from models.detection import Box, Detection, hull
-from models.protocol import WHOLE_BLOCKS, AtOnce
-from tests.checkpoints import write_script
+from models.protocol import WHOLE_BLOCKS, BlockLimits, PixelBounds
+from tests.checkpoints import write_limits, write_script
 from tests.documents import FAST, WISHES, finds, run, source, texts
 from tests.engines import running_engine
 from tests.printed import Sheet
@@ -27,14 +28,9 @@ ROWS = [("Bread", "1.25"), ("Milk", "0.99"), ("Coffee", "4.50"), ("Apples", "2.1
 def in_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine that answers every prompt alike, and reads two lines, or two rows, at once."""
     folder = write_script(tmp_path_factory.mktemp("scripted") / "model", "one", " two", " three")
-    reads_at_once(folder, AtOnce(2, 2))
+    write_limits(folder, BlockLimits(2, 2))
     with running_engine(folder, slots=2) as engine:
         yield engine
-
-
-def reads_at_once(folder: Path, most: AtOnce) -> None:
-    file = folder / "preprocessor_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_lines": most.lines, "max_rows": most.rows}))
 
 
 def page(label: str = "text") -> tuple[Image.Image, list[Detection]]:
@@ -55,8 +51,8 @@ def reading_of(engine: Engine, patch: pytest.MonkeyPatch, label: str, wishes: Pa
 
 def test_a_tall_block_is_read_line_by_line_and_is_one_text(reader: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bug: blocks of nine lines and more fell into loops, and nearly three in ten of their characters were wrong."""
-    assert reader.at_once.lines is not None
-    assert reader.at_once.lines < len(LINES)
+    assert reader.block_limits.lines is not None
+    assert reader.block_limits.lines < len(LINES)
     ((text,),) = texts(reading_of(reader, monkeypatch, "text", WISHES))
     found = text.split("\n")
     assert len(found) == len(LINES)
@@ -68,8 +64,22 @@ def test_a_tall_table_is_one_table(in_parts: Engine, monkeypatch: pytest.MonkeyP
 
 
 def test_without_such_a_limit_a_block_is_read_at_once(in_parts: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "at_once", WHOLE_BLOCKS)
+    monkeypatch.setattr(Engine, "block_limits", WHOLE_BLOCKS)
     assert texts(reading_of(in_parts, monkeypatch, "text")) == [["one two three"]]
+
+
+def test_blocks_are_enlarged_as_the_checkpoint_wants_them_unless_the_request_says(
+    in_parts: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prompt_tokens(limits: BlockLimits, asked: Mapping[Kind, PixelBounds] | None = None) -> int:
+        monkeypatch.setattr(Engine, "block_limits", limits)
+        wishes = replace(FAST, options=replace(FAST.options, bounds=asked or {}))
+        return reading_of(in_parts, monkeypatch, "text", wishes).usage.prompt
+
+    released = prompt_tokens(WHOLE_BLOCKS)
+    smaller = BlockLimits(min_pixels=BOUNDS.min_pixels // 2)
+    assert prompt_tokens(smaller) < 0.8 * released
+    assert prompt_tokens(smaller, {"ocr": BOUNDS}) == released
 
 
 def test_a_page_that_is_one_block_is_read_at_once(in_parts: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> Products:
 
     monkeypatch.setattr(device, "_matmul_seconds", seconds)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (6, 1))
+    monkeypatch.setattr(device, "has_bf16", lambda: True)
     return made
 
 
@@ -49,7 +50,7 @@ def few(_dtype: torch.dtype) -> int:
     ("wide", "narrow", "chosen"),
     [
         (2.0, 1.0, BF16),  # a CPU with bf16
-        (1.0, 4.0, FP32),  # one that emulates it
+        (1.0, 4.0, FP32),  # one that says so, and is slow
         (1.1, 1.0, FP32),  # not worth the rounding
         (1.0, INF, FP32),
     ],
@@ -60,6 +61,12 @@ def test_a_cpu_computes_in_bf16_if_that_is_clearly_faster(
     products.set(FP32, wide, wide)
     products.set(BF16, narrow, narrow)
     assert choose_dtype("auto", CPU, TEXT, few) == chosen
+
+
+@pytest.mark.usefixtures("products")
+def test_a_cpu_without_bf16_is_not_measured_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "has_bf16", lambda: False)
+    assert choose_dtype("auto", CPU, TEXT, few) == FP32
 
 
 @pytest.mark.parametrize(

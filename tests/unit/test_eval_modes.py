@@ -30,6 +30,19 @@ def test_a_value_that_is_not_in_the_transcript_is_ungrounded() -> None:
     assert [path for path, _ in ungrounded(content, page)] == [".c", ".d"]
 
 
+def test_a_name_over_several_lines_is_grounded_if_each_has_a_part_of_it() -> None:
+    page = "Walnut bread 1 10.65\nwith nuts\nDroids 4 27.60\nTotal 38.25"
+    names = [
+        "Walnut bread with nuts",
+        "with nuts Droids",
+        "Walnut bread Droids",
+        "bread Walnut",
+        "with nuts Walnut bread",
+    ]
+    found = ungrounded(json.dumps(names), page)
+    assert [name for _, name in found] == ["Walnut bread Droids", "bread Walnut", "with nuts Walnut bread"]
+
+
 def test_a_merged_cell_counts_at_each_of_its_positions() -> None:
     assert cell_grid("<fcel>a<lcel><nl><fcel>b<fcel>c<nl><ucel><ecel><nl>") == [["a", "a"], ["b", "c"], ["b", ""]]
 

@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from images import fetching
+from images import addresses
 from images.errors import InvalidImage
 from images.fetching import FetchLimits, fetch
 from tests.file_server import IMAGE, Answer, Handler, Server, file_server, get, named, refused
@@ -220,8 +220,8 @@ def silent_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
     yield
     over.set()
-    fetching._resolvers().shutdown()
-    fetching._resolvers.cache_clear()
+    addresses.resolvers().shutdown()
+    addresses.resolvers.cache_clear()
 
 
 @pytest.mark.usefixtures("silent_names")

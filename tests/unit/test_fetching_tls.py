@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from images import fetching
+from images import addresses
 from tests.file_server import IMAGE, Server, file_server, get, named, refused
 
 # For images.example, self-signed, valid from 2020 to 2120.
@@ -49,9 +49,9 @@ def trusted(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     server.socket = context.wrap_socket(server.socket, server_side=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     named(monkeypatch, images=[["127.0.0.1"]], other=[["127.0.0.1"]])
-    fetching._tls.cache_clear()
+    addresses.tls.cache_clear()
     yield asked
-    fetching._tls.cache_clear()
+    addresses.tls.cache_clear()
 
 
 def test_tls_verifies_the_name_and_not_the_address(server: Server, trusted: list[str]) -> None:

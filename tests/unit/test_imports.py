@@ -8,10 +8,11 @@ import pytest
 
 from tests.imports import ORDER, ROOT, imported, modules
 
-OUTSIDE = {"scripts", "benchmarks", "training", "tests"}  # they import the server, never the other way round
+OUTSIDE = {"cli", "scripts", "benchmarks", "training", "tests"}  # they import the server, never the other way round
 WITH_BENTOML = {"service", "bentoml_patches"}
+WITH_FASTAPI = ("api", "jobs.http", "jobs.main")
 WITHOUT_TORCH = (
-    *("api", "answers", "layout", "modes", "images"),
+    *("jobs", "exports", "environment", "api", "answers", "layout", "modes", "images"),
     *("engine.request", "engine.scheduler", "engine.slots", "models.protocol"),
 )
 MODULES = dict(modules())
@@ -48,8 +49,12 @@ def test_each_library_stays_in_its_room(name: str, file: Path) -> None:
     room = name.split(".")[0]
     if room not in WITH_BENTOML:
         assert "bentoml" not in packages(imported(file))
-    if room != "api":
+    if not name.startswith(WITH_FASTAPI):
         assert not packages(imported(file)) & {"fastapi", "starlette"}
+    if room != "jobs":
+        assert not packages(imported(file)) & {"dbos", "sqlalchemy", "fsspec", "obstore", "uvicorn"}
+    else:
+        assert not packages(imported(file)) & {"engine", "models", "answers", "bentoml"}
     if name.startswith(WITHOUT_TORCH):
         assert not packages(imported(file, at_run_time=True)) & {"torch", "transformers"}
 
@@ -59,4 +64,13 @@ def test_importing_the_service_loads_neither_torch_nor_transformers(tmp_path: Pa
     code = "import sys, service; print({'torch', 'transformers'} & set(sys.modules))"
     environment = {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True", "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_the_ocr_api_and_its_workers_load_nothing_that_computes() -> None:
+    """They run in a small image of their own, and beside the server."""
+    code = (
+        "import sys, jobs.main, jobs.splitter; print({'torch', 'transformers', 'bentoml', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr

@@ -104,7 +104,7 @@ def test_a_formula_that_breaks_off_is_closed(raw: str, expected: str) -> None:
     "text",
     [
         "",
-        "  Invoice | 12\n\n- $5.00 | 10 %\n",
+        "  Invoice | 12\n\n- €5.00 | 10 %\n",
         "hyphen-\nation and 1 < 2 <b>",
         "C:\\dir \\* \\$5 ] ) \\",
         r"a stray \) and \]",
@@ -158,6 +158,19 @@ def test_a_formula_has_one_pair_of_double_dollars(raw: str) -> None:
     assert finished(FormulaFinisher(), raw) == "$$x + 1$$"
 
 
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([r"\( a \) and \( b \)"], "$a$ and $b$"),
+        (["\\", "( a \\", ") and ", "\\( b \\)"], "$a$ and $b$"),
+        ([r"\( a \)"], "$$a$$"),
+        (["$ a $ and $ b $"], "$ a $ and $ b $"),
+    ],
+)
+def test_text_with_formulas_in_it_is_no_formula(pieces: list[str], expected: str) -> None:
+    assert finished(FormulaFinisher(), *pieces) == expected
+
+
 @pytest.mark.parametrize("raw", ["", " \n", "$$", r"\[ \]", "\\", "$$ $$"])
 def test_an_empty_formula_is_an_empty_answer(raw: str) -> None:
     assert finished(FormulaFinisher(), raw) == ""
@@ -182,3 +195,17 @@ def test_the_inside_of_a_formula_is_streamed_as_it_comes() -> None:
     pieces = ["\\", "[ ", "x", " + ", "1", " \\", "]"]
     assert [finisher.push(piece) for piece in pieces] == ["", "", "$$x", " +", " 1", "", ""]
     assert finisher.end() == "$$"
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("The fee is $5 today and $10 tomorrow.", r"The fee is \$5 today and \$10 tomorrow."),
+        (r"US$5 for \(x\)", r"US\$5 for $x$"),
+        ("$5x^2$ is a formula", "$5x^2$ is a formula"),
+        (r"already \$5", r"already \$5"),
+        ("$ alone", "$ alone"),
+    ],
+)
+def test_dollars_of_money_begin_no_formula(raw: str, expected: str) -> None:
+    assert finished(MarkdownFinisher(), raw) == finished(MarkdownFinisher(), *raw) == expected

@@ -81,6 +81,11 @@ def test_a_single_mark_of_a_footnote_or_of_speech_makes_no_list(sign: str) -> No
     assert text(f"{sign} a note").removeprefix("\\") == f"{sign} a note"
 
 
+def test_a_marker_in_the_text_of_an_item_stays_text() -> None:
+    """Bug: it began a list within the item, which numbered the items after it anew."""
+    assert text("• 1. word\n• - word") == "- 1\\. word\n- \\- word"
+
+
 def test_items_are_nested_by_their_indent() -> None:
     assert text("• a\n  • b\n  • c\n• d") == "- a\n  - b\n  - c\n- d"
 

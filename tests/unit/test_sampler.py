@@ -138,7 +138,7 @@ def test_the_repetition_penalty_counts_the_prompt_too() -> None:
 
 
 def test_a_mask_allows_only_its_tokens() -> None:
-    grammar = SimpleNamespace(mask=lambda: np.array([True, False, False, True]))
+    grammar = SimpleNamespace(mask=lambda _ahead: np.array([True, False, False, True]))
     assert chosen(LOGITS, [sequence(grammar=grammar)]) == [3]
 
 

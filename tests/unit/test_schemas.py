@@ -35,12 +35,29 @@ def test_an_enum_and_a_boolean_are_choices() -> None:
     assert leaf(type="boolean").choices == (True, False)
 
 
+@pytest.mark.parametrize("more", [{"example": 1}, {"x-order": 2}, {"x_order": 2}, {"title": "A", "default": None}])
+def test_annotations_restrict_nothing(more: dict[str, Any]) -> None:
+    assert leaf(type="string", **more) == Leaf("string")
+
+
+def test_one_member_of_all_of_is_that_member() -> None:
+    """Pydantic 1 writes references so."""
+    schema = {
+        "properties": {"sums": {"title": "Sums", "allOf": [{"$ref": "#/definitions/Sums"}]}},
+        "definitions": {"Sums": {"type": "object", "properties": {"total": {"type": "number"}}}},
+    }
+    assert parse(schema) == ObjectNode({"sums": ObjectNode({"total": Leaf("number")})})
+
+
+def test_limits_are_kept_with_their_value() -> None:
+    assert leaf(type="string", pattern="a", format="email").limits == {"pattern": "a", "format": "email"}
+
+
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
-        ({"type": "string", "pattern": "a"}, "'pattern'"),
-        ({"type": "number", "minimum": 1}, "'minimum'"),
-        ({"type": "string", "format": "email"}, "'email'"),
+        ({"type": "string", "not": {"const": "a"}}, "'not'"),
+        ({"type": "string", "allOf": [{}, {}]}, "'allOf'"),
         ({"type": ["string", "number"]}, "several types"),
         ({"oneOf": [{"type": "string"}, {"type": "number"}]}, "alternatives"),
         ({"type": "object"}, "names no properties"),
@@ -49,7 +66,7 @@ def test_an_enum_and_a_boolean_are_choices() -> None:
         ({"$ref": "#/$defs/none"}, "does not exist"),
         ({"enum": [[1]]}, "plain values"),
         ({"enum": [float("nan")]}, "plain values"),
-        ({"$ref": "#/$defs/text", "pattern": "a"}, "'pattern'"),
+        ({"$ref": "#/$defs/text", "contains": "a"}, "'contains'"),
         ({"type": "array", "items": {"type": "string"}, "maxItems": "x"}, "not a count"),
         ({"type": "array", "items": {"type": "string"}, "maxItems": -1}, "not a count"),
         ({"properties": {"a.b": {"type": "string"}}}, "no dot"),

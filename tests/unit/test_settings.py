@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from engine.config import EngineConfig
+from environment import SettingsError
 from scripts import settings_table
-from settings import Settings, SettingsError, load_settings
+from settings import Settings, load_settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -30,6 +31,7 @@ BAD_VALUES = {
     "WORKERS": [("0", "greater than or equal to 1"), ("two", "integer")],
     "API_KEYS_FILE": [("/no/such/file", "No such file"), (str(Path(__file__).parent), "Use a file that can be read")],
     "METRICS_OPEN": [("some", "boolean")],
+    "UI": [("on page", "boolean")],
     "RATE_LIMIT": [("0", "greater than or equal to 1")],
     "LOG_FORMAT": [("xml", "'text' or 'json'")],
     "LOG_TEXTS": [("all", "boolean")],
@@ -42,7 +44,7 @@ BAD_VALUES = {
     "TRANSFORMERS_CACHE": [(__file__, "Use a folder")],
     "DEVICE": [("gpu", "auto, cpu, cuda or cuda:N"), ("cuda:x", "auto, cpu, cuda or cuda:N")],
     "DTYPE": [("int8", "'auto', 'float32', 'bfloat16' or 'float16'")],
-    "WEIGHTS": [("int4", "'native' or 'int8'")],
+    "WEIGHTS": [("int4", "'auto', 'native', 'fp16' or 'int8'")],
     "MAX_MODEL_LEN": [("many", "integer"), ("63", "greater than or equal to 64")],
     "SLOTS": [("0", "greater than or equal to 1")],
     "MAX_WAITING": [("-1", "greater than or equal to 0")],
@@ -136,10 +138,10 @@ def test_one_gpu_is_no_device_for_several_workers() -> None:
         load_settings({"WORKERS": "2", "DEVICE": "cuda:1"})
 
 
-def test_the_table_of_settings_is_up_to_date() -> None:
+def test_the_tables_of_settings_are_up_to_date() -> None:
     """To update it: scripts/settings_table.py"""
     text = settings_table.PAGE.read_text()
-    assert settings_table.with_table(text) == text
+    assert settings_table.with_tables(text) == text
 
 
 def test_names_are_separated_by_commas() -> None:

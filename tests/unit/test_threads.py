@@ -65,10 +65,30 @@ def test_the_model_gets_as_many_threads_as_it_can_use(
     monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 12 if logical else 6)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)), raising=False)
     (tmp_path / "cpu.max").write_text(quota)
-    assert compute_threads(workers, tmp_path / "cpu.max") == threads
+    assert compute_threads(workers, tmp_path) == threads
 
 
 def test_without_a_quota_the_model_gets_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 12 if logical else 6)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    assert compute_threads(1, tmp_path / "none") == 3
+    assert compute_threads(1, tmp_path) == 3
+
+
+@pytest.mark.parametrize(("quota", "threads"), [("-1", 6), ("250000", 3)])
+def test_the_quota_of_an_older_container_counts_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, threads: int
+) -> None:
+    monkeypatch.setattr("engine.threads.psutil.cpu_count", lambda **_: 6)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(6)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert compute_threads(1, tmp_path) == threads
+
+
+def test_the_log_says_how_many_threads_there_are_and_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "cpu.max").write_text("100000 100000")
+    with caplog.at_level("INFO"):
+        compute_threads(1, tmp_path)
+    assert "Threads: 1;" in caplog.text
+    assert "a quota of 1" in caplog.text

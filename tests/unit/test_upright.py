@@ -14,10 +14,10 @@ from engine.engine import Engine
 from engine.errors import InvalidRequest
 from engine.looking import Upright
 from models.layout.loading import LayoutError
-from models.layout.orientation import OrientationImageSettings, OrientationNetwork, load_orientation
+from models.layout.orientation import OrientationImageSettings, load_orientation
 from models.layout.unwarping import load_unwarping
 from tests.engines import running_engine
-from tests.layouts import write_layout_checkpoint, write_orientation_checkpoint, write_unwarping_checkpoint
+from tests.layouts import say, write_layout_checkpoint, write_orientation_checkpoint, write_unwarping_checkpoint
 from tests.prompts import noise_image
 
 CPU = torch.device("cpu")
@@ -34,20 +34,6 @@ def reader(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     }
     with running_engine(checkpoint, **folders) as engine:
         yield engine
-
-
-def orientation_of(engine: Engine) -> OrientationNetwork:
-    assert engine.runner is not None
-    network = engine.runner.look.networks.orientation
-    assert network is not None
-    return network
-
-
-def say(network: OrientationNetwork, degrees: int) -> None:
-    """Make it give one answer to every page."""
-    head = network.network.head
-    head.weight.zero_()
-    head.bias.copy_(torch.eye(4)[degrees // 90])
 
 
 def upright(engine: Engine, *, orient: bool = False, unwarp: bool = False) -> Upright:
@@ -67,14 +53,14 @@ def test_a_page_is_turned_counter_clockwise_by_what_the_network_says(
     reader: Engine, degrees: int, corner: tuple[int, int]
 ) -> None:
     """`corner`: where the page's top left pixel is afterwards."""
-    say(orientation_of(reader), degrees)
+    say(reader, degrees)
     found = upright(reader, orient=True)
     assert found.angle == degrees
     assert found.image.getpixel(corner) == PAGE.getpixel((0, 0))
 
 
 def test_a_page_is_flattened_after_it_was_turned(reader: Engine) -> None:
-    say(orientation_of(reader), 90)
+    say(reader, 90)
     found = upright(reader, orient=True, unwarp=True)
     assert found.image.size == (90, 120)
     assert ImageChops.difference(found.image, PAGE.transpose(Image.Transpose.ROTATE_90)).getbbox()
