@@ -120,6 +120,15 @@ class JobQueue:
                 self._enqueue(connection, again)
         return changed
 
+    def hand_back(self, worker: str) -> None:
+        """Let others go on at once with the unfinished jobs of a worker that works no more. Raises SQLAlchemyError."""
+        for queue in QUEUES.values():
+            unfinished = self._client.list_workflows(
+                status="PENDING", queue_name=queue, executor_id=worker, load_input=False, load_output=False
+            )
+            if unfinished:
+                self._client.resume_workflows([workflow.workflow_id for workflow in unfinished], queue_name=queue)
+
     def remove(self, job: Job) -> None:
         """Remove a job with its documents, whatever it is doing. Raises StoreError."""
         if job.status not in ENDED:

@@ -42,7 +42,7 @@ class Worker:
 
     def __init__(self, settings: JobSettings, engine: sa.Engine, store: Store, queue: JobQueue, traces: Traces) -> None:
         """`engine`: with all tables. Raises SettingsError where another worker has this one's place."""
-        self._settings = settings
+        self._settings, self._queue = settings, queue
         self._claim = Claim(engine, settings.jobs_worker_id)
         self.name = self._claim.name
         self._leases = Leases(engine, self.name, __version__, settings.jobs_lease_seconds)
@@ -101,7 +101,8 @@ class Worker:
         ending.start()
         ending.join(END_SECONDS)
         self._context.splitters.close()
-        with contextlib.suppress(sa.exc.SQLAlchemyError):  # otherwise the lease runs out
+        with contextlib.suppress(sa.exc.SQLAlchemyError, error.DBOSException):  # otherwise the lease runs out
+            self._queue.hand_back(self.name)
             self._leases.leave()
         self._claim.release()
         logger.info("Worker %s has ended", self.name)

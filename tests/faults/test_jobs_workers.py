@@ -45,7 +45,8 @@ def test_a_worker_that_ends_by_sigterm_leaves_its_job_to_others_at_once(farm: Fa
     leaving = farm.worker("leaving")
     job = farm.api.submit(pdf(PAGES))
     until(lambda: pages_done(farm.api, job) >= 10)
-    farm.worker("staying", JOBS_LEASE_SECONDS="3600")  # no lease runs out
+    staying = farm.worker("staying", JOBS_LEASE_SECONDS="3600")  # no lease runs out, and none is looked at again
+    until(lambda: "reads documents" in staying.log)
     assert leaving.end() == 0
     assert farm.api.wait(job)["status"] == "done"
     assert set(asked(pages, job).values()) == {1}
