@@ -1,5 +1,6 @@
 """Faults that end one request only: the same process goes on answering the others."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,7 +53,7 @@ def test_images_that_do_not_fit_together_are_read_one_by_one(faulty: Faulty) -> 
             )
             wait_until(lambda: faulty.get("/health").json()["queue"]["waiting"] == 3)
         assert all(outcome.complete for outcome in first.result() + others.result())
-    assert "Prefilling 3 prompts did not fit into memory" in faulty.log
+    assert re.search("Prefilling [23] prompts did not fit into memory", faulty.log)  # one may still be prepared
 
 
 @pytest.mark.parametrize(
