@@ -1,0 +1,210 @@
+"""Functions for a CPU, emitted in LLVM's intermediate language, compiled at start and run on PyTorch's own threads.
+
+llvmlite brings LLVM, so that nobody needs a compiler.
+"""
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from llvmlite import binding, ir
+
+INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+FLOAT, HALF, DOUBLE, POINTER, VOID = ir.FloatType(), ir.HalfType(), ir.DoubleType(), ir.PointerType(), ir.VoidType()
+BYTES = {INT8: 1, INT16: 2, HALF: 2, INT32: 4, FLOAT: 4, INT64: 8, DOUBLE: 8, POINTER: 8}
+LINE = 64  # bytes of the cache that are fetched together
+
+PROCESSORS = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
+"""PyTorch's name of what a CPU can do, and LLVM's of the CPUs that can."""
+OPENMP = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
+"""The library whose threads PyTorch computes on, in its packages for Linux."""
+FEW_ROWS = 8  # up to which a function of rows that does little is run by one thread
+
+# exp(x) = 2**n exp(r): 1 / ln 2, ln 2 in two parts, and exp(r) = 1 + r + r**2 (c5 + ...), from Cephes' expf.
+LOG2_E, LN2_HIGH, LN2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
+EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+EXP_RANGE = (-87.0, 88.0)  # beyond which fp32 has no room
+EXPONENT_BIAS, MANTISSA_BITS = 127, 23
+
+
+class Body(ir.IRBuilder):
+    """The body of a function whose parameter is the address of a structure, with loops, vectors and arrays."""
+
+    def __init__(self, function: ir.Function, parameters: type[ctypes.Structure], lanes: int) -> None:
+        """`lanes`: fp32 numbers of a vector. Each field of `parameters` has 8 bytes, and becomes an attribute."""
+        super().__init__(function.append_basic_block())
+        self.lanes, self.given = lanes, function.args[0]
+        self.floats, self.integers = ir.VectorType(FLOAT, lanes), ir.VectorType(INT32, lanes)
+        kinds = {ctypes.c_void_p: POINTER, ctypes.c_double: DOUBLE, ctypes.c_int64: INT64}
+        for place, (name, kind) in enumerate(parameters._fields_):
+            value = self.load(self.at(self.given, number(place), INT64), typ=kinds[kind])
+            setattr(self, name, self.fptrunc(value, FLOAT) if kind is ctypes.c_double else value)
+
+    def __getattr__(self, name: str) -> ir.Value:
+        raise AttributeError(name)  # told to the type checker: fields are attributes
+
+    @contextmanager
+    def loop(self, start: ir.Value, stop: ir.Value, step: ir.Value) -> Iterator[ir.Value]:
+        """The body of a loop, with its index."""
+        before, head = self.block, self.append_basic_block()
+        inside, after = self.append_basic_block(), self.append_basic_block()
+        self.branch(head)
+        self.position_at_end(head)
+        index = self.phi(INT64)
+        index.add_incoming(start, before)
+        self.cbranch(self.icmp_signed("<", index, stop), inside, after)
+        self.position_at_end(inside)
+        yield index
+        index.add_incoming(self.add(index, step), self.block)
+        self.branch(head)
+        self.position_at_end(after)
+
+    def part(self, total: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """This thread's share: from which on, and up to which."""
+        own, count = (self.zext(self.call_named(f"omp_get_{what}", INT32), INT64) for what in ("thread_num", "num_threads"))
+        first, stop = (self.sdiv(self.mul(total, part), count) for part in (own, self.add(own, number(1))))
+        return first, stop
+
+    def on_all_threads(self, work: ir.Function) -> None:
+        self.call_named("GOMP_parallel", VOID, work, self.given, self.trunc(self.threads, INT32), integer(0))
+
+    def on_rows(self, work: ir.Function) -> None:
+        """Run what does little with each of the `rows`: on this thread if they are few."""
+        with self.if_else(self.icmp_signed("<=", self.rows, number(FEW_ROWS))) as (few, many):
+            with few:
+                self.call(work, [self.given])
+            with many:
+                self.on_all_threads(work)
+
+    @contextmanager
+    def if_given(self, pointer: ir.Value) -> Iterator[None]:
+        with self.if_then(self.icmp_unsigned("!=", pointer, ir.Constant(POINTER, None))):
+            yield
+
+    def at(self, pointer: ir.Value, index: ir.Value, kind: ir.Type) -> ir.Value:
+        """The address of a number of an array."""
+        return self.gep(pointer, [index], source_etype=kind)
+
+    def read(self, pointer: ir.Value, index: ir.Value, kind: ir.Type, count: int = 1) -> ir.Value:
+        """A number of an array, or a vector of so many from there."""
+        read = self.load(self.at(pointer, index, kind), typ=kind if count == 1 else ir.VectorType(kind, count))
+        read.align = BYTES[kind]
+        return read
+
+    def write(self, value: ir.Value, pointer: ir.Value, index: ir.Value, kind: ir.Type) -> None:
+        self.store(value, self.at(pointer, index, kind), align=BYTES[kind])
+
+    def floats_at(self, pointer: ir.Value, index: ir.Value) -> ir.Value:
+        return self.read(pointer, index, FLOAT, self.lanes)
+
+    def prefetch(self, address: ir.Value) -> None:
+        """Begin to bring the line of this address near the core."""
+        self.call_named("llvm.prefetch.p0", VOID, address, integer(0), integer(3), integer(1))
+
+    def all_lanes(self, value: ir.Value) -> ir.Value:
+        """A vector whose lanes all have a value."""
+        nothing = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        first = self.insert_element(nothing, value, integer(0))
+        return self.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes))
+
+    def constant(self, value: float) -> ir.Constant:
+        return ir.Constant(self.floats, [value] * self.lanes)
+
+    def variable(self, kind: ir.Type, value: ir.Value) -> ir.Value:
+        """An address on the stack, which LLVM turns into a register."""
+        with self.goto_entry_block():
+            made = self.alloca(kind)
+        self.store(value, made)
+        return made
+
+    def vector_math(self, name: str, *arguments: ir.Value) -> ir.Value:
+        """One of LLVM's own functions of vectors of fp32, such as fma and maximum."""
+        return self.call_named(f"llvm.{name}.v{self.lanes}f32", self.floats, *arguments)
+
+    def across(self, name: str, vector: ir.Value) -> ir.Value:
+        """The sum ("fadd") or the largest ("fmaximum") of a vector's lanes."""
+        full = f"llvm.vector.reduce.{name}.v{self.lanes}f32"
+        if name == "fadd":
+            return self.call_named(full, FLOAT, ir.Constant(FLOAT, 0.0), vector, flags=("reassoc",))
+        return self.call_named(full, FLOAT, vector)
+
+    def exp(self, x: ir.Value) -> ir.Value:
+        """Of a vector; NaN stays NaN."""
+        least, most = map(self.constant, EXP_RANGE)
+        x = self.vector_math("minimum", self.vector_math("maximum", x, least), most)
+        n = self.vector_math("nearbyint", self.fmul(x, self.constant(LOG2_E)))
+        r = self.vector_math("fma", n, self.constant(-LN2_HIGH), x)
+        r = self.vector_math("fma", n, self.constant(-LN2_LOW), r)
+        total = self.constant(EXP[0])
+        for factor in EXP[1:]:
+            total = self.vector_math("fma", total, r, self.constant(factor))
+        total = self.fadd(self.vector_math("fma", total, self.fmul(r, r), r), self.constant(1.0))
+        bias, shift = (ir.Constant(self.integers, [value] * self.lanes) for value in (EXPONENT_BIAS, MANTISSA_BITS))
+        power = self.shl(self.add(self.fptosi(n, self.integers), bias), shift)
+        return self.fmul(total, self.bitcast(power, self.floats))
+
+    def call_named(self, name: str, result: ir.Type, *arguments: ir.Value, flags: Sequence[str] = ()) -> ir.Value:
+        """What a function outside of the module returns."""
+        known = self.module.globals.get(name)
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        return self.call(known or ir.Function(self.module, kind, name), arguments, fastmath=flags)
+
+
+def number(value: int) -> ir.Constant:
+    return ir.Constant(INT64, value)
+
+
+def integer(value: int) -> ir.Constant:
+    return ir.Constant(INT32, value)
+
+
+def lanes() -> int:
+    """fp32 numbers of this CPU's vectors. Raises RuntimeError where nothing can be compiled for it."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability not in PROCESSORS or not OPENMP.exists():
+        raise RuntimeError(f"nothing is compiled for {capability} on this system")
+    return 16 if capability == "AVX512" else 8
+
+
+class Module:
+    """Functions of one structure of parameters, compiled for this CPU."""
+
+    def __init__(self, parameters: type[ctypes.Structure]) -> None:
+        """Raises RuntimeError where nothing can be compiled."""
+        self._parameters, self._lanes, self._module = parameters, lanes(), ir.Module("kernels")
+
+    def add(self, name: str, emit: Callable[[Body], Any]) -> ir.Function:
+        """A function with the body that `emit` emits; others of the module may call it."""
+        made = ir.Function(self._module, ir.FunctionType(VOID, [POINTER]), name)
+        body = Body(made, self._parameters, self._lanes)
+        emit(body)
+        body.ret_void()
+        return made
+
+    def compile(self) -> None:
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        openmp = ctypes.CDLL(os.fspath(OPENMP))
+        for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"):
+            binding.add_symbol(name, ctypes.cast(getattr(openmp, name), ctypes.c_void_p).value)
+        features = "-prefer-256-bit"
+        if self._lanes == 16 and binding.get_host_cpu_features().get("avx512vnni", False):
+            features += ",+avx512vnni"
+        processor = PROCESSORS[torch.backends.cpu.get_cpu_capability()]
+        machine = binding.Target.from_default_triple().create_target_machine(cpu=processor, features=features, opt=3)
+        parsed = binding.parse_assembly(str(self._module))
+        parsed.verify()
+        passes = binding.create_pass_builder(machine, binding.PipelineTuningOptions(speed_level=2))
+        passes.getModulePassManager().run(parsed, passes)
+        self._engine = binding.create_mcjit_compiler(parsed, machine)
+        self._engine.finalize_object()
+
+    def function(self, name: str) -> Callable[[Any], None]:
+        """A compiled function, which takes a structure by reference; other threads of Python run beside it."""
+        found = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._engine.get_function_address(name))
+        found.engine = self._engine  # which holds its code
+        return found
