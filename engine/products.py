@@ -21,8 +21,9 @@ from models.paddleocr_vl.linear import SwiGLU
 
 logger = logging.getLogger(__name__)
 
-HALF = {"auto": "fp16", "int8": "fp16", "fp16": "rounded to fp16"}  # setting -> how it takes fp16 weights
-EIGHT_BITS = ("int8", "int8 by 7 bits")  # exact enough with VNNI, and without it
+EXACT_HALVES, HALVES = ("fp16 in blocks", "fp16"), ("rounded to fp16 in blocks", "rounded to fp16")
+SIXTEEN_BITS = {"auto": EXACT_HALVES, "int8": EXACT_HALVES, "fp16": HALVES}  # settings -> ways
+EIGHT_BITS = ("int8 in blocks", "int8", "int8 by 7 bits")  # FBGEMM's need VNNI, or one bit less
 WIDE_EIGHT_BITS = ("int8 by oneDNN", "int8 by oneDNN, 7 bits")  # likewise, for hundreds of rows
 CLEARLY_FASTER = 0.9  # share of the preferred way's time that another must stay below; fewer bits are preferred
 # Rows of products, and how often a typical request has each: an image of 1024 patches, a prompt of some 256 tokens, and
@@ -93,8 +94,8 @@ def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
             if not eights:
                 raise DeviceError("WEIGHTS=int8: this CPU has no products of 8 bits that are exact enough. Use auto.")
             return eights
-    half = PRODUCTS[HALF[setting]]
-    halves = [half] if dtype == torch.float32 and works(half, dtype) else []
+    halves = [PRODUCTS[name] for name in SIXTEEN_BITS[setting] if dtype == torch.float32]
+    halves = [way for way in halves if works(way, dtype)]
     if setting == "fp16":
         if not halves:
             raise DeviceError(

@@ -5,13 +5,15 @@ fastest for which layer.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from models.paddleocr_vl.cpu_kernels import MULTIPLE, Multiply, blocks_of_8_bits, blocks_of_16_bits
 from models.paddleocr_vl.linear import FusedLinear, SwiGLU, gated
 from models.paddleocr_vl.norm import FusedNorm, RMSNorm
 
@@ -151,6 +153,53 @@ class OneDnnInt8Linear(StoredLinear):
         return y if self.bias is None else y.add_(self.bias)
 
 
+class BlockLinear(StoredLinear):
+    """A layer with a weight of 8 or 16 bits by our own kernels, with the norm before it and the sum after it."""
+
+    def __init__(self, linear: nn.Linear, bits: int) -> None:
+        """Raises RuntimeError where the kernels cannot be compiled."""
+        super().__init__(linear, bits)
+        self._outputs = linear.out_features
+        missing = [-size % MULTIPLE for size in linear.weight.shape]
+        self._short = missing[1]  # inputs
+        self._whole = not any(missing)
+        if bits == 8:
+            rounded, scale = rounded_weight(linear, 8)
+            weight = blocks_of_8_bits(padded(rounded.to(torch.int8), missing))
+            self._multiply = Multiply(weight, F.pad(scale, (0, missing[0])))
+        else:
+            self._multiply = Multiply(blocks_of_16_bits(padded(linear.weight.detach().half(), missing)))
+
+    def product(self, x: Tensor) -> Tensor:
+        if self._whole:
+            y = self._multiply(x.contiguous())
+        else:
+            y = self._multiply(F.pad(x, (0, self._short)))[:, : self._outputs]
+        return y if self.bias is None else y + self.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, in) -> (N, out), or half of it where it gates."""
+        if self.gates and self._whole:
+            return self._multiply(x.float().contiguous(), gates=True).to(x.dtype)
+        return super().forward(x)
+
+    def added(self, x: Tensor, residual: Tensor) -> Tensor:
+        if not self._whole or self.bias is not None:
+            return super().added(x, residual)
+        return self._multiply(x.float().contiguous(), residual=residual.float().contiguous()).to(residual.dtype)
+
+    def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
+        if not self._whole or self.bias is not None or not isinstance(norm, RMSNorm | FusedNorm):
+            return super().normed(norm, x)
+        weight = norm.weight.float()
+        return self._multiply(x.float().contiguous(), weight, norm.eps, gates=self.gates).to(x.dtype)
+
+
+def padded(weight: Tensor, missing: Sequence[int]) -> Tensor:
+    """A weight with so many outputs and inputs more, which are 0."""
+    return F.pad(weight, (0, missing[1], 0, missing[0])) if any(missing) else weight
+
+
 def rounded_weight(linear: nn.Linear, bits: int) -> tuple[Tensor, Tensor]:
     """The weight of a layer in steps, whole numbers in fp32 (out, in), and the step of each output (out,)."""
     weight = linear.weight.detach().float()
@@ -210,8 +259,11 @@ PRODUCTS = {
     for product in (
         Product("plain", None, plain),
         Product("packed", None, packed),
+        Product("fp16 in blocks", 16, lambda linear, _: BlockLinear(linear, 16), fits=holds_exactly),
         Product("fp16", 16, lambda linear, _: HalfLinear(linear), fits=holds_exactly),
+        Product("rounded to fp16 in blocks", 16, lambda linear, _: BlockLinear(linear, 16), fits=is_in_range),
         Product("rounded to fp16", 16, lambda linear, _: HalfLinear(linear), fits=is_in_range),
+        Product("int8 in blocks", 8, lambda linear, _: BlockLinear(linear, 8), inexact=0.01),
         Product("int8", 8, lambda linear, _: Int8Linear(linear), inexact=0.02),
         Product("int8 by 7 bits", 8, lambda linear, _: Int8Linear(linear, 7), inexact=0.03),
         Product("int8 by oneDNN", 8, lambda linear, _: OneDnnInt8Linear(linear), inexact=0.02),
