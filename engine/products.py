@@ -96,6 +96,8 @@ def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
             return eights
     halves = [PRODUCTS[name] for name in SIXTEEN_BITS[setting] if dtype == torch.float32]
     halves = [way for way in halves if works(way, dtype)]
+    if part in ("visual", "projector"):
+        halves.reverse()  # FBGEMM's are the faster ones of hundreds of rows
     if setting == "fp16":
         if not halves:
             raise DeviceError(

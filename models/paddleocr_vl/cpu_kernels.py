@@ -74,7 +74,12 @@ class Multiply:
         self._run = functions()["product_of_16_bits" if scale is None else "product_of_8_bits"]
 
     def __call__(
-        self, x: Tensor, norm: Tensor | None = None, eps: float = 0.0, residual: Tensor | None = None, gates: bool = False
+        self,
+        x: Tensor,
+        norm: Tensor | None = None,
+        eps: float = 0.0,
+        residual: Tensor | None = None,
+        gates: bool = False,
     ) -> Tensor:
         """x (N, in) fp32 -> (N, out) fp32, all contiguous.
 
@@ -124,10 +129,14 @@ def functions() -> dict[str, Callable[[Any], None]]:
     gate = module.add("gate", _gate)
     for bits, prepare, tiles in ((8, _round, Tiles8), (16, _normalise, Tiles16)):
         first = module.add(f"prepare_{bits}_bits", prepare)
-        multiply = module.add(f"multiply_{bits}_bits", lambda b, tiles=tiles: tiles(b).emit())
+        multiply = module.add(f"multiply_{bits}_bits", functools.partial(_multiply, tiles))
         module.add(f"product_of_{bits}_bits", functools.partial(_product, first, multiply, gate))
     module.compile()
     return {name: module.function(name) for name in ("product_of_8_bits", "product_of_16_bits")}
+
+
+def _multiply(tiles: type["Tiles8 | Tiles16"], b: Body) -> None:
+    tiles(b).emit()
 
 
 def _product(prepare: ir.Function, multiply: ir.Function, gate: ir.Function, b: Body) -> None:
@@ -248,9 +257,7 @@ class Tiles:
                 total = functools.reduce(self.plus, (b.load(group[at][vector], typ=self.sums) for group in totals))
                 self._finish(total, row, b.add(b.mul(block, number(BLOCK)), number(vector * b.lanes)))
 
-    def _share_of_next(
-        self, weights: ir.Value, size: ir.Value, rows: list[ir.Value], step: int
-    ) -> Callable[[], None]:
+    def _share_of_next(self, weights: ir.Value, size: ir.Value, rows: list[ir.Value], step: int) -> Callable[[], None]:
         """What fetches, in each step, a part of the next block: all tiles of this one together fetch it once."""
         b = self.b
         lines = step * BLOCK * BYTES[self.kind] // LINE  # of a step's own weights
@@ -316,7 +323,8 @@ class Tiles8(Tiles):
 
     def result(self, total: ir.Value, row: ir.Value, output: ir.Value) -> ir.Value:
         step = self.b.all_lanes(self.b.read(self.b.steps, row, FLOAT))
-        return self.b.fmul(self.b.fmul(self.b.sitofp(total, self.b.floats), step), self.b.floats_at(self.b.scale, output))
+        rounded = self.b.fmul(self.b.sitofp(total, self.b.floats), step)
+        return self.b.fmul(rounded, self.b.floats_at(self.b.scale, output))
 
 
 class Tiles16(Tiles):

@@ -31,7 +31,7 @@ EXP_RANGE = (-87.0, 88.0)  # beyond which fp32 has no room
 EXPONENT_BIAS, MANTISSA_BITS = 127, 23
 
 
-class Body(ir.IRBuilder):
+class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
     """The body of a function whose parameter is the address of a structure, with loops, vectors and arrays."""
 
     def __init__(self, function: ir.Function, parameters: type[ctypes.Structure], lanes: int) -> None:
@@ -40,12 +40,9 @@ class Body(ir.IRBuilder):
         self.lanes, self.given = lanes, function.args[0]
         self.floats, self.integers = ir.VectorType(FLOAT, lanes), ir.VectorType(INT32, lanes)
         kinds = {ctypes.c_void_p: POINTER, ctypes.c_double: DOUBLE, ctypes.c_int64: INT64}
-        for place, (name, kind) in enumerate(parameters._fields_):
+        for place, (name, kind, *_) in enumerate(parameters._fields_):
             value = self.load(self.at(self.given, number(place), INT64), typ=kinds[kind])
             setattr(self, name, self.fptrunc(value, FLOAT) if kind is ctypes.c_double else value)
-
-    def __getattr__(self, name: str) -> ir.Value:
-        raise AttributeError(name)  # told to the type checker: fields are attributes
 
     @contextmanager
     def loop(self, start: ir.Value, stop: ir.Value, step: ir.Value) -> Iterator[ir.Value]:
@@ -65,7 +62,8 @@ class Body(ir.IRBuilder):
 
     def part(self, total: ir.Value) -> tuple[ir.Value, ir.Value]:
         """This thread's share: from which on, and up to which."""
-        own, count = (self.zext(self.call_named(f"omp_get_{what}", INT32), INT64) for what in ("thread_num", "num_threads"))
+        asked = (self.call_named(f"omp_get_{what}", INT32) for what in ("thread_num", "num_threads"))
+        own, count = (self.zext(answer, INT64) for answer in asked)
         first, stop = (self.sdiv(self.mul(total, part), count) for part in (own, self.add(own, number(1))))
         return first, stop
 
@@ -206,5 +204,5 @@ class Module:
     def function(self, name: str) -> Callable[[Any], None]:
         """A compiled function, which takes a structure by reference; other threads of Python run beside it."""
         found = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._engine.get_function_address(name))
-        found.engine = self._engine  # which holds its code
+        setattr(found, "engine", self._engine)  # noqa: B010 - it holds the function's code, which must stay
         return found

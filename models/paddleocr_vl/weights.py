@@ -28,7 +28,7 @@ TRANSFORMERS_LAYOUT = {
     "lm_head.": "lm_head.",
 }
 # Tensors in the hub's files that no forward pass uses (transformers also ignores them).
-MAPPED = "mapped_from_file"  # attribute of tensors of which that is true
+MAPPED = "mapped_from_file"  # attribute of parameters: the address at which a file is mapped as their data
 UNUSED = ("visual.embeddings.packing_position_embedding", "visual.head.", "visual.embeddings.position_ids")
 
 
@@ -106,7 +106,7 @@ def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False) -> None:
                         misshapen.append(f"{stored} is {list(tensor.shape)}, not {list(slices[name].shape)}")
                     elif (own := whole.get(slices[name].data_ptr())) is not None and is_like(tensor, own):
                         own.data = tensor.view_as(own)
-                        setattr(own, MAPPED, True)
+                        setattr(own, MAPPED, own.data_ptr())
                     else:
                         with torch.no_grad():
                             slices[name].copy_(tensor)
@@ -124,8 +124,11 @@ def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False) -> None:
 
 
 def release(weight: Tensor) -> None:
-    """Take the pages of a weight out of this process's memory if it is mapped from a file; reading maps them again."""
-    if getattr(weight, MAPPED, False):
+    """Take the pages of a weight out of this process's memory if it is mapped from a file; reading maps them again.
+
+    A weight that was mapped and has other data since keeps it: pages that no file backs would be zeros.
+    """
+    if getattr(weight, MAPPED, None) == weight.data_ptr():
         _let_go(weight)
 
 

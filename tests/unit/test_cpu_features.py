@@ -3,6 +3,7 @@
 Fakes stand in for what the CPU reports and for how long it takes; choices and kernels are real.
 """
 
+import mmap
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -26,7 +28,7 @@ from models.paddleocr_vl.cpu_linear import PRODUCTS, Int8Linear, PackedLinear, P
 from models.paddleocr_vl.linear import SwiGLU
 from models.paddleocr_vl.norm import FusedNorm, RMSNorm
 from models.paddleocr_vl.processor import Processor
-from models.paddleocr_vl.weights import load_model
+from models.paddleocr_vl.weights import MAPPED, load_model, release, stored_dtype
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 TEXT = SimpleNamespace(hidden_size=32, intermediate_size=48)
@@ -126,6 +128,17 @@ def test_a_way_whose_pairs_of_products_saturate_does_not_work() -> None:
     assert not works(replace(exact, make=lambda linear, _: Saturating(linear)), torch.float32)
 
 
+def test_a_weight_that_was_mapped_from_a_file_and_has_other_data_since_keeps_it(checkpoint: Path) -> None:
+    """Bug: a norm that was converted to fp32 lost its pages where they were whole ones, and gave zeros."""
+    model = load_model(checkpoint, Processor(checkpoint).config, CPU, stored_dtype(checkpoint))
+    weight = model.text.norm.weight
+    assert hasattr(weight, MAPPED)
+    page = torch.from_numpy(np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.float32))
+    weight.data = page.fill_(1)
+    release(weight)
+    assert bool((page == 1).all())
+
+
 def chosen(checkpoint: Path, setting: str, dtype: torch.dtype = torch.float32) -> dict[str, str]:
     model = load_model(checkpoint, Processor(checkpoint).config, CPU, torch.float32)
     return {kind: product.name for kind, product in choose_products(model, setting, dtype).items()}
@@ -152,17 +165,16 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("cache")
 def test_fewer_bits_are_taken_unless_they_are_slower(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    times(monkeypatch, "packed")
-    assert set(chosen(checkpoint, "auto").values()) == {"fp16"}
-    times(monkeypatch)
-    assert set(chosen(checkpoint, "auto").values()) == {"fp16"}
+    for slow in (["packed"], []):
+        times(monkeypatch, *slow)
+        assert all("fp16" in way for way in chosen(checkpoint, "auto").values())
 
 
 @pytest.mark.usefixtures("cache")
 def test_the_dtypes_own_way_is_taken_where_it_is_clearly_faster(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times(monkeypatch, "fp16")
+    times(monkeypatch, "fp16", "fp16 in blocks")
     assert set(chosen(checkpoint, "auto").values()) == {"packed"}
 
 
@@ -189,7 +201,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize(("slow", "tower"), [(["fp16", "packed"], True), ([], False)], ids=["faster", "no faster"])
+@pytest.mark.parametrize(
+    ("slow", "tower"), [(["fp16", "fp16 in blocks", "packed"], True), ([], False)], ids=["faster", "no faster"]
+)
 def test_the_decoder_has_eight_bits_and_the_vision_tower_where_they_are_faster(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, slow: list[str], tower: bool
 ) -> None:
@@ -201,7 +215,7 @@ def test_the_decoder_has_eight_bits_and_the_vision_tower_where_they_are_faster(
 
 @pytest.mark.usefixtures("cache")
 def test_bf16_has_no_weights_of_fp16(checkpoint: Path) -> None:
-    assert "fp16" not in chosen(checkpoint, "auto", torch.bfloat16).values()
+    assert not any("fp16" in way for way in chosen(checkpoint, "auto", torch.bfloat16).values())
     with pytest.raises(DeviceError, match="WEIGHTS=fp16 needs DTYPE=float32"):
         chosen(checkpoint, "fp16", torch.bfloat16)
 
@@ -218,8 +232,8 @@ def test_eight_bits_in_the_decoder_do_not_need_onednn(checkpoint: Path, monkeypa
     monkeypatch.setattr("engine.products.works", lambda product, _: "oneDNN" not in product.name)
     times(monkeypatch)
     ways = chosen(checkpoint, "int8")
-    assert {way for kind, way in ways.items() if kind.startswith("text.")} == {"int8"}
-    assert "int8" not in {way for kind, way in ways.items() if kind.startswith("visual.")}
+    assert {way for kind, way in ways.items() if kind.startswith("text.")} <= {"int8 in blocks", "int8"}
+    assert not any("int8" in way for kind, way in ways.items() if kind.startswith("visual."))
 
 
 @pytest.mark.usefixtures("cache")

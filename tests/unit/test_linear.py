@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.paddleocr_vl.cpu_linear import PRODUCTS, PackedLinear, Product, native, pack, works
-from models.paddleocr_vl.linear import FusedLinear, SwiGLU, linear_add, linear_gelu
+from models.paddleocr_vl.linear import FusedLinear, SwiGLU, linear_add, linear_gelu, normed_linear
 from models.paddleocr_vl.norm import RMSNorm
 
 
@@ -92,6 +92,48 @@ def test_each_way_gates_adds_and_has_gelu(rows: int) -> None:
         near(gated(x), gate(x))
         near(linear_add(linear, x, residual.clone()), residual + wide(x))
         near(linear_gelu(linear, x, "tanh"), F.gelu(wide(x), approximate="tanh"))
+
+
+@pytest.mark.parametrize("size", [(128, 64), (100, 72)], ids=["whole", "padded"])
+@pytest.mark.parametrize("rows", [1, 3, 9, 70])
+def test_each_way_normalises_its_inputs(rows: int, size: tuple[int, int]) -> None:
+    inputs, outputs = size
+    norm = RMSNorm(inputs, eps=1e-5)
+    nn.init.normal_(norm.weight)
+    x, residual = 30 * torch.randn(rows, inputs), torch.randn(rows, outputs)
+    plain, gate = nn.Linear(inputs, outputs, bias=False), SwiGLU(inputs, outputs)
+    for product in working(torch.float32):
+        near = partial(torch.testing.assert_close, rtol=0.0, atol=6 * product.inexact + 0.004)
+        layer, gating = product.make(plain, torch.float32), product.make(gate, torch.float32)
+        near(normed_linear(norm, layer, x), plain(norm(x)))
+        near(normed_linear(norm, gating, x), gate(norm(x)))
+        near(linear_add(layer, norm(x), residual.clone()), residual + plain(norm(x)))
+
+
+BLOCKS = [product for product in working(torch.float32) if product.name.endswith("in blocks")]
+
+
+@pytest.mark.parametrize("product", BLOCKS, ids=[product.name for product in BLOCKS])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_inputs_that_are_not_finite_give_outputs_that_are_not(product: Product, value: float) -> None:
+    """Rounded to whole numbers they would be lost, and with them the fault that they show."""
+    layer, norm = product.make(nn.Linear(128, 64, bias=False), torch.float32), RMSNorm(128, eps=1e-5)
+    x = torch.randn(3, 128)
+    x[1, 5] = value
+    for y in (layer(x), normed_linear(norm, layer, x)):
+        assert y.isfinite().all(1).tolist() == [True, False, True]
+
+
+def test_one_large_channel_does_not_spoil_eight_bits_in_blocks() -> None:
+    """Inputs of 8 bits lose four times as much by it."""
+    plain, x = nn.Linear(1024, 256, bias=False), torch.randn(8, 1024)
+    x[:, 7] *= 20
+    exact = plain(x)
+    errors = {
+        product.name: (product.make(plain, torch.float32)(x) - exact).norm() for product in working(torch.float32)
+    }
+    if "int8 in blocks" in errors:
+        assert errors["int8 in blocks"] < 0.008 * exact.norm()
 
 
 def test_a_tokens_rounding_does_not_depend_on_other_tokens() -> None:
