@@ -133,7 +133,8 @@ def test_a_weight_that_was_mapped_from_a_file_and_has_other_data_since_keeps_it(
     model = load_model(checkpoint, Processor(checkpoint).config, CPU, stored_dtype(checkpoint))
     weight = model.text.norm.weight
     assert hasattr(weight, MAPPED)
-    page = torch.from_numpy(np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.float32))
+    private = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # as what malloc gives
+    page = torch.from_numpy(np.frombuffer(private, np.float32))
     weight.data = page.fill_(1)
     release(weight)
     assert bool((page == 1).all())
