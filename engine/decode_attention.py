@@ -6,7 +6,7 @@ There are several ways with the same result; engine/fastest.py chooses one by me
 import math
 from collections import abc
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from torch import Tensor
 from engine.kv_cache import KVCache
 from models.paddleocr_vl.kernels import Kernels
 from models.protocol import Attend
+
+if TYPE_CHECKING:
+    from models.paddleocr_vl.cpu_attention import CpuAttention
 
 JOINT_TOKENS = {"cpu": 200, "cuda": 4000}  # overhead of a call of attention, in tokens of the cache that it could read
 WASTED_TOKENS = 8192  # cache positions a graph may read in vain: a fifth of the time that reading the weights takes
@@ -92,7 +95,7 @@ class KernelAttention:
     wasted_tokens = math.inf
     reads_beyond = False
 
-    def __init__(self, cache: KVCache, kernels: Kernels) -> None:
+    def __init__(self, cache: KVCache, kernels: "Kernels | CpuAttention") -> None:
         self._cache, self._kernels = cache, kernels
 
     def of_block(self, slots: slice, length: int, cache_positions: Tensor) -> Attend:

@@ -197,7 +197,7 @@ def decode_attention_over(cache: KVCache, heads: int, kernels: Kernels | None, t
     mask = mask_beyond(cache.dtype)
     ways: dict[str, DecodeAttention] = {"fused": StoredAttention(cache, decode_attention, mask)}
     if timer is None:
-        return ways["fused"]
+        return _own_on_cpu(cache, heads) or ways["fused"]
     ways["products"] = StoredAttention(cache, decode_by_products, mask)
     ways["split"] = StoredAttention(cache, decode_split, mask)
     if flash_exists(timer.device, cache.dtype):
@@ -208,6 +208,20 @@ def decode_attention_over(cache: KVCache, heads: int, kernels: Kernels | None, t
         name: sum(_attend_seconds(way, cache, heads, *size, timer) for size in DECODED) for name, way in ways.items()
     }
     return fastest("Attention of decode steps", seconds, ways)
+
+
+def _own_on_cpu(cache: KVCache, heads: int) -> DecodeAttention | None:
+    """Attention by our own kernel where there is one: nothing else is as fast there, so nothing is measured."""
+    if cache.dtype != torch.float32:
+        return None
+    kv_heads, head_dim = cache.entries.shape[3], cache.entries.shape[5]
+    try:
+        from models.paddleocr_vl.cpu_attention import CpuAttention  # needs LLVM, which a GPU does without
+
+        return KernelAttention(cache, CpuAttention(heads, kv_heads, head_dim))
+    except (RuntimeError, ImportError) as error:
+        logger.debug("Attention of decode steps is PyTorch's: %s", error)
+        return None
 
 
 def _attend_seconds(way: DecodeAttention, cache: KVCache, heads: int, rows: int, length: int, timer: Timer) -> float:

@@ -67,3 +67,10 @@ def overlap(monkeypatch: pytest.MonkeyPatch, graphs: Recordings) -> None:
     watch = partial(Stopwatch, torch.device("cpu"))
     monkeypatch.setattr("engine.build.graphs_for", lambda *_: graphs)
     monkeypatch.setattr("engine.pace.TimedSlices", lambda: LaunchedSlices(watch))
+    for kernels in ("cpu_kernels.functions", "cpu_attention.function"):
+        monkeypatch.setattr(f"models.paddleocr_vl.{kernels}", no_kernels_for_cpus)
+
+
+def no_kernels_for_cpus(*_: int) -> None:
+    """A GPU has none, and a recording would not know what they do."""
+    raise RuntimeError("this CPU plays a GPU")

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.paddleocr_vl.cpu_kernels import MULTIPLE, Multiply, blocks_of_8_bits, blocks_of_16_bits
 from models.paddleocr_vl.linear import FusedLinear, SwiGLU, gated
 from models.paddleocr_vl.norm import FusedNorm, RMSNorm
 
@@ -157,12 +156,14 @@ class BlockLinear(StoredLinear):
     """A layer with a weight of 8 or 16 bits by our own kernels, with the norm before it and the sum after it."""
 
     def __init__(self, linear: nn.Linear, bits: int) -> None:
-        """Raises RuntimeError where the kernels cannot be compiled."""
+        """Raises RuntimeError where the kernels cannot be compiled, ImportError without llvmlite."""
+        from models.paddleocr_vl.cpu_kernels import MULTIPLE, Multiply, blocks_of_8_bits, blocks_of_16_bits
+
         super().__init__(linear, bits)
         self._outputs = linear.out_features
         missing = [-size % MULTIPLE for size in linear.weight.shape]
         self._short = missing[1]  # inputs
-        self._whole = not any(missing)
+        self._whole = not any(missing) and not (self.gates and self._outputs // 2 % MULTIPLE)
         if bits == 8:
             rounded, scale = rounded_weight(linear, 8)
             weight = blocks_of_8_bits(padded(rounded.to(torch.int8), missing))
@@ -174,7 +175,7 @@ class BlockLinear(StoredLinear):
         if self._whole:
             y = self._multiply(x.contiguous())
         else:
-            y = self._multiply(F.pad(x, (0, self._short)))[:, : self._outputs]
+            y = self._multiply(F.pad(x, (0, self._short)).contiguous())[:, : self._outputs]
         return y if self.bias is None else y + self.bias
 
     def forward(self, x: Tensor) -> Tensor:
@@ -280,7 +281,7 @@ def works(product: Product, dtype: torch.dtype) -> bool:
     x[:, 0] = 0  # so that 1 is the largest of 256 steps from it
     try:
         y = product.make(layer, dtype)(x)
-    except RuntimeError:
+    except (RuntimeError, ImportError):
         return False
     return torch.allclose(y.float(), torch.full((2, 16), 63.0), rtol=product.inexact + torch.finfo(dtype).eps)
 

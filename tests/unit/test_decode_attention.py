@@ -19,7 +19,7 @@ from engine.decode_attention import DecodeAttention, StoredAttention
 from engine.fastest import decode_attention_over
 from engine.kv_cache import KVCache
 from engine.timer import Timer
-from models.paddleocr_vl import attention
+from models.paddleocr_vl import attention, cpu_attention, llvm
 from models.paddleocr_vl.kernels import Kernels
 from tests.emulator import EmulatedModule
 from tests.gpu_operations import efficient, variable_flash
@@ -125,10 +125,20 @@ def test_without_kernels_and_flash_the_others_are_compared(cache: KVCache, caplo
     assert "own kernel" not in message
 
 
-def test_a_cpu_has_no_choice_of_attention_in_decode_steps(cache: KVCache, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cpu_measures_no_attention_of_decode_steps(cache: KVCache, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert isinstance(decode_attention_over(cache, HEADS, None, None), StoredAttention)
+    decode_attention_over(cache, HEADS, None, None)
     assert caplog.messages == []
+
+
+def test_a_cpu_without_our_kernel_or_with_a_cache_of_two_bytes_uses_pytorchs(
+    cache: KVCache, config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = KVCache(config.text_config, slots=4, length=IDLE, device=CPU, dtype=torch.bfloat16)
+    assert isinstance(decode_attention_over(halves, HEADS, None, None), StoredAttention)
+    monkeypatch.setattr(llvm, "OPENMP", Path("absent"))
+    cpu_attention.function.cache_clear()
+    assert isinstance(decode_attention_over(cache, HEADS, None, None), StoredAttention)
 
 
 @pytest.mark.parametrize("name", WAYS)

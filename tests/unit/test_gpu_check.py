@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Recordings stand in for CUDA graphs, so that the paths which need graphs run too. What a bare machine lacks is absent.
 SMALL = """
 import sys
-for name in ("bentoml", "fastapi", "pydantic", "pypdfium2", "openai", "opentelemetry", "llguidance"):
+for name in ("bentoml", "fastapi", "pydantic", "pypdfium2", "openai", "opentelemetry", "llguidance", "llvmlite"):
     sys.modules[name] = None
 import engine.build
 from tests.recording import Recordings

@@ -94,7 +94,7 @@ def test_each_way_gates_adds_and_has_gelu(rows: int) -> None:
         near(linear_gelu(linear, x, "tanh"), F.gelu(wide(x), approximate="tanh"))
 
 
-@pytest.mark.parametrize("size", [(128, 64), (100, 72)], ids=["whole", "padded"])
+@pytest.mark.parametrize("size", [(128, 64), (100, 72), (64, 24)], ids=["whole", "padded", "odd halves"])
 @pytest.mark.parametrize("rows", [1, 3, 9, 70])
 def test_each_way_normalises_its_inputs(rows: int, size: tuple[int, int]) -> None:
     inputs, outputs = size
