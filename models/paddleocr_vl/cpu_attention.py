@@ -17,9 +17,9 @@ from torch import Tensor
 from models.paddleocr_vl.llvm import FLOAT, INT64, Body, Module, lanes, number
 
 HEADS = (4, 2, 1)  # query heads of a task: the first number that divides those of a key's
-KEYS = 2  # that meet the queries together, so that there are enough sums
-VECTORS = 2  # of a value that are summed together, likewise
-MULTIPLE = 16  # of which scores of a head are rounded up to one
+KEYS = 2  # keys that meet the queries together, so that there are enough sums
+VECTORS = 2  # parts of a value that are summed together, likewise
+MULTIPLE = 16  # scores of a head have room for a multiple of it
 NEVER = float("-inf")  # the score of what is not attended to
 
 
@@ -131,7 +131,7 @@ class Shape:
 
     def attend(self, b: Body) -> None:
         """This thread's tasks: a few query heads of a row each."""
-        tasks = self.heads // self.at_once  # of a row
+        tasks = self.heads // self.at_once  # tasks of a row
         with b.loop(*b.part(b.mul(b.rows, number(tasks))), number(1)) as task:
             row = b.sdiv(task, number(tasks))
             head = b.mul(b.srem(task, number(tasks)), number(self.at_once))
@@ -139,7 +139,7 @@ class Shape:
             count = b.add(b.read(b.positions, row, INT64), number(1))
             count = b.select(b.icmp_signed("<", count, b.length), count, b.length)
             q = b.at(b.q, b.add(b.mul(row, b.stride), b.mul(head, number(self.head_dim))), FLOAT)
-            first = b.add(b.mul(row, number(self.heads)), head)  # of the task's heads among all rows'
+            first = b.add(b.mul(row, number(self.heads)), head)  # place of the task's heads among all rows'
             scores = [b.at(b.scores, b.mul(b.add(first, number(own)), b.room), FLOAT) for own in range(self.at_once)]
             self._score(b, q, self._entries(b, row, stored), count, scores)
             factors = [self._softmax(b, own, count) for own in scores]
@@ -147,7 +147,7 @@ class Shape:
             self._sum(b, self._entries(b, row, b.add(stored, number(self.kv_heads))), count, scores, factors, y)
 
     def _entries(self, b: Body, row: ir.Value, head: ir.Value) -> ir.Value:
-        """Where a row's cache has the keys or values of a head."""
+        """Address of the keys or values of a head in a row's cache."""
         slot = b.mul(b.read(b.slots, row, INT64), number(2 * self.kv_heads))
         return b.at(b.entries, b.mul(b.add(slot, head), b.mul(b.tokens, number(self.head_dim))), FLOAT)
 

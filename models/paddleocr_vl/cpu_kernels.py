@@ -22,7 +22,7 @@ from torch import Tensor
 from models.paddleocr_vl.llvm import BYTES, FLOAT, HALF, INT8, INT16, INT32, INT64, LINE, Body, Module, number
 
 BLOCK = 16  # outputs
-MULTIPLE = 16  # of which the sizes of a weight are multiples
+MULTIPLE = 16  # sizes of a weight are multiples of it
 TILES = {8: (4, 3, 2, 1), 16: (8, 4, 2, 1)}  # lanes -> rows that meet a block together: their sums fill registers
 CHAINS = 8  # sums at least, since each waits for the one before
 LARGEST_WEIGHT = 127
@@ -219,7 +219,7 @@ def _gate(b: Body) -> None:
 class Tiles:
     """This thread's blocks of outputs, tiles of rows, and inputs: loops in this order. Sums stay in registers."""
 
-    kind: ir.Type  # of weights
+    kind: ir.Type  # weights
     inputs_of_sum: int  # inputs whose products one sum takes in at once
 
     def __init__(self, b: Body, sums: ir.Type) -> None:
@@ -239,11 +239,11 @@ class Tiles:
 
     def _tile(self, block: ir.Value, rows: list[ir.Value]) -> None:
         b = self.b
-        sets = max(1, CHAINS // (self._vectors * len(rows)))  # of sums, each of other inputs
+        sets = max(1, CHAINS // (self._vectors * len(rows)))  # groups of sums, each with other inputs
         zero = ir.Constant(self.sums, None)
         totals = [[[b.variable(self.sums, zero) for _ in range(self._vectors)] for _ in rows] for _ in range(sets)]
         step = self.inputs_of_sum * max(2, sets)
-        size = b.mul(b.inputs, number(BLOCK))  # of a block
+        size = b.mul(b.inputs, number(BLOCK))  # weights of a block
         inputs = [b.at(b.prepared, b.mul(row, b.inputs), self.input_kind) for row in rows]
         weights = b.at(b.weight, b.mul(block, size), self.kind)
         fetch = self._share_of_next(weights, size, rows, step)
@@ -260,7 +260,7 @@ class Tiles:
     def _share_of_next(self, weights: ir.Value, size: ir.Value, rows: list[ir.Value], step: int) -> Callable[[], None]:
         """What fetches, in each step, a part of the next block: all tiles of this one together fetch it once."""
         b = self.b
-        lines = step * BLOCK * BYTES[self.kind] // LINE  # of a step's own weights
+        lines = step * BLOCK * BYTES[self.kind] // LINE  # lines of a step's own weights
         share = b.sdiv(number(step * BLOCK * len(rows)), b.rows)
         start = b.add(size, b.sdiv(b.mul(size, rows[0]), b.rows))
         place = b.variable(INT64, start)
@@ -295,9 +295,9 @@ class Tiles:
 
     input_kind: ir.Type
     weights: Callable[[ir.Value, ir.Value], ir.Value]  # a vector of them, ready to be multiplied
-    inputs: Callable[[ir.Value, ir.Value], ir.Value]  # of a row, in all lanes
+    inputs: Callable[[ir.Value, ir.Value], ir.Value]  # those of a row, in all lanes
     multiplied: Callable[[ir.Value, ir.Value, ir.Value], ir.Value]  # weights, inputs, sums -> new sums
-    plus: Callable[[ir.Value, ir.Value], ir.Value]  # of two sums
+    plus: Callable[[ir.Value, ir.Value], ir.Value]  # sum of two sums
     result: Callable[[ir.Value, ir.Value, ir.Value], ir.Value]  # sums, row and output -> fp32
 
 

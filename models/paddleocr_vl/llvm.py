@@ -1,6 +1,6 @@
 """Functions for a CPU, emitted in LLVM's intermediate language, compiled at start and run on PyTorch's own threads.
 
-llvmlite brings LLVM, so that nobody needs a compiler.
+llvmlite brings LLVM, so that users need no compiler.
 """
 
 import ctypes
@@ -131,7 +131,7 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
         return self.call_named(full, FLOAT, vector)
 
     def exp(self, x: ir.Value) -> ir.Value:
-        """Of a vector; NaN stays NaN."""
+        """Exponentials of a vector; NaN stays NaN."""
         least, most = map(self.constant, EXP_RANGE)
         x = self.vector_math("minimum", self.vector_math("maximum", x, least), most)
         n = self.vector_math("nearbyint", self.fmul(x, self.constant(LOG2_E)))
