@@ -20,8 +20,9 @@ LINE = 64  # bytes of the cache that are fetched together
 
 PROCESSORS = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
 """PyTorch's name of what a CPU can do, and LLVM's of the CPUs that can."""
-OPENMP = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
-"""The library whose threads PyTorch computes on, in its packages for Linux."""
+PACKAGE = Path(torch.__file__).parent
+OPENMP = next((file for folder in ("lib", "../torch.libs") for file in (PACKAGE / folder).glob("libgomp*.so*")), None)
+"""The library whose threads PyTorch computes on, in its packages for Linux; some have it with a checksum in its name."""
 FEW_ROWS = 8  # up to which a function of rows that does little is run by one thread
 
 # exp(x) = 2**n exp(r): 1 / ln 2, ln 2 in two parts, and exp(r) = 1 + r + r**2 (c5 + ...), from Cephes' expf.
@@ -163,7 +164,7 @@ def integer(value: int) -> ir.Constant:
 def lanes() -> int:
     """fp32 numbers of this CPU's vectors. Raises RuntimeError where nothing can be compiled for it."""
     capability = torch.backends.cpu.get_cpu_capability()
-    if capability not in PROCESSORS or not OPENMP.exists():
+    if capability not in PROCESSORS or OPENMP is None:
         raise RuntimeError(f"nothing is compiled for {capability} on this system")
     return 16 if capability == "AVX512" else 8
 
@@ -186,6 +187,7 @@ class Module:
     def compile(self) -> None:
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
+        assert OPENMP is not None  # else there are no lanes
         openmp = ctypes.CDLL(os.fspath(OPENMP))
         for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"):
             binding.add_symbol(name, ctypes.cast(getattr(openmp, name), ctypes.c_void_p).value)

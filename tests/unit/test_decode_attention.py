@@ -136,7 +136,7 @@ def test_a_cpu_without_our_kernel_or_with_a_cache_of_two_bytes_uses_pytorchs(
 ) -> None:
     halves = KVCache(config.text_config, slots=4, length=IDLE, device=CPU, dtype=torch.bfloat16)
     assert isinstance(decode_attention_over(halves, HEADS, None, None), StoredAttention)
-    monkeypatch.setattr(llvm, "OPENMP", Path("absent"))
+    monkeypatch.setattr(llvm, "OPENMP", None)
     cpu_attention.function.cache_clear()
     assert isinstance(decode_attention_over(cache, HEADS, None, None), StoredAttention)
 
