@@ -22,7 +22,7 @@ PROCESSORS = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
 """PyTorch's name of what a CPU can do, and LLVM's of the CPUs that can."""
 PACKAGE = Path(torch.__file__).parent
 OPENMP = next((file for folder in ("lib", "../torch.libs") for file in (PACKAGE / folder).glob("libgomp*.so*")), None)
-"""The library whose threads PyTorch computes on, in its packages for Linux; some have it with a checksum in its name."""
+"""The library whose threads PyTorch computes on, in its packages for Linux; some name it with a checksum."""
 FEW_ROWS = 8  # up to which a function of rows that does little is run by one thread
 
 # exp(x) = 2**n exp(r): 1 / ln 2, ln 2 in two parts, and exp(r) = 1 + r + r**2 (c5 + ...), from Cephes' expf.
