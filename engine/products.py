@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +89,12 @@ def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
     eights: list[Product] = []
     if setting == "int8" and part != "projector":
         names = WIDE_EIGHT_BITS if part == "visual" else EIGHT_BITS + WIDE_EIGHT_BITS
-        eights = [PRODUCTS[name] for name in names if works(PRODUCTS[name], dtype)]
+        eights = _working(names, dtype)
         if part != "visual":
             if not eights:
                 raise DeviceError("WEIGHTS=int8: this CPU has no products of 8 bits that are exact enough. Use auto.")
             return eights
-    halves = [PRODUCTS[name] for name in SIXTEEN_BITS[setting] if dtype == torch.float32]
-    halves = [way for way in halves if works(way, dtype)]
+    halves = _working(SIXTEEN_BITS[setting], dtype) if dtype == torch.float32 else []
     if part in ("visual", "projector"):
         halves.reverse()  # FBGEMM's are the faster ones of hundreds of rows
     if setting == "fp16":
@@ -105,6 +104,10 @@ def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
             )
         return halves
     return [*halves, own, *eights[:1]]
+
+
+def _working(names: Iterable[str], dtype: torch.dtype) -> list[Product]:
+    return [PRODUCTS[name] for name in names if works(PRODUCTS[name], dtype)]
 
 
 class Measured:

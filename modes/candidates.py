@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from modes.columns import columns_of
-from modes.items import merged
+from modes.items import adjoined
 from modes.labels import OPENING, Label, field_of, is_address, words_of
 from modes.page import SUMS, PageText, Span, TextLine
 from modes.places import SHAPES, TITLES, elsewhere
@@ -59,7 +59,7 @@ class Candidates:
 
     def value(self, leaf: Leaf, spans: Sequence[Span]) -> Value | None:
         """The text of a place, or of several in a row, as a value of the leaf's type; None if it is none."""
-        parts = list(merged(spans, self._page))
+        parts = list(adjoined(spans, self._page))
         text = " ".join(filter(None, map(self._page.shown, parts)))
         if not text or leaf.kind != "string":
             return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from modes.columns import columns_of
 from modes.item_numbers import Row, row_on, row_without_amount
-from modes.page import PageText, Span, TextLine
+from modes.page import PageText, Span, TextLine, merged
 from modes.places import elsewhere
 from modes.titles import is_no_name, title_index
 from modes.values import Value
@@ -178,15 +178,6 @@ def _name(state: _State, row: Row) -> list[Span]:
     return [*(above if joined else []), row.name]
 
 
-def merged(spans: Sequence[Span], page: PageText) -> Iterator[Span]:
+def adjoined(spans: Sequence[Span], page: PageText) -> Iterator[Span]:
     """Places of a name, those that follow each other as one."""
-    waiting: Span | None = None
-    for start, end in spans:
-        if waiting is not None and not page.views.shown[waiting[1] : start].strip():
-            waiting = waiting[0], end
-            continue
-        if waiting is not None:
-            yield waiting
-        waiting = start, end
-    if waiting is not None:
-        yield waiting
+    return merged(spans, lambda before, index: not page.views.shown[before[1] : spans[index][0]].strip())

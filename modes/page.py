@@ -3,7 +3,7 @@
 import bisect
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from modes.columns import COLUMN_HEADS, HEADS
@@ -183,10 +183,19 @@ def _joined(plain: str, spans: list[Span], style: Style) -> Iterator[Span]:
     Two such lines in a row are the values of a block of labels, and stay apart.
     """
     alone = [_is_amount(plain[start:end], style) for start, end in spans]
+
+    def joins(before: Span, index: int) -> bool:
+        block = alone[index] and (alone[index - 1 : index] == [True] or alone[index + 1 : index + 2] == [True])
+        return alone[index] and not block and not _has_amount(plain[slice(*before)], style)
+
+    return merged(spans, joins)
+
+
+def merged(spans: Sequence[Span], joins: Callable[[Span, int], bool]) -> Iterator[Span]:
+    """Spans, as one with what is before them where `joins` says so of that and of a span's index."""
     waiting: Span | None = None
     for index, (start, end) in enumerate(spans):
-        block = alone[index] and (alone[index - 1 : index] == [True] or alone[index + 1 : index + 2] == [True])
-        if waiting is not None and alone[index] and not block and not _has_amount(plain[slice(*waiting)], style):
+        if waiting is not None and joins(waiting, index):
             waiting = waiting[0], end
             continue
         if waiting is not None:

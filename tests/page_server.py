@@ -12,6 +12,8 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,18 @@ def app(folder: Path, seconds: float, slots: int) -> Starlette:
         return JSONResponse({})
 
     return Starlette(routes=[Route("/v1/chat/completions", read, methods=["POST"]), Route("/health", health)])
+
+
+@contextmanager
+def page_server(folder: Path, seconds: float) -> Iterator[PageServer]:
+    """A running one, which takes so many seconds for a page; `folder` need not exist."""
+    folder.mkdir(exist_ok=True)
+    server = PageServer(folder, seconds)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 def serve(port: int, folder: Path, seconds: float, slots: int) -> None:

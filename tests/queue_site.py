@@ -9,7 +9,7 @@ from typing import Any
 from tests.file_server import Server, file_server
 from tests.nats_server import NatsServer, nats_server
 from tests.ocr_service import Service, pdf, running, until
-from tests.page_server import PageServer
+from tests.page_server import PageServer, page_server
 
 READING = 0.15  # seconds for a page
 ACK_WAIT = 2  # seconds, less than a document takes
@@ -53,10 +53,9 @@ class QueueSite:
 
 @contextmanager
 def queue_site(folder: Path, max_payload: int = 2**20) -> Iterator[QueueSite]:
-    reading = folder / "pages"
-    reading.mkdir()
-    pages = PageServer(reading, READING)
-    pages.start()
-    with nats_server(folder / "nats", max_payload) as queue, file_server() as files:
+    with (
+        page_server(folder / "pages", READING) as pages,
+        nats_server(folder / "nats", max_payload) as queue,
+        file_server() as files,
+    ):
         yield QueueSite(folder, queue, files, pages)
-    pages.kill()

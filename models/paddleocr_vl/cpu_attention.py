@@ -58,7 +58,7 @@ class CpuAttention:
         slots: Tensor,
         positions: Tensor,
         length: int,
-        scratch: int,  # noqa: ARG002 - each row has a slot of its own here
+        scratch: int,  # noqa: ARG002 - no position beyond `length` is read here
     ) -> Tensor:
         """Store keys and values of new tokens, then attend: q (rows, heads, D) -> (rows, heads, D).
 

@@ -221,6 +221,12 @@ class Tiles:
 
     kind: ir.Type  # weights
     inputs_of_sum: int  # inputs whose products one sum takes in at once
+    input_kind: ir.Type
+    weights: Callable[[ir.Value, ir.Value], ir.Value]  # a vector of them, ready to be multiplied
+    inputs: Callable[[ir.Value, ir.Value], ir.Value]  # those of a row, in all lanes
+    multiplied: Callable[[ir.Value, ir.Value, ir.Value], ir.Value]  # weights, inputs, sums -> new sums
+    plus: Callable[[ir.Value, ir.Value], ir.Value]  # sum of two sums
+    result: Callable[[ir.Value, ir.Value, ir.Value], ir.Value]  # sums, row and output -> fp32
 
     def __init__(self, b: Body, sums: ir.Type) -> None:
         self.b, self.sums, self._vectors = b, sums, BLOCK // b.lanes
@@ -292,13 +298,6 @@ class Tiles:
         with b.if_given(b.residual):
             b.store(b.fadd(b.load(result, typ=b.floats), b.floats_at(b.residual, place)), result)
         b.write(b.load(result, typ=b.floats), b.y, place, FLOAT)
-
-    input_kind: ir.Type
-    weights: Callable[[ir.Value, ir.Value], ir.Value]  # a vector of them, ready to be multiplied
-    inputs: Callable[[ir.Value, ir.Value], ir.Value]  # those of a row, in all lanes
-    multiplied: Callable[[ir.Value, ir.Value, ir.Value], ir.Value]  # weights, inputs, sums -> new sums
-    plus: Callable[[ir.Value, ir.Value], ir.Value]  # sum of two sums
-    result: Callable[[ir.Value, ir.Value, ir.Value], ir.Value]  # sums, row and output -> fp32
 
 
 class Tiles8(Tiles):

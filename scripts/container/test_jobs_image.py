@@ -24,7 +24,7 @@ from scripts.container.podman import (
     started,
 )
 from tests.ocr_service import Client, pdf, until
-from tests.page_server import PageServer
+from tests.page_server import PageServer, page_server
 from tests.postgres import postgres
 
 IMAGE = "localhost/paddleocr-jobs:test"  # kept for the next run
@@ -47,10 +47,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    server = PageServer(tmp_path_factory.mktemp("pages"), READING)
-    server.start()
-    yield server
-    server.kill()
+    with page_server(tmp_path_factory.mktemp("pages"), READING) as server:
+        yield server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.store import Store, StoreError
 from tests.ocr_service import Service, pdf, running, until
-from tests.page_server import PageServer
+from tests.page_server import page_server
 from tests.s3_server import BUCKET, S3Server, s3_server
 
 PREFIX = "ocr"
@@ -34,12 +34,10 @@ def keys(bucket: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def api(bucket: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The OCR API with a worker in it, which keeps nothing but its database on this machine."""
-    pages = PageServer(tmp_path_factory.mktemp("pages"), READING)
-    pages.start()
-    settings = {"VLLM_URL": pages.url, "JOBS_PAGES": "2", "JOBS_STORE": ADDRESS}
-    with running(tmp_path_factory.mktemp("ocr"), **settings, **bucket.environment) as service:
-        yield service
-    pages.kill()
+    with page_server(tmp_path_factory.mktemp("pages"), READING) as pages:
+        settings = {"VLLM_URL": pages.url, "JOBS_PAGES": "2", "JOBS_STORE": ADDRESS}
+        with running(tmp_path_factory.mktemp("ocr"), **settings, **bucket.environment) as service:
+            yield service
 
 
 @pytest.mark.usefixtures("keys")

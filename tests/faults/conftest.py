@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.servers import running
 from tests.farm import Farm
 from tests.faults.faulty import HOURS_AHEAD, INJECT, Faulty
-from tests.page_server import PageServer
+from tests.page_server import PageServer, page_server
 from tests.postgres import Postgres
 
 READING = 0.15  # seconds for a page
@@ -33,12 +33,8 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Iterator[PageServer]:
-    folder = tmp_path / "pages"
-    folder.mkdir()
-    server = PageServer(folder, READING)
-    server.start()
-    yield server
-    server.kill()
+    with page_server(tmp_path / "pages", READING) as server:
+        yield server
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.faulty import INJECT
 from tests.ocr_service import Service, pdf, running, until
-from tests.page_server import PageServer
+from tests.page_server import PageServer, page_server
 from tests.webhook_receiver import receiving
 
 PAGES = 40
@@ -26,10 +26,8 @@ LEASE = 1  # seconds
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    server = PageServer(tmp_path_factory.mktemp("pages"), READING)
-    server.start()
-    yield server
-    server.kill()
+    with page_server(tmp_path_factory.mktemp("pages"), READING) as server:
+        yield server
 
 
 @pytest.fixture
