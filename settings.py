@@ -128,9 +128,9 @@ class Settings(BaseModel):
     weights: Literal["auto", "native", "fp16", "int8"] = Field(
         default="auto",
         description="how a CPU stores weights: `native`, in the dtype; `fp16`, beside fp32 arithmetic; `int8`, the "
-        "decoder in 8 bits, and the vision tower where that is faster "
-        "([its loss](../models/tiny/README.md#measured-error)); `auto`: native or fp16, for each kind of layer what a "
-        "measurement at the first start finds faster",
+        "decoder and the vision tower in 8 bits, where that is no slower "
+        "([its loss](../models/tiny/README.md#measured-error)); `auto`: native or, beside fp32, 16 bits that lose less "
+        "than bf16, for each kind of layer what a measurement at the first start finds faster",
     )
     max_model_len: int | None = Field(
         default=None,

@@ -21,10 +21,9 @@ from models.paddleocr_vl.linear import SwiGLU
 
 logger = logging.getLogger(__name__)
 
-EXACT_HALVES, HALVES = ("fp16 in blocks", "fp16"), ("rounded to fp16 in blocks", "rounded to fp16")
-SIXTEEN_BITS = {"auto": EXACT_HALVES, "int8": EXACT_HALVES, "fp16": HALVES}  # settings -> ways
+SIXTEEN_BITS = {"auto": ("int16 in blocks", "fp16"), "int8": ("int16 in blocks", "fp16"), "fp16": ("rounded to fp16",)}
 EIGHT_BITS = ("int8 in blocks", "int8", "int8 by 7 bits")  # FBGEMM's need VNNI, or one bit less
-WIDE_EIGHT_BITS = ("int8 by oneDNN", "int8 by oneDNN, 7 bits")  # likewise, for hundreds of rows
+WIDE_EIGHT_BITS = ("int8 in blocks", "int8 by oneDNN", "int8 by oneDNN, 7 bits")  # likewise, for hundreds of rows
 CLEARLY_FASTER = 0.9  # share of the preferred way's time that another must stay below; fewer bits are preferred
 # Rows of products, and how often a typical request has each: an image of 1024 patches, a prompt of some 256 tokens, and
 # 64 tokens, half of them alone and half in company of seven other requests.
@@ -83,27 +82,25 @@ def _kinds(model: nn.Module) -> dict[str, nn.Linear]:
 def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
     """Ways that a setting allows for the layers of a part of the model, the preferred one first. Raises DeviceError.
 
-    8 bits are asked for in the decoder. The vision tower has them where they are clearly faster, the projector never.
+    8 bits are asked for in the decoder and the vision tower. The latter has them where no other way is clearly faster,
+    the projector never.
     """
-    own = native(dtype)
-    eights: list[Product] = []
-    if setting == "int8" and part != "projector":
-        names = WIDE_EIGHT_BITS if part == "visual" else EIGHT_BITS + WIDE_EIGHT_BITS
-        eights = _working(names, dtype)
-        if part != "visual":
-            if not eights:
-                raise DeviceError("WEIGHTS=int8: this CPU has no products of 8 bits that are exact enough. Use auto.")
-            return eights
     halves = _working(SIXTEEN_BITS[setting], dtype) if dtype == torch.float32 else []
-    if part in ("visual", "projector"):
-        halves.reverse()  # FBGEMM's are the faster ones of hundreds of rows
     if setting == "fp16":
         if not halves:
             raise DeviceError(
                 f"WEIGHTS=fp16 needs DTYPE=float32, not {dtype}, and a CPU with AVX2 and F16C. Use auto instead."
             )
         return halves
-    return [*halves, own, *eights[:1]]
+    wider = [*halves, native(dtype)]
+    if setting != "int8" or part == "projector":
+        return wider
+    eights = _working(WIDE_EIGHT_BITS if part == "visual" else dict.fromkeys(EIGHT_BITS + WIDE_EIGHT_BITS), dtype)
+    if part == "visual":
+        return [*eights, *wider]
+    if not eights:
+        raise DeviceError("WEIGHTS=int8: this CPU has no products of 8 bits that are exact enough. Use auto.")
+    return eights
 
 
 def _working(names: Iterable[str], dtype: torch.dtype) -> list[Product]:

@@ -1,13 +1,14 @@
 """Products by weights of 8 and of 16 bits with what surrounds them, for CPUs with AVX2 or AVX-512.
 
-Decoding has few rows, and reads each weight once: its time is that of reading memory in order. So weights lie in blocks
-of 16 outputs. A vector's lanes are outputs, and nothing is summed across lanes. While all rows meet one block, the next
-is fetched.
+Both sides of a product are whole numbers: weights with one step per output, inputs of up to 16 bits with one per row.
+`vpmaddwd` adds the products of two inputs and two weights, twice as many in an instruction as of fp32, and sums have 32
+bits. They cannot overflow, since a sum of products is at most the product of both norms (Cauchy and Schwarz), and the
+steps are chosen so that this stays below 2**31. With 16 bits on both sides 0.02 to 0.04 % of a product's norm is lost,
+a fifth of what bf16 loses, however far one channel is above the others.
 
-- 8 bits: one scale per output. Inputs are rounded to up to 16 bits with one scale per row, to as many as sums of all
-  products leave room for in 32 bits. `vpmaddwd` adds the products of two inputs and two weights. Nothing saturates, and
-  what inputs lose is little beside the weights' rounding, even where one channel is far larger than the others.
-- 16 bits: fp16, converted as it is read, with fp32 inputs and sums.
+Weights lie in blocks of 16 outputs. A vector's lanes are outputs, and nothing is summed across lanes. Of few rows, as in
+decoding, the time is that of reading memory in order: while all rows meet one block, the next is fetched. Many rows are
+taken in panels that stay in a core's cache while all blocks meet them.
 """
 
 import ctypes
@@ -19,15 +20,19 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
-from models.paddleocr_vl.llvm import BYTES, FLOAT, HALF, INT8, INT16, INT32, INT64, LINE, Body, Module, number
+from models.paddleocr_vl.llvm import BYTES, FLOAT, INT8, INT16, INT32, INT64, LINE, Body, Module, number
 
 BLOCK = 16  # outputs
 MULTIPLE = 16  # sizes of a weight are multiples of it
 TILES = {8: (4, 3, 2, 1), 16: (8, 4, 2, 1)}  # lanes -> rows that meet a block together: their sums fill registers
+PANEL_BYTES = 3 << 17  # inputs of a panel: most of a small second cache
+PANEL_ROWS = 12  # is what a panel's rows are a multiple of: most are met by the largest tile
+MANY_ROWS = 64  # above which widening each block of 8 bits once is faster than whenever rows meet it
 CHAINS = 8  # sums at least, since each waits for the one before
-LARGEST_WEIGHT = 127
 LARGEST_INPUT = 32767
+LARGEST_SUM = 2.0**31 - 1
 SMALLEST = 1e-12  # largest input of a row that is not taken for 0
+GELU_SCALE, GELU_CUBE = 0.7978845608028654, 0.044715  # sqrt(2 / pi), and the factor of x**3: Hendrycks, arXiv:1606.08415
 
 
 class Parameters(ctypes.Structure):
@@ -37,13 +42,17 @@ class Parameters(ctypes.Structure):
         ("x", ctypes.c_void_p),  # (rows, inputs) fp32
         ("norm", ctypes.c_void_p),  # (inputs,) fp32, the weight of an RMS norm of x, or none
         ("eps", ctypes.c_double),
-        ("prepared", ctypes.c_void_p),  # (rows, inputs): int16, or fp32 after the norm
+        ("most", ctypes.c_double),  # norm of a row's rounded inputs
+        ("rounded", ctypes.c_void_p),  # (rows, inputs) int16
         ("steps", ctypes.c_void_p),  # (rows,) fp32, of rounded inputs
-        ("weight", ctypes.c_void_p),  # (blocks, inputs / 2, 16, 2) int8 or (blocks, inputs, 16) fp16
+        ("widened", ctypes.c_void_p),  # (threads, inputs * 16) int16: blocks of int8 that many rows meet, or none
+        ("weight", ctypes.c_void_p),  # (blocks, inputs / 2, 16, 2) int8 or int16
         ("scale", ctypes.c_void_p),  # (blocks * 16,) fp32
+        ("bias", ctypes.c_void_p),  # (blocks * 16,) fp32 that is added, or none
         ("residual", ctypes.c_void_p),  # (rows, blocks * 16) fp32 that is added, or none
         ("y", ctypes.c_void_p),  # (rows, blocks * 16) fp32
         ("gated", ctypes.c_void_p),  # (rows, blocks * 8) fp32, or none
+        ("gelu", ctypes.c_int64),  # 1: GELU of the outputs, by tanh
         ("rows", ctypes.c_int64),
         ("inputs", ctypes.c_int64),
         ("blocks", ctypes.c_int64),
@@ -51,27 +60,22 @@ class Parameters(ctypes.Structure):
     ]
 
 
-def blocks_of_8_bits(weight: Tensor) -> Tensor:
-    """A weight (out, in) int8, both multiples of 16, as products take it: (out / 16, in / 2, 16, 2)."""
+def in_blocks(weight: Tensor) -> Tensor:
+    """A weight (out, in) of whole numbers, both multiples of 16, as products take it: (out / 16, in / 2, 16, 2)."""
     outputs, inputs = weight.shape
     return weight.view(outputs // BLOCK, BLOCK, inputs // 2, 2).transpose(1, 2).contiguous()
 
 
-def blocks_of_16_bits(weight: Tensor) -> Tensor:
-    """A weight (out, in) fp16, both multiples of 16, as products take it: (out / 16, in, 16)."""
-    outputs, inputs = weight.shape
-    return weight.view(outputs // BLOCK, BLOCK, inputs).transpose(1, 2).contiguous()
-
-
 class Multiply:
-    """Products by one weight, in blocks, with the scales of its outputs if it has 8 bits."""
+    """Products by one weight, in blocks, with the steps and biases of its outputs."""
 
-    def __init__(self, weight: Tensor, scale: Tensor | None = None) -> None:
-        """Raises RuntimeError where nothing can be compiled."""
-        self._weight, self._scale = weight, scale  # their memory is read below
-        self._addresses = (weight.data_ptr(), None if scale is None else scale.data_ptr())
-        self._blocks = len(weight)
-        self._run = functions()["product_of_16_bits" if scale is None else "product_of_8_bits"]
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None, norm: float) -> None:
+        """`norm`: the largest of an output's weights. Raises RuntimeError where nothing can be compiled."""
+        self._weight, self._scale, self._bias = weight, scale, bias  # their memory is read below
+        self._addresses = weight.data_ptr(), scale.data_ptr(), address(bias)
+        self._blocks, pairs = weight.shape[:2]
+        self._most = LARGEST_SUM / max(norm, 1.0) - (2 * pairs) ** 0.5  # rounding lengthens a row by half of that at most
+        self._run = functions()[weight.dtype]
 
     def __call__(
         self,
@@ -80,38 +84,39 @@ class Multiply:
         eps: float = 0.0,
         residual: Tensor | None = None,
         gates: bool = False,
+        gelu: bool = False,
     ) -> Tensor:
         """x (N, in) fp32 -> (N, out) fp32, all contiguous.
 
-        x may be normalised by the weight and epsilon of an RMS norm first, and `residual` (N, out) is added. `gates`:
-        silu(first half) * second half, (N, out / 2).
+        x may be normalised by the weight and epsilon of an RMS norm first, and `residual` (N, out) is added, after
+        GELU if that is asked for. `gates`: silu(first half) * second half, (N, out / 2).
         """
         rows, inputs = x.shape
         y = x.new_empty(rows, self._blocks * BLOCK)
         gated = x.new_empty(rows, self._blocks * BLOCK // 2) if gates else None
-        weight, scale = self._addresses
-        prepared = steps = None
-        if scale is not None:
-            prepared, steps = x.new_empty(x.shape, dtype=torch.int16), x.new_empty(rows)
-        elif norm is not None:
-            prepared = torch.empty_like(x)
+        rounded, steps = x.new_empty(x.shape, dtype=torch.int16), x.new_empty(rows)
+        threads, widened = torch.get_num_threads(), None
+        if rows > MANY_ROWS and self._weight.dtype == torch.int8:
+            widened = rounded.new_empty(threads, inputs * BLOCK)
         self._run(
             ctypes.byref(
                 Parameters(
                     x.data_ptr(),
                     address(norm),
                     eps,
-                    x.data_ptr() if prepared is None else prepared.data_ptr(),
-                    address(steps),
-                    weight,
-                    scale,
+                    self._most,
+                    rounded.data_ptr(),
+                    steps.data_ptr(),
+                    address(widened),
+                    *self._addresses,
                     address(residual),
                     y.data_ptr(),
                     address(gated),
+                    gelu,
                     rows,
                     inputs,
                     self._blocks,
-                    torch.get_num_threads(),
+                    threads,
                 )
             )
         )
@@ -123,41 +128,36 @@ def address(tensor: Tensor | None) -> int | None:
 
 
 @functools.cache
-def functions() -> dict[str, Callable[[Any], None]]:
-    """Products on this CPU, by name. Raises RuntimeError where they cannot be compiled."""
+def functions() -> dict[torch.dtype, Callable[[Any], None]]:
+    """Products on this CPU, by the weights' dtype. Raises RuntimeError where they cannot be compiled."""
     module = Module(Parameters)
-    gate = module.add("gate", _gate)
-    for bits, prepare, tiles in ((8, _round, Tiles8), (16, _normalise, Tiles16)):
-        first = module.add(f"prepare_{bits}_bits", prepare)
-        multiply = module.add(f"multiply_{bits}_bits", functools.partial(_multiply, tiles))
-        module.add(f"product_of_{bits}_bits", functools.partial(_product, first, multiply, gate))
+    prepare, gate = module.add("round", _round), module.add("gate", _gate)
+    tiles = {"16": (INT16, False), "8": (INT8, False), "8_widened": (INT8, True)}
+    multiply = {name: module.add(f"multiply_{name}", functools.partial(_multiply, *own)) for name, own in tiles.items()}
+    ways = {torch.int16: ("16", "16"), torch.int8: ("8", "8_widened")}  # for few rows, and for many
+    for dtype, (few, many) in ways.items():
+        emit = functools.partial(_product, prepare, multiply[few], multiply[many], gate)
+        module.add(str(dtype), emit)
     module.compile()
-    return {name: module.function(name) for name in ("product_of_8_bits", "product_of_16_bits")}
+    return {dtype: module.function(str(dtype)) for dtype in ways}
 
 
-def _multiply(tiles: type["Tiles8 | Tiles16"], b: Body) -> None:
-    tiles(b).emit()
+def _multiply(kind: ir.Type, widened: bool, b: Body) -> None:
+    Tiles(b, kind, widened).emit()
 
 
-def _product(prepare: ir.Function, multiply: ir.Function, gate: ir.Function, b: Body) -> None:
+def _product(prepare: ir.Function, few: ir.Function, many: ir.Function, gate: ir.Function, b: Body) -> None:
     b.on_rows(prepare)
-    b.on_all_threads(multiply)
+    with b.if_else(b.icmp_signed("<=", b.rows, number(MANY_ROWS))) as (if_few, if_many):
+        with if_few:
+            b.on_all_threads(few)
+        with if_many:
+            b.on_all_threads(many)
     with b.if_given(b.gated):
         b.on_rows(gate)
 
 
 # --- before and after -------------------------------------------------------------------------------------------------
-
-
-def _reciprocal_of_root(b: Body, x: ir.Value) -> ir.Value:
-    """1 / sqrt(mean of squares + eps) of a row."""
-    squares = b.variable(b.floats, b.constant(0.0))
-    with b.loop(number(0), b.inputs, number(b.lanes)) as place:
-        values = b.floats_at(x, place)
-        b.store(b.vector_math("fma", values, values, b.load(squares, typ=b.floats)), squares)
-    mean = b.fdiv(b.across("fadd", b.load(squares, typ=b.floats)), b.sitofp(b.inputs, FLOAT))
-    root = b.call_named("llvm.sqrt.f32", FLOAT, b.fadd(mean, b.eps))
-    return b.fdiv(ir.Constant(FLOAT, 1.0), root)
 
 
 def _weighted(b: Body, x: ir.Value, place: ir.Value) -> ir.Value:
@@ -168,36 +168,46 @@ def _weighted(b: Body, x: ir.Value, place: ir.Value) -> ir.Value:
     return b.load(found, typ=b.floats)
 
 
+def _root(b: Body, x: ir.Value) -> ir.Value:
+    return b.call_named("llvm.sqrt.f32", FLOAT, x)
+
+
+def _root_mean_square(b: Body, x: ir.Value) -> ir.Value:
+    """That of a row, by which its norm divides."""
+    squares = b.variable(b.floats, b.constant(0.0))
+    with b.loop(number(0), b.inputs, number(b.lanes)) as place:
+        values = b.floats_at(x, place)
+        b.store(b.vector_math("fma", values, values, b.load(squares, typ=b.floats)), squares)
+    mean = b.fdiv(b.across("fadd", b.load(squares, typ=b.floats)), b.sitofp(b.inputs, FLOAT))
+    return _root(b, b.fadd(mean, b.eps))
+
+
 def _round(b: Body) -> None:
     """Round this thread's rows, as they are or normalised."""
-    most = b.sdiv(number(2**31 - 1), b.mul(number(LARGEST_WEIGHT), b.inputs))
-    most = b.sitofp(b.select(b.icmp_signed("<", most, number(LARGEST_INPUT)), most, number(LARGEST_INPUT)), FLOAT)
     with b.loop(*b.part(b.rows), number(1)) as row:
         first = b.mul(row, b.inputs)
-        x, rounded = b.at(b.x, first, FLOAT), b.at(b.prepared, first, INT16)
-        largest = b.variable(b.floats, b.constant(SMALLEST))
-        with b.loop(number(0), b.inputs, number(b.lanes)) as place:
-            size = b.vector_math("fabs", _weighted(b, x, place))
-            b.store(b.vector_math("maximum", b.load(largest, typ=b.floats), size), largest)  # NaN stays NaN
-        of_row = b.across("fmaximum", b.load(largest, typ=b.floats))
-        step = b.variable(FLOAT, b.fdiv(of_row, most))
+        x, rounded = b.at(b.x, first, FLOAT), b.at(b.rounded, first, INT16)
+        step = b.variable(FLOAT, _step(b, x))
+        factor = b.all_lanes(b.fdiv(ir.Constant(FLOAT, 1.0), b.load(step, typ=FLOAT)))
         with b.if_given(b.norm):
-            b.store(b.fmul(b.load(step, typ=FLOAT), _reciprocal_of_root(b, x)), step)
+            b.store(b.fdiv(b.load(step, typ=FLOAT), _root_mean_square(b, x)), step)
         b.write(b.load(step, typ=FLOAT), b.steps, row, FLOAT)
-        factor = b.all_lanes(b.fdiv(most, of_row))
         with b.loop(number(0), b.inputs, number(b.lanes)) as place:
             whole = b.fptosi(b.vector_math("nearbyint", b.fmul(_weighted(b, x, place), factor)), b.integers)
             b.write(b.trunc(whole, ir.VectorType(INT16, b.lanes)), rounded, place, INT16)
 
 
-def _normalise(b: Body) -> None:
-    """Normalise this thread's rows if there is a norm."""
-    with b.if_given(b.norm), b.loop(*b.part(b.rows), number(1)) as row:
-        first = b.mul(row, b.inputs)
-        x, normalised = b.at(b.x, first, FLOAT), b.at(b.prepared, first, FLOAT)
-        factor = b.all_lanes(_reciprocal_of_root(b, x))
-        with b.loop(number(0), b.inputs, number(b.lanes)) as place:
-            b.write(b.fmul(_weighted(b, x, place), factor), normalised, place, FLOAT)
+def _step(b: Body, x: ir.Value) -> ir.Value:
+    """That of a row's rounded inputs, of which neither one nor their norm becomes too large."""
+    largest, squares = (b.variable(b.floats, b.constant(start)) for start in (SMALLEST, 0.0))
+    with b.loop(number(0), b.inputs, number(b.lanes)) as place:
+        values = _weighted(b, x, place)
+        size = b.vector_math("fabs", values)
+        b.store(b.vector_math("maximum", b.load(largest, typ=b.floats), size), largest)  # NaN stays NaN
+        b.store(b.vector_math("fma", values, values, b.load(squares, typ=b.floats)), squares)
+    by_one = b.fdiv(b.across("fmaximum", b.load(largest, typ=b.floats)), ir.Constant(FLOAT, LARGEST_INPUT))
+    by_norm = b.fdiv(_root(b, b.across("fadd", b.load(squares, typ=b.floats))), b.most)
+    return b.call_named("llvm.maximum.f32", FLOAT, by_one, by_norm)
 
 
 def _gate(b: Body) -> None:
@@ -209,66 +219,106 @@ def _gate(b: Body) -> None:
         ups, gated = b.at(gates, half, FLOAT), b.at(b.gated, first, FLOAT)
         with b.loop(number(0), half, number(b.lanes)) as place:
             gate = b.floats_at(gates, place)
-            silu = b.fdiv(gate, b.fadd(b.constant(1.0), b.exp(b.fneg(gate))))
-            b.write(b.fmul(silu, b.floats_at(ups, place)), gated, place, FLOAT)
+            b.write(b.fmul(_silu(b, gate, gate), b.floats_at(ups, place)), gated, place, FLOAT)
+
+
+def _silu(b: Body, x: ir.Value, exponent: ir.Value) -> ir.Value:
+    """x / (1 + exp(-exponent))"""
+    return b.fdiv(x, b.fadd(b.constant(1.0), b.exp(b.fneg(exponent))))
+
+
+def _gelu(b: Body, x: ir.Value) -> ir.Value:
+    """GELU by tanh: x (1 + tanh(u)) / 2 = x / (1 + exp(-2 u))."""
+    square = b.fmul(x, x)
+    factor = b.vector_math("fma", square, b.constant(2 * GELU_SCALE * GELU_CUBE), b.constant(2 * GELU_SCALE))
+    return _silu(b, x, b.fmul(x, factor))
 
 
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
 class Tiles:
-    """This thread's blocks of outputs, tiles of rows, and inputs: loops in this order. Sums stay in registers."""
+    """This thread's panels of rows, blocks of outputs, tiles of rows, and inputs: loops in this order.
 
-    kind: ir.Type  # weights
-    inputs_of_sum: int  # inputs whose products one sum takes in at once
-    input_kind: ir.Type
-    weights: Callable[[ir.Value, ir.Value], ir.Value]  # a vector of them, ready to be multiplied
-    inputs: Callable[[ir.Value, ir.Value], ir.Value]  # those of a row, in all lanes
-    multiplied: Callable[[ir.Value, ir.Value, ir.Value], ir.Value]  # weights, inputs, sums -> new sums
-    plus: Callable[[ir.Value, ir.Value], ir.Value]  # sum of two sums
-    result: Callable[[ir.Value, ir.Value, ir.Value], ir.Value]  # sums, row and output -> fp32
+    Sums stay in registers.
+    """
 
-    def __init__(self, b: Body, sums: ir.Type) -> None:
-        self.b, self.sums, self._vectors = b, sums, BLOCK // b.lanes
+    def __init__(self, b: Body, kind: ir.Type, widened: bool) -> None:
+        """`kind`: of the weights. `widened`: each block is widened to 16 bits before rows meet it."""
+        self.b, self._stored, self._widened, self._vectors = b, kind, widened, BLOCK // b.lanes
+        self.kind = INT16 if widened else kind
+        self._pairs = ir.VectorType(INT16, 2 * b.lanes)
+        self._sum_of_pairs = "llvm.x86.avx512.pmaddw.d.512" if b.lanes == 16 else "llvm.x86.avx2.pmadd.wd"
 
     def emit(self) -> None:
         b = self.b
+        most = b.add(b.sdiv(number(PANEL_BYTES // 2), b.inputs), number(PANEL_ROWS))
+        panels = self._rounded_up(b.rows, most)
+        rows = b.mul(self._rounded_up(b.rows, b.mul(panels, number(PANEL_ROWS))), number(PANEL_ROWS))
         done = b.variable(INT64, number(0))
-        with b.loop(*b.part(b.blocks), number(1)) as block:
-            b.store(number(0), done)
-            for rows in TILES[b.lanes]:
+        with b.loop(*b.part(b.mul(panels, b.blocks)), number(1)) as task:
+            panel, block = b.sdiv(task, b.blocks), b.srem(task, b.blocks)
+            first = b.mul(panel, rows)
+            end = b.add(first, rows)
+            end = b.select(b.icmp_signed("<", end, b.rows), end, b.rows)
+            b.store(first, done)
+            weights = self._weights(block)
+            for at_once in TILES[b.lanes]:
                 start = b.load(done, typ=INT64)
-                stop = b.add(start, b.mul(b.sdiv(b.sub(b.rows, start), number(rows)), number(rows)))
+                stop = b.add(start, b.mul(b.sdiv(b.sub(end, start), number(at_once)), number(at_once)))
                 b.store(stop, done)
-                with b.loop(start, stop, number(rows)) as row:
-                    self._tile(block, [b.add(row, number(each)) for each in range(rows)])
+                with b.loop(start, stop, number(at_once)) as row:
+                    tile = [b.add(row, number(each)) for each in range(at_once)]
+                    self._tile(weights, block, tile, b.sub(row, first), b.sub(end, first))
 
-    def _tile(self, block: ir.Value, rows: list[ir.Value]) -> None:
+    def _weights(self, block: ir.Value) -> ir.Value:
+        """Those of a block, as rows meet them."""
+        b = self.b
+        size = b.mul(b.inputs, number(BLOCK))
+        stored = b.at(b.weight, b.mul(block, size), self._stored)
+        if not self._widened:
+            return stored
+        widened = b.at(b.widened, b.mul(b.sext(b.call_named("omp_get_thread_num", INT32), INT64), size), INT16)
+        with b.loop(number(0), size, number(2 * b.lanes)) as place:
+            b.write(b.sext(b.read(stored, place, INT8, 2 * b.lanes), self._pairs), widened, place, INT16)
+        return widened
+
+    def _rounded_up(self, x: ir.Value, by: ir.Value) -> ir.Value:
+        """x / by"""
+        return self.b.sdiv(self.b.add(x, self.b.sub(by, number(1))), by)
+
+    def _tile(
+        self, weights: ir.Value, block: ir.Value, rows: list[ir.Value], done: ir.Value, of_panel: ir.Value
+    ) -> None:
+        """`done` of the panel's rows have met the block."""
         b = self.b
         sets = max(1, CHAINS // (self._vectors * len(rows)))  # groups of sums, each with other inputs
-        zero = ir.Constant(self.sums, None)
-        totals = [[[b.variable(self.sums, zero) for _ in range(self._vectors)] for _ in rows] for _ in range(sets)]
-        step = self.inputs_of_sum * max(2, sets)
+        zero = ir.Constant(b.integers, None)
+        totals = [[[b.variable(b.integers, zero) for _ in range(self._vectors)] for _ in rows] for _ in range(sets)]
+        step = 2 * max(2, sets)
         size = b.mul(b.inputs, number(BLOCK))  # weights of a block
-        inputs = [b.at(b.prepared, b.mul(row, b.inputs), self.input_kind) for row in rows]
-        weights = b.at(b.weight, b.mul(block, size), self.kind)
-        fetch = self._share_of_next(weights, size, rows, step)
+        inputs = [b.at(b.rounded, b.mul(row, b.inputs), INT16) for row in rows]
+        fetch = self._share_of_next(weights, size, step, len(rows), done, of_panel)
         with b.loop(number(0), b.inputs, number(step)) as place:
-            fetch()
-            for each in range(step // self.inputs_of_sum):
-                here = b.add(place, number(each * self.inputs_of_sum))
-                self._add(weights, inputs, here, totals[each % sets])
+            if not self._widened:  # else the next one is read, to be widened, before any row meets it
+                fetch()
+            for each in range(step // 2):
+                self._add(weights, inputs, b.add(place, number(each * 2)), totals[each % sets])
         for at, row in enumerate(rows):
+            step_of_row = b.all_lanes(b.read(b.steps, row, FLOAT))
             for vector in range(self._vectors):
-                total = functools.reduce(self.plus, (b.load(group[at][vector], typ=self.sums) for group in totals))
-                self._finish(total, row, b.add(b.mul(block, number(BLOCK)), number(vector * b.lanes)))
+                total = functools.reduce(b.add, (b.load(group[at][vector], typ=b.integers) for group in totals))
+                output = b.add(b.mul(block, number(BLOCK)), number(vector * b.lanes))
+                self._finish(b.fmul(b.sitofp(total, b.floats), step_of_row), row, output)
 
-    def _share_of_next(self, weights: ir.Value, size: ir.Value, rows: list[ir.Value], step: int) -> Callable[[], None]:
+    def _share_of_next(
+        self, weights: ir.Value, size: ir.Value, step: int, rows: int, done: ir.Value, of_panel: ir.Value
+    ) -> Callable[[], None]:
         """What fetches, in each step, a part of the next block: all tiles of this one together fetch it once."""
         b = self.b
         lines = step * BLOCK * BYTES[self.kind] // LINE  # lines of a step's own weights
-        share = b.sdiv(number(step * BLOCK * len(rows)), b.rows)
-        start = b.add(size, b.sdiv(b.mul(size, rows[0]), b.rows))
+        share = b.sdiv(number(step * BLOCK * rows), of_panel)
+        start = b.add(size, b.sdiv(b.mul(size, done), of_panel))
         place = b.variable(INT64, start)
 
         def fetch() -> None:
@@ -282,65 +332,26 @@ class Tiles:
     def _add(self, weights: ir.Value, rows: list[ir.Value], place: ir.Value, totals: list[list[ir.Value]]) -> None:
         b = self.b
         start = b.mul(place, number(BLOCK))
-        vectors = [
-            self.weights(weights, b.add(start, number(vector * b.lanes * self.inputs_of_sum)))
-            for vector in range(self._vectors)
-        ]
+        vectors = []
+        for vector in range(self._vectors):
+            found = b.read(weights, b.add(start, number(vector * b.lanes * 2)), self.kind, 2 * b.lanes)
+            vectors.append(b.sext(found, self._pairs) if self.kind == INT8 else found)
         for row, own in zip(rows, totals, strict=True):
-            x = self.inputs(row, place)
+            pair = b.load(b.at(row, place, INT16), typ=INT32)
+            pair.align = BYTES[INT16]
+            x = b.bitcast(b.all_lanes(pair), self._pairs)
             for weight, total in zip(vectors, own, strict=True):
-                b.store(self.multiplied(weight, x, b.load(total, typ=self.sums)), total)
+                product = b.call_named(self._sum_of_pairs, b.integers, weight, x)
+                b.store(b.add(b.load(total, typ=b.integers), product), total)
 
     def _finish(self, total: ir.Value, row: ir.Value, output: ir.Value) -> None:
         b = self.b
         place = b.add(b.mul(row, b.mul(b.blocks, number(BLOCK))), output)
-        result = b.variable(b.floats, self.result(total, row, output))
+        result = b.variable(b.floats, b.fmul(total, b.floats_at(b.scale, output)))
+        with b.if_given(b.bias):
+            b.store(b.fadd(b.load(result, typ=b.floats), b.floats_at(b.bias, output)), result)
+        with b.if_then(b.icmp_signed("!=", b.gelu, number(0))):
+            b.store(_gelu(b, b.load(result, typ=b.floats)), result)
         with b.if_given(b.residual):
             b.store(b.fadd(b.load(result, typ=b.floats), b.floats_at(b.residual, place)), result)
         b.write(b.load(result, typ=b.floats), b.y, place, FLOAT)
-
-
-class Tiles8(Tiles):
-    kind, input_kind, inputs_of_sum = INT8, INT16, 2
-
-    def __init__(self, b: Body) -> None:
-        super().__init__(b, b.integers)
-        self._pairs = ir.VectorType(INT16, 2 * b.lanes)
-        self._sum_of_pairs = "llvm.x86.avx512.pmaddw.d.512" if b.lanes == 16 else "llvm.x86.avx2.pmadd.wd"
-        self.plus = b.add
-
-    def weights(self, block: ir.Value, place: ir.Value) -> ir.Value:
-        return self.b.sext(self.b.read(block, place, INT8, 2 * self.b.lanes), self._pairs)
-
-    def inputs(self, row: ir.Value, place: ir.Value) -> ir.Value:
-        pair = self.b.load(self.b.at(row, place, INT16), typ=INT32)
-        pair.align = BYTES[INT16]
-        return self.b.bitcast(self.b.all_lanes(pair), self._pairs)
-
-    def multiplied(self, weights: ir.Value, inputs: ir.Value, sums: ir.Value) -> ir.Value:
-        return self.b.add(sums, self.b.call_named(self._sum_of_pairs, self.sums, weights, inputs))
-
-    def result(self, total: ir.Value, row: ir.Value, output: ir.Value) -> ir.Value:
-        step = self.b.all_lanes(self.b.read(self.b.steps, row, FLOAT))
-        rounded = self.b.fmul(self.b.sitofp(total, self.b.floats), step)
-        return self.b.fmul(rounded, self.b.floats_at(self.b.scale, output))
-
-
-class Tiles16(Tiles):
-    kind, input_kind, inputs_of_sum = HALF, FLOAT, 1
-
-    def __init__(self, b: Body) -> None:
-        super().__init__(b, b.floats)
-        self.plus = b.fadd
-
-    def weights(self, block: ir.Value, place: ir.Value) -> ir.Value:
-        return self.b.fpext(self.b.read(block, place, HALF, self.b.lanes), self.sums)
-
-    def inputs(self, row: ir.Value, place: ir.Value) -> ir.Value:
-        return self.b.all_lanes(self.b.read(row, place, FLOAT))
-
-    def multiplied(self, weights: ir.Value, inputs: ir.Value, sums: ir.Value) -> ir.Value:
-        return self.b.vector_math("fma", weights, inputs, sums)
-
-    def result(self, total: ir.Value, row: ir.Value, output: ir.Value) -> ir.Value:  # noqa: ARG002 - it is the result
-        return total

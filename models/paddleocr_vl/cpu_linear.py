@@ -17,7 +17,9 @@ from models.paddleocr_vl.linear import FusedLinear, SwiGLU, gated
 from models.paddleocr_vl.norm import FusedNorm, RMSNorm
 
 ROWS = 8  # oneDNN's hint for the layout; the layouts for 1 and 1024 rows were no faster at any size
-LARGEST = {7: 63, 8: 127}  # values of weights with so many bits
+LARGEST = {7: 63, 8: 127, 16: 32767}  # values of weights with so many bits
+LARGEST_NORM = 46000.0  # of an output's weights of 16 bits: nearly 2**15.5, as leaves as much for inputs in 32 bits
+INTEGERS = {8: torch.int8, 16: torch.int16}
 ZERO = 128  # represents 0 in FBGEMM's unsigned inputs
 STEPS = 255  # between the smallest and the largest unsigned input
 MIN_SCALE = 1e-12  # avoids division by zero
@@ -153,30 +155,26 @@ class OneDnnInt8Linear(StoredLinear):
 
 
 class BlockLinear(StoredLinear):
-    """A layer with a weight of 8 or 16 bits by our own kernels, with the norm before it and the sum after it."""
+    """A layer with a weight of 8 or 16 bits by our own kernels, with the norm before it and what comes after it."""
 
     def __init__(self, linear: nn.Linear, bits: int) -> None:
         """Raises RuntimeError where the kernels cannot be compiled, ImportError without llvmlite."""
-        from models.paddleocr_vl.cpu_kernels import MULTIPLE, Multiply, blocks_of_8_bits, blocks_of_16_bits
+        from models.paddleocr_vl.cpu_kernels import MULTIPLE, Multiply, in_blocks
 
         super().__init__(linear, bits)
         self._outputs = linear.out_features
-        missing = [-size % MULTIPLE for size in linear.weight.shape]
-        self._short = missing[1]  # inputs
-        self._whole = not any(missing) and not (self.gates and self._outputs // 2 % MULTIPLE)
-        if bits == 8:
-            rounded, scale = rounded_weight(linear, 8)
-            weight = blocks_of_8_bits(padded(rounded.to(torch.int8), missing))
-            self._multiply = Multiply(weight, F.pad(scale, (0, missing[0])))
-        else:
-            self._multiply = Multiply(blocks_of_16_bits(padded(linear.weight.detach().half(), missing)))
+        outputs, self._short = (-size % MULTIPLE for size in linear.weight.shape)
+        self._whole = not outputs and not self._short and not (self.gates and self._outputs // 2 % MULTIPLE)
+        rounded, scale = rounded_weight(linear, bits)
+        norm = float(torch.linalg.vector_norm(rounded, dim=1).amax())
+        weight = in_blocks(F.pad(rounded.to(INTEGERS[bits]), (0, self._short, 0, outputs)))
+        bias = None if self.bias is None else F.pad(self.bias, (0, outputs))
+        self._multiply = Multiply(weight, F.pad(scale, (0, outputs)), bias, norm)
 
     def product(self, x: Tensor) -> Tensor:
         if self._whole:
-            y = self._multiply(x.contiguous())
-        else:
-            y = self._multiply(F.pad(x, (0, self._short)).contiguous())[:, : self._outputs]
-        return y if self.bias is None else y + self.bias
+            return self._multiply(x.contiguous())
+        return self._multiply(F.pad(x, (0, self._short)).contiguous())[:, : self._outputs]
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in) -> (N, out), or half of it where it gates."""
@@ -184,27 +182,32 @@ class BlockLinear(StoredLinear):
             return self._multiply(x.float().contiguous(), gates=True).to(x.dtype)
         return super().forward(x)
 
+    def gelu(self, x: Tensor, approximate: str) -> Tensor:
+        if not self._whole or approximate != "tanh":
+            return super().gelu(x, approximate)
+        return self._multiply(x.float().contiguous(), gelu=True).to(x.dtype)
+
     def added(self, x: Tensor, residual: Tensor) -> Tensor:
-        if not self._whole or self.bias is not None:
+        if not self._whole:
             return super().added(x, residual)
         return self._multiply(x.float().contiguous(), residual=residual.float().contiguous()).to(residual.dtype)
 
     def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
-        if not self._whole or self.bias is not None or not isinstance(norm, RMSNorm | FusedNorm):
+        if not self._whole or not isinstance(norm, RMSNorm | FusedNorm):
             return super().normed(norm, x)
         weight = norm.weight.float()
         return self._multiply(x.float().contiguous(), weight, norm.eps, gates=self.gates).to(x.dtype)
 
 
-def padded(weight: Tensor, missing: Sequence[int]) -> Tensor:
-    """A weight with so many outputs and inputs more, which are 0."""
-    return F.pad(weight, (0, missing[1], 0, missing[0])) if any(missing) else weight
-
-
 def rounded_weight(linear: nn.Linear, bits: int) -> tuple[Tensor, Tensor]:
-    """The weight of a layer in steps, whole numbers in fp32 (out, in), and the step of each output (out,)."""
+    """The weight of a layer in steps, whole numbers in fp32 (out, in), and the step of each output (out,).
+
+    With 16 bits, the norm of an output's whole numbers is bounded, too.
+    """
     weight = linear.weight.detach().float()
     scale = largest_of_rows(weight) / LARGEST[bits]
+    if bits == 16:
+        scale = torch.maximum(scale, torch.linalg.vector_norm(weight, dim=1, keepdim=True) / LARGEST_NORM)
     return (weight / scale).round_(), scale[:, 0]
 
 
@@ -260,10 +263,9 @@ PRODUCTS = {
     for product in (
         Product("plain", None, plain),
         Product("packed", None, packed),
-        Product("fp16 in blocks", 16, lambda linear, _: BlockLinear(linear, 16), fits=holds_exactly),
         Product("fp16", 16, lambda linear, _: HalfLinear(linear), fits=holds_exactly),
-        Product("rounded to fp16 in blocks", 16, lambda linear, _: BlockLinear(linear, 16), fits=is_in_range),
         Product("rounded to fp16", 16, lambda linear, _: HalfLinear(linear), fits=is_in_range),
+        Product("int16 in blocks", 16, lambda linear, _: BlockLinear(linear, 16), inexact=0.001),
         Product("int8 in blocks", 8, lambda linear, _: BlockLinear(linear, 8), inexact=0.01),
         Product("int8", 8, lambda linear, _: Int8Linear(linear), inexact=0.02),
         Product("int8 by 7 bits", 8, lambda linear, _: Int8Linear(linear, 7), inexact=0.03),

@@ -124,6 +124,35 @@ def test_inputs_that_are_not_finite_give_outputs_that_are_not(product: Product, 
         assert y.isfinite().all(1).tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("product", BLOCKS, ids=[product.name for product in BLOCKS])
+@pytest.mark.parametrize("inputs", [16, 1024, 4304])
+@pytest.mark.parametrize("one", [1.0, 1000.0])
+def test_the_largest_possible_sums_do_not_overflow(product: Product, inputs: int, one: float) -> None:
+    """Inputs are in proportion to an output's weights, which are alike but for the first."""
+    plain = nn.Linear(inputs, 16, bias=False)
+    nn.init.ones_(plain.weight)
+    plain.weight.data[:, 0] = one
+    for x in (plain.weight.data, -plain.weight.data):
+        torch.testing.assert_close(product.make(plain, torch.float32)(x), plain(x), rtol=product.inexact, atol=0.0)
+
+
+@pytest.mark.parametrize("product", BLOCKS, ids=[product.name for product in BLOCKS])
+@pytest.mark.parametrize("rows", [205, 500])
+def test_rows_beyond_a_panel_meet_all_weights(product: Product, rows: int) -> None:
+    """A panel has up to 204 rows of 1024 inputs."""
+    plain, x = nn.Linear(1024, 80), torch.randn(rows, 1024)
+    exact = plain(x).detach()
+    lost = (product.make(plain, torch.float32)(x) - exact).norm(dim=1)
+    assert bool((lost < 2 * product.inexact * exact.norm(dim=1)).all())
+
+
+def test_weights_of_nothing_but_zeros_give_the_bias() -> None:
+    plain = nn.Linear(64, 32)
+    nn.init.zeros_(plain.weight)
+    for product in BLOCKS:
+        assert torch.equal(product.make(plain, torch.float32)(torch.randn(3, 64)), plain.bias.expand(3, -1))
+
+
 def test_one_large_channel_does_not_spoil_eight_bits_in_blocks() -> None:
     """Inputs of 8 bits lose four times as much by it."""
     plain, x = nn.Linear(1024, 256, bias=False), torch.randn(8, 1024)
