@@ -85,7 +85,8 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     capture = GpuCapture(device) if device.type == "cuda" and config.cuda_graphs else None
     timer = Timer(device, capture) if device.type == "cuda" else None
     kernels = fuse_layers(model, timer) if timer else None
-    model.visual.full_attention = vision_attention(device, dtype, processor.config.vision_config, kernels)
+    vision, exact = processor.config.vision_config, config.weights in ("native", "fp16")
+    model.visual.full_attention = vision_attention(device, dtype, vision, kernels, exact)
     weights = weight_bytes(model) + networks.weights
     memory = _plan_memory(config, processor, device, dtype, weights, free_bytes(device), networks)
     sizes = memory.sizes

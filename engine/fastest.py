@@ -72,21 +72,35 @@ def has_tensor_cores(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def vision_attention(
-    device: torch.device, dtype: torch.dtype, config: Any, kernels: Kernels | None = None
+    device: torch.device, dtype: torch.dtype, config: Any, kernels: Kernels | None = None, exact: bool = False
 ) -> FullAttention:
-    """The vision tower's attention; `config` is the vision config."""
+    """The vision tower's attention; `config` is the vision config. `exact`: nothing is rounded in fp32."""
     ways: list[FullAttention] = [full_fused]
     if device.type == "cuda":
         ways = [full_efficient, *([full_flash, full_cudnn] if flash_exists(device, dtype) else [])]
         ways += [kernels.attend_image] if kernels and has_tensor_cores(device, dtype) else []
     elif dtype == torch.bfloat16:
-        ways += [full_by_products]
+        ways += [full_by_products, *_own_in_images(config)]
+    elif not exact:
+        ways = _own_in_images(config) or ways  # in fp32 nothing else is as fast
     if len(ways) == 1:
         return ways[0]
     patches = IMAGE_PATCHES[device.type]
     seconds = {way.__name__: _seconds_of_images(way, patches, device, dtype, config) for way in ways}
     told = f"Attention in images of {' and '.join(map(str, patches))} patches"
     return fastest(told, seconds, {way.__name__: way for way in ways})
+
+
+def _own_in_images(config: Any) -> list[FullAttention]:
+    """Our kernel for CPUs, if it can be compiled."""
+    try:
+        from models.paddleocr_vl.cpu_image_attention import CpuImageAttention  # needs LLVM, which a GPU does without
+
+        heads = config.num_attention_heads
+        return [CpuImageAttention(heads, config.hidden_size // heads).full_by_whole_numbers]
+    except (RuntimeError, ImportError) as error:
+        logger.debug("Attention in images is PyTorch's: %s", error)
+        return []
 
 
 _shapes = count()

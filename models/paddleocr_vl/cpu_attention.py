@@ -161,7 +161,7 @@ class Shape:
                 values = [b.floats_at(keys, b.add(place, number(each * self.head_dim))) for each in range(KEYS)]
                 for own, totals in enumerate(sums):
                     query = b.floats_at(q, number(own * self.head_dim + lane))
-                    totals[:] = [b.vector_math("fma", query, v, total) for v, total in zip(values, totals, strict=True)]
+                    totals[:] = [b.math("fma", query, v, total) for v, total in zip(values, totals, strict=True)]
             for own, totals in zip(scores, sums, strict=True):
                 for each, total in enumerate(totals):
                     b.write(b.fmul(b.across("fadd", total), scale), own, b.add(key, number(each)), FLOAT)
@@ -172,7 +172,7 @@ class Shape:
             b.write(ir.Constant(FLOAT, NEVER), scores, beyond, FLOAT)
         largest, total = b.variable(b.floats, b.constant(NEVER)), b.variable(b.floats, b.constant(0.0))
         with b.loop(number(0), count, number(b.lanes)) as place:
-            found = b.vector_math("maximum", b.load(largest, typ=b.floats), b.floats_at(scores, place))
+            found = b.larger(b.load(largest, typ=b.floats), b.floats_at(scores, place))
             b.store(found, largest)
         most = b.all_lanes(b.across("fmaximum", b.load(largest, typ=b.floats)))
         with b.loop(number(0), count, number(b.lanes)) as place:
@@ -200,7 +200,7 @@ class Shape:
                 for own, totals in zip(weights, sums, strict=True):
                     weight = b.all_lanes(b.read(own, key, FLOAT))
                     for value, total in zip(own_values, totals, strict=True):
-                        b.store(b.vector_math("fma", weight, value, b.load(total, typ=b.floats)), total)
+                        b.store(b.math("fma", weight, value, b.load(total, typ=b.floats)), total)
             for own, (factor, totals) in enumerate(zip(factors, sums, strict=True)):
                 for lane, total in zip(lanes_of, totals, strict=True):
                     place = number(own * self.head_dim + lane)

@@ -1,14 +1,10 @@
 """Products by weights of 8 and of 16 bits with what surrounds them, for CPUs with AVX2 or AVX-512.
 
-Both sides of a product are whole numbers: weights with one step per output, inputs of up to 16 bits with one per row.
-`vpmaddwd` adds the products of two inputs and two weights, twice as many in an instruction as of fp32, and sums have 32
-bits. They cannot overflow, since a sum of products is at most the product of both norms (Cauchy and Schwarz), and the
-steps are chosen so that this stays below 2**31. With 16 bits on both sides 0.02 to 0.04 % of a product's norm is lost,
-a fifth of what bf16 loses, however far one channel is above the others.
+Both sides of a product are whole numbers (models/paddleocr_vl/cpu_tiles.py): weights with one step per output, inputs
+of up to 16 bits with one per row. Weights lie in blocks of 16 outputs, so that a vector's lanes are outputs.
 
-Weights lie in blocks of 16 outputs. A vector's lanes are outputs, and nothing is summed across lanes. Of few rows, as in
-decoding, the time is that of reading memory in order: while all rows meet one block, the next is fetched. Many rows are
-taken in panels that stay in a core's cache while all blocks meet them.
+Of few rows, as in decoding, the time is that of reading memory in order: while all rows meet one block, the next is
+fetched. Many rows are taken in panels that stay in a core's cache while all blocks meet them.
 """
 
 import ctypes
@@ -20,19 +16,26 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
+from models.paddleocr_vl.cpu_tiles import (
+    BLOCK,
+    TILES,
+    largest_norm,
+    pairs,
+    rounded,
+    step_of,
+    sums_of_products,
+    unrolled,
+)
 from models.paddleocr_vl.llvm import BYTES, FLOAT, INT8, INT16, INT32, INT64, LINE, Body, Module, number
 
-BLOCK = 16  # outputs
 MULTIPLE = 16  # sizes of a weight are multiples of it
-TILES = {8: (4, 3, 2, 1), 16: (8, 4, 2, 1)}  # lanes -> rows that meet a block together: their sums fill registers
 PANEL_BYTES = 3 << 17  # inputs of a panel: most of a small second cache
 PANEL_ROWS = 12  # is what a panel's rows are a multiple of: most are met by the largest tile
 MANY_ROWS = 64  # above which widening each block of 8 bits once is faster than whenever rows meet it
-CHAINS = 8  # sums at least, since each waits for the one before
-LARGEST_INPUT = 32767
-LARGEST_SUM = 2.0**31 - 1
-SMALLEST = 1e-12  # largest input of a row that is not taken for 0
-GELU_SCALE, GELU_CUBE = 0.7978845608028654, 0.044715  # sqrt(2 / pi), and the factor of x**3: Hendrycks, arXiv:1606.08415
+GELU_SCALE, GELU_CUBE = (
+    0.7978845608028654,
+    0.044715,
+)  # sqrt(2 / pi), and the factor of x**3: Hendrycks, arXiv:1606.08415
 
 
 class Parameters(ctypes.Structure):
@@ -73,8 +76,8 @@ class Multiply:
         """`norm`: the largest of an output's weights. Raises RuntimeError where nothing can be compiled."""
         self._weight, self._scale, self._bias = weight, scale, bias  # their memory is read below
         self._addresses = weight.data_ptr(), scale.data_ptr(), address(bias)
-        self._blocks, pairs = weight.shape[:2]
-        self._most = LARGEST_SUM / max(norm, 1.0) - (2 * pairs) ** 0.5  # rounding lengthens a row by half of that at most
+        self._blocks, half = weight.shape[:2]
+        self._most = largest_norm(norm, 2 * half)
         self._run = functions()[weight.dtype]
 
     def __call__(
@@ -94,10 +97,10 @@ class Multiply:
         rows, inputs = x.shape
         y = x.new_empty(rows, self._blocks * BLOCK)
         gated = x.new_empty(rows, self._blocks * BLOCK // 2) if gates else None
-        rounded, steps = x.new_empty(x.shape, dtype=torch.int16), x.new_empty(rows)
+        whole, steps = x.new_empty(x.shape, dtype=torch.int16), x.new_empty(rows)
         threads, widened = torch.get_num_threads(), None
         if rows > MANY_ROWS and self._weight.dtype == torch.int8:
-            widened = rounded.new_empty(threads, inputs * BLOCK)
+            widened = whole.new_empty(threads, inputs * BLOCK)
         self._run(
             ctypes.byref(
                 Parameters(
@@ -105,7 +108,7 @@ class Multiply:
                     address(norm),
                     eps,
                     self._most,
-                    rounded.data_ptr(),
+                    whole.data_ptr(),
                     steps.data_ptr(),
                     address(widened),
                     *self._addresses,
@@ -168,46 +171,29 @@ def _weighted(b: Body, x: ir.Value, place: ir.Value) -> ir.Value:
     return b.load(found, typ=b.floats)
 
 
-def _root(b: Body, x: ir.Value) -> ir.Value:
-    return b.call_named("llvm.sqrt.f32", FLOAT, x)
-
-
 def _root_mean_square(b: Body, x: ir.Value) -> ir.Value:
     """That of a row, by which its norm divides."""
     squares = b.variable(b.floats, b.constant(0.0))
     with b.loop(number(0), b.inputs, number(b.lanes)) as place:
         values = b.floats_at(x, place)
-        b.store(b.vector_math("fma", values, values, b.load(squares, typ=b.floats)), squares)
+        b.store(b.math("fma", values, values, b.load(squares, typ=b.floats)), squares)
     mean = b.fdiv(b.across("fadd", b.load(squares, typ=b.floats)), b.sitofp(b.inputs, FLOAT))
-    return _root(b, b.fadd(mean, b.eps))
+    return b.math("sqrt", b.fadd(mean, b.eps))
 
 
 def _round(b: Body) -> None:
     """Round this thread's rows, as they are or normalised."""
     with b.loop(*b.part(b.rows), number(1)) as row:
         first = b.mul(row, b.inputs)
-        x, rounded = b.at(b.x, first, FLOAT), b.at(b.rounded, first, INT16)
-        step = b.variable(FLOAT, _step(b, x))
+        x, whole = b.at(b.x, first, FLOAT), b.at(b.rounded, first, INT16)
+        inputs = functools.partial(_weighted, b, x)
+        step = b.variable(FLOAT, step_of(b, inputs, b.inputs, b.most))
         factor = b.all_lanes(b.fdiv(ir.Constant(FLOAT, 1.0), b.load(step, typ=FLOAT)))
         with b.if_given(b.norm):
             b.store(b.fdiv(b.load(step, typ=FLOAT), _root_mean_square(b, x)), step)
         b.write(b.load(step, typ=FLOAT), b.steps, row, FLOAT)
         with b.loop(number(0), b.inputs, number(b.lanes)) as place:
-            whole = b.fptosi(b.vector_math("nearbyint", b.fmul(_weighted(b, x, place), factor)), b.integers)
-            b.write(b.trunc(whole, ir.VectorType(INT16, b.lanes)), rounded, place, INT16)
-
-
-def _step(b: Body, x: ir.Value) -> ir.Value:
-    """That of a row's rounded inputs, of which neither one nor their norm becomes too large."""
-    largest, squares = (b.variable(b.floats, b.constant(start)) for start in (SMALLEST, 0.0))
-    with b.loop(number(0), b.inputs, number(b.lanes)) as place:
-        values = _weighted(b, x, place)
-        size = b.vector_math("fabs", values)
-        b.store(b.vector_math("maximum", b.load(largest, typ=b.floats), size), largest)  # NaN stays NaN
-        b.store(b.vector_math("fma", values, values, b.load(squares, typ=b.floats)), squares)
-    by_one = b.fdiv(b.across("fmaximum", b.load(largest, typ=b.floats)), ir.Constant(FLOAT, LARGEST_INPUT))
-    by_norm = b.fdiv(_root(b, b.across("fadd", b.load(squares, typ=b.floats))), b.most)
-    return b.call_named("llvm.maximum.f32", FLOAT, by_one, by_norm)
+            b.write(rounded(b, b.fmul(inputs(place), factor)), whole, place, INT16)
 
 
 def _gate(b: Body) -> None:
@@ -230,7 +216,7 @@ def _silu(b: Body, x: ir.Value, exponent: ir.Value) -> ir.Value:
 def _gelu(b: Body, x: ir.Value) -> ir.Value:
     """GELU by tanh: x (1 + tanh(u)) / 2 = x / (1 + exp(-2 u))."""
     square = b.fmul(x, x)
-    factor = b.vector_math("fma", square, b.constant(2 * GELU_SCALE * GELU_CUBE), b.constant(2 * GELU_SCALE))
+    factor = b.math("fma", square, b.constant(2 * GELU_SCALE * GELU_CUBE), b.constant(2 * GELU_SCALE))
     return _silu(b, x, b.fmul(x, factor))
 
 
@@ -247,8 +233,6 @@ class Tiles:
         """`kind`: of the weights. `widened`: each block is widened to 16 bits before rows meet it."""
         self.b, self._stored, self._widened, self._vectors = b, kind, widened, BLOCK // b.lanes
         self.kind = INT16 if widened else kind
-        self._pairs = ir.VectorType(INT16, 2 * b.lanes)
-        self._sum_of_pairs = "llvm.x86.avx512.pmaddw.d.512" if b.lanes == 16 else "llvm.x86.avx2.pmadd.wd"
 
     def emit(self) -> None:
         b = self.b
@@ -280,7 +264,7 @@ class Tiles:
             return stored
         widened = b.at(b.widened, b.mul(b.sext(b.call_named("omp_get_thread_num", INT32), INT64), size), INT16)
         with b.loop(number(0), size, number(2 * b.lanes)) as place:
-            b.write(b.sext(b.read(stored, place, INT8, 2 * b.lanes), self._pairs), widened, place, INT16)
+            b.write(b.sext(b.read(stored, place, INT8, 2 * b.lanes), pairs(b)), widened, place, INT16)
         return widened
 
     def _rounded_up(self, x: ir.Value, by: ir.Value) -> ir.Value:
@@ -292,34 +276,25 @@ class Tiles:
     ) -> None:
         """`done` of the panel's rows have met the block."""
         b = self.b
-        sets = max(1, CHAINS // (self._vectors * len(rows)))  # groups of sums, each with other inputs
-        zero = ir.Constant(b.integers, None)
-        totals = [[[b.variable(b.integers, zero) for _ in range(self._vectors)] for _ in rows] for _ in range(sets)]
-        step = 2 * max(2, sets)
-        size = b.mul(b.inputs, number(BLOCK))  # weights of a block
         inputs = [b.at(b.rounded, b.mul(row, b.inputs), INT16) for row in rows]
-        fetch = self._share_of_next(weights, size, step, len(rows), done, of_panel)
-        with b.loop(number(0), b.inputs, number(step)) as place:
-            if not self._widened:  # else the next one is read, to be widened, before any row meets it
-                fetch()
-            for each in range(step // 2):
-                self._add(weights, inputs, b.add(place, number(each * 2)), totals[each % sets])
-        for at, row in enumerate(rows):
-            step_of_row = b.all_lanes(b.read(b.steps, row, FLOAT))
-            for vector in range(self._vectors):
-                total = functools.reduce(b.add, (b.load(group[at][vector], typ=b.integers) for group in totals))
+        fetch = self._share_of_next(weights, len(rows), done, of_panel)
+        sums = sums_of_products(b, inputs, weights, b.inputs, self.kind, fetch)
+        for row, vectors in zip(rows, sums, strict=True):
+            step = b.all_lanes(b.read(b.steps, row, FLOAT))
+            for vector, total in enumerate(vectors):
                 output = b.add(b.mul(block, number(BLOCK)), number(vector * b.lanes))
-                self._finish(b.fmul(b.sitofp(total, b.floats), step_of_row), row, output)
+                self._finish(b.fmul(b.sitofp(total, b.floats), step), row, output)
 
-    def _share_of_next(
-        self, weights: ir.Value, size: ir.Value, step: int, rows: int, done: ir.Value, of_panel: ir.Value
-    ) -> Callable[[], None]:
+    def _share_of_next(self, weights: ir.Value, rows: int, done: ir.Value, of_panel: ir.Value) -> Callable[[], None]:
         """What fetches, in each step, a part of the next block: all tiles of this one together fetch it once."""
         b = self.b
-        lines = step * BLOCK * BYTES[self.kind] // LINE  # lines of a step's own weights
-        share = b.sdiv(number(step * BLOCK * rows), of_panel)
-        start = b.add(size, b.sdiv(b.mul(size, done), of_panel))
-        place = b.variable(INT64, start)
+        if self._widened:  # the next one is read, to be widened, before any row meets it
+            return lambda: None
+        size = b.mul(b.inputs, number(BLOCK))  # weights of a block
+        step = 2 * unrolled(b, rows) * BLOCK  # weights between two calls
+        lines = step * BYTES[self.kind] // LINE
+        share = b.sdiv(number(step * rows), of_panel)
+        place = b.variable(INT64, b.add(size, b.sdiv(b.mul(size, done), of_panel)))
 
         def fetch() -> None:
             begin = b.load(place, typ=INT64)
@@ -328,21 +303,6 @@ class Tiles:
             b.store(b.add(begin, share), place)
 
         return fetch
-
-    def _add(self, weights: ir.Value, rows: list[ir.Value], place: ir.Value, totals: list[list[ir.Value]]) -> None:
-        b = self.b
-        start = b.mul(place, number(BLOCK))
-        vectors = []
-        for vector in range(self._vectors):
-            found = b.read(weights, b.add(start, number(vector * b.lanes * 2)), self.kind, 2 * b.lanes)
-            vectors.append(b.sext(found, self._pairs) if self.kind == INT8 else found)
-        for row, own in zip(rows, totals, strict=True):
-            pair = b.load(b.at(row, place, INT16), typ=INT32)
-            pair.align = BYTES[INT16]
-            x = b.bitcast(b.all_lanes(pair), self._pairs)
-            for weight, total in zip(vectors, own, strict=True):
-                product = b.call_named(self._sum_of_pairs, b.integers, weight, x)
-                b.store(b.add(b.load(total, typ=b.integers), product), total)
 
     def _finish(self, total: ir.Value, row: ir.Value, output: ir.Value) -> None:
         b = self.b

@@ -46,6 +46,14 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
             setattr(self, name, self.fptrunc(value, FLOAT) if kind is ctypes.c_double else value)
 
     @contextmanager
+    def narrower(self, lanes: int) -> Iterator[None]:
+        """What is emitted meanwhile has vectors of so many numbers."""
+        usual = self.lanes, self.floats, self.integers
+        self.lanes, self.floats, self.integers = lanes, ir.VectorType(FLOAT, lanes), ir.VectorType(INT32, lanes)
+        yield
+        self.lanes, self.floats, self.integers = usual
+
+    @contextmanager
     def loop(self, start: ir.Value, stop: ir.Value, step: ir.Value) -> Iterator[ir.Value]:
         """The body of a loop, with its index."""
         before, head = self.block, self.append_basic_block()
@@ -120,9 +128,15 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
         self.store(value, made)
         return made
 
-    def vector_math(self, name: str, *arguments: ir.Value) -> ir.Value:
-        """One of LLVM's own functions of vectors of fp32, such as fma and maximum."""
-        return self.call_named(f"llvm.{name}.v{self.lanes}f32", self.floats, *arguments)
+    def math(self, name: str, *arguments: ir.Value) -> ir.Value:
+        """One of LLVM's own functions of fp32, such as fma and maximum, of vectors or of single numbers."""
+        kind = arguments[0].type
+        suffix = f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
+        return self.call_named(f"llvm.{name}.{suffix}", kind, *arguments)
+
+    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """The larger numbers, in one instruction; where one is NaN, y."""
+        return self.select(self.fcmp_ordered(">", x, y), x, y)
 
     def across(self, name: str, vector: ir.Value) -> ir.Value:
         """The sum ("fadd") or the largest ("fmaximum") of a vector's lanes."""
@@ -134,14 +148,14 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
     def exp(self, x: ir.Value) -> ir.Value:
         """Exponentials of a vector; NaN stays NaN."""
         least, most = map(self.constant, EXP_RANGE)
-        x = self.vector_math("minimum", self.vector_math("maximum", x, least), most)
-        n = self.vector_math("nearbyint", self.fmul(x, self.constant(LOG2_E)))
-        r = self.vector_math("fma", n, self.constant(-LN2_HIGH), x)
-        r = self.vector_math("fma", n, self.constant(-LN2_LOW), r)
+        x = self.select(self.fcmp_ordered("<", most, x), most, self.larger(least, x))
+        n = self.math("nearbyint", self.fmul(x, self.constant(LOG2_E)))
+        r = self.math("fma", n, self.constant(-LN2_HIGH), x)
+        r = self.math("fma", n, self.constant(-LN2_LOW), r)
         total = self.constant(EXP[0])
         for factor in EXP[1:]:
-            total = self.vector_math("fma", total, r, self.constant(factor))
-        total = self.fadd(self.vector_math("fma", total, self.fmul(r, r), r), self.constant(1.0))
+            total = self.math("fma", total, r, self.constant(factor))
+        total = self.fadd(self.math("fma", total, self.fmul(r, r), r), self.constant(1.0))
         bias, shift = (ir.Constant(self.integers, [value] * self.lanes) for value in (EXPONENT_BIAS, MANTISSA_BITS))
         power = self.shl(self.add(self.fptosi(n, self.integers), bias), shift)
         return self.fmul(total, self.bitcast(power, self.floats))

@@ -24,6 +24,7 @@ from engine.device import DeviceError
 from engine.fastest import vision_attention
 from engine.products import WIDE_EIGHT_BITS, Measured, choose_products
 from models.paddleocr_vl.attention import FullAttention, full_by_products, full_fused
+from models.paddleocr_vl.cpu_image_attention import CpuImageAttention
 from models.paddleocr_vl.cpu_linear import PRODUCTS, Int8Linear, PackedLinear, PackedSwiGLU, pack, works
 from models.paddleocr_vl.linear import SwiGLU
 from models.paddleocr_vl.norm import FusedNorm, RMSNorm
@@ -262,18 +263,30 @@ class Clock:
         return attend
 
 
-@pytest.mark.parametrize(("fused", "by_products", "chosen"), [(1.0, 0.5, "full_by_products"), (0.5, 1.0, "full_fused")])
-def test_a_cpu_in_bf16_attends_by_what_is_faster(
-    monkeypatch: pytest.MonkeyPatch, fused: float, by_products: float, chosen: str
-) -> None:
+@pytest.mark.parametrize("fastest_one", ["full_fused", "full_by_products", "full_by_whole_numbers"])
+def test_a_cpu_in_bf16_attends_by_what_is_fastest(monkeypatch: pytest.MonkeyPatch, fastest_one: str) -> None:
     clock = Clock()
+    heads = VISION.num_attention_heads
+    own = CpuImageAttention(heads, VISION.hidden_size // heads).full_by_whole_numbers
+    ways = {way.__name__: way for way in (full_fused, full_by_products, own)}
+    slowed = {name: clock.slowed(way, 0.5 if name == fastest_one else 1.0) for name, way in ways.items()}
     monkeypatch.setattr(fastest, "time", clock)
-    monkeypatch.setattr(fastest, "full_fused", clock.slowed(full_fused, fused))
-    monkeypatch.setattr(fastest, "full_by_products", clock.slowed(full_by_products, by_products))
-    assert vision_attention(CPU, torch.bfloat16, VISION).__name__ == chosen
+    monkeypatch.setattr(fastest, "full_fused", slowed["full_fused"])
+    monkeypatch.setattr(fastest, "full_by_products", slowed["full_by_products"])
+    monkeypatch.setattr(fastest, "_own_in_images", lambda _: [slowed["full_by_whole_numbers"]])
+    assert vision_attention(CPU, torch.bfloat16, VISION).__name__ == fastest_one
 
 
-def test_a_cpu_in_fp32_has_no_choice_of_attention() -> None:
+def test_a_cpu_in_fp32_attends_by_whole_numbers_unless_nothing_may_be_rounded() -> None:
+    assert vision_attention(CPU, torch.float32, VISION).__name__ == "full_by_whole_numbers"
+    assert vision_attention(CPU, torch.float32, VISION, exact=True) is full_fused
+
+
+def test_a_cpu_without_our_kernels_attends_by_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: int) -> None:
+        raise RuntimeError("nothing is compiled for NO AVX")
+
+    monkeypatch.setattr("models.paddleocr_vl.cpu_image_attention.functions", none)
     assert vision_attention(CPU, torch.float32, VISION) is full_fused
 
 
