@@ -80,7 +80,7 @@ class CpuImageAttention:
     def full_by_whole_numbers(self, q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
         """`FullAttention`, in fp32 whatever dtype is given, where q, k and v are parts of one tensor."""
         if q.dtype != torch.float32:
-            attended = yield from self.full_by_whole_numbers(*map(_widened, (q, k, v)), queries)
+            attended = yield from self.full_by_whole_numbers(_widened(q), _widened(k), _widened(v), queries)
             return attended.to(q.dtype)
         images, heads, length, head_dim = q.shape
         assert (heads, head_dim) == (self._heads, self._head_dim)

@@ -9,24 +9,27 @@ from models.paddleocr_vl.cpu_image_attention import CHUNK, QUERIES, CpuImageAtte
 from models.paddleocr_vl.slices import run
 
 HEADS = 3
+Parts = list[Tensor]  # q, k and v
 
 
-def qkv(images: int, length: int, head_dim: int = 72, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def qkv(images: int, length: int, head_dim: int = 72, dtype: torch.dtype = torch.float32) -> Parts:
     """q, k and v (images, heads, length, D) as the vision tower has them, parts of one tensor."""
     made = torch.randn(images, length, 3, HEADS, head_dim, generator=torch.Generator().manual_seed(0)).to(dtype)
     return list(made.permute(2, 0, 3, 1, 4).unbind(0))
 
 
-def attend(parts: list[Tensor], queries: int | None = None) -> Tensor:
+def attend(parts: Parts, queries: int | None = None) -> Tensor:
     own = CpuImageAttention(HEADS, parts[0].shape[-1])
-    return run(own.full_by_whole_numbers(*parts, queries))
+    q, k, v = parts
+    return run(own.full_by_whole_numbers(q, k, v, queries))
 
 
-def exact(parts: list[Tensor]) -> Tensor:
-    return scaled_dot_product_attention(*(part.double() for part in parts))
+def exact(parts: Parts) -> Tensor:
+    q, k, v = (part.double() for part in parts)
+    return scaled_dot_product_attention(q, k, v)
 
 
-def lost(parts: list[Tensor], attended: Tensor) -> float:
+def lost(parts: Parts, attended: Tensor) -> float:
     """The relative error."""
     expected = exact(parts)
     return float((attended - expected).norm() / expected.norm())
