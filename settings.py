@@ -132,6 +132,11 @@ class Settings(BaseModel):
         "([its loss](../models/tiny/README.md#measured-error)); `auto`: native or, beside fp32, 16 bits that lose less "
         "than bf16, for each kind of layer what a measurement at the first start finds faster",
     )
+    keep_weights: bool = Field(
+        default=EngineConfig.keep_weights,
+        description="weights of 8 or 16 bits are kept in `~/.cache/paddleocr-vl` as a CPU multiplies by them, so that "
+        "later starts only map them and workers share their memory; they take as much room there as in memory",
+    )
     max_model_len: int | None = Field(
         default=None,
         ge=64,
@@ -274,6 +279,7 @@ class Settings(BaseModel):
             device=self.device,
             dtype=self.dtype,
             weights=self.weights,
+            keep_weights=self.keep_weights,
             max_model_len=self.max_model_len,
             slots=self.slots,
             max_waiting=self.max_waiting,

@@ -59,7 +59,7 @@ def product_rate(shape: tuple[int, int], dtype: Any, device: Any, min_bytes: int
     from torch import nn
     from torch.nn import functional as F
 
-    from models.paddleocr_vl.cpu_linear import pack
+    from models.paddleocr_vl.cpu_products import pack
 
     size = math.prod(shape) * dtype.itemsize
     matrices = [torch.ones(shape, dtype=dtype, device=device) for _ in range(math.ceil(min_bytes / size))]
@@ -96,7 +96,7 @@ def vision_rates(folder: Path, device: str, dtype: str, rounds: int) -> dict[str
     from engine.fastest import vision_attention
     from engine.memory import SLICE_ROWS
     from engine.products import choose_products
-    from models.paddleocr_vl.cpu_linear import pack
+    from models.paddleocr_vl.cpu_products import pack
     from models.paddleocr_vl.slices import run as run_sliced
     from models.paddleocr_vl.weights import load_model
 

@@ -28,7 +28,7 @@ from engine.memory import weight_bytes
 from engine.model_runner import ModelRunner
 from engine.request import SamplingParams
 from engine.request import Sequence as Request
-from models.paddleocr_vl.cpu_linear import pack
+from models.paddleocr_vl.cpu_products import pack
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.slices import run

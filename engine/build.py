@@ -7,6 +7,7 @@ and the slicing of work from models/paddleocr_vl.
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,24 +21,37 @@ from engine.fastest import decode_attention_over, flash_exists, fuse_layers, vis
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
 from engine.look import Look
-from engine.memory import ENCODE_GRAPHS_BYTES, GRAPHS_BYTES, MemoryPlan, free_bytes, plan, weight_bytes, workspace_bytes
+from engine.memory import (
+    ENCODE_GRAPHS_BYTES,
+    GRAPHS_BYTES,
+    MIB,
+    MemoryPlan,
+    free_bytes,
+    plan,
+    weight_bytes,
+    workspace_bytes,
+)
 from engine.model_runner import ModelRunner
 from engine.pace import slices_for
 from engine.prefill import Prefill
 from engine.preparation import Preparation
-from engine.products import choose_products, stored_bytes
+from engine.products import cache_folder, choose_products, stored_bytes
 from engine.structured import Structures
 from engine.threads import compute_threads
 from engine.timer import Timer
 from models.layout.networks import PageNetworks, load_networks
-from models.paddleocr_vl.cpu_linear import pack
+from models.paddleocr_vl.cpu_products import Product, kind_of, lay_out, layers_in_blocks, pack
+from models.paddleocr_vl.kept_weights import Keeper, KeptWeights, keep
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.prompts import OCR
-from models.paddleocr_vl.weights import load_model, release, stored_dtype
+from models.paddleocr_vl.weights import fill, let_go, load_model, new_model, release, stored_dtype, weight_files
 from models.protocol import InputProcessor
 
 logger = logging.getLogger(__name__)
+
+KEPT_BYTES = 64 * MIB  # of weights at least: fewer are laid out in no time
+EMBEDDINGS = "text.embed_tokens"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +95,15 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
         processor.config.text_config,
         lambda dtype: _slots_in(dtype, config, processor, device, networks),
     )
-    model = _load(config, processor, device, dtype)
+    model, mapped = _load(config, processor, device, dtype)
     capture = GpuCapture(device) if device.type == "cuda" and config.cuda_graphs else None
     timer = Timer(device, capture) if device.type == "cuda" else None
     kernels = fuse_layers(model, timer) if timer else None
     vision, exact = processor.config.vision_config, config.weights in ("native", "fp16")
     model.visual.full_attention = vision_attention(device, dtype, vision, kernels, exact)
     weights = weight_bytes(model) + networks.weights
-    memory = _plan_memory(config, processor, device, dtype, weights, free_bytes(device), networks)
+    free = free_bytes(device) - mapped  # which the system takes for free, as it can read them again
+    memory = _plan_memory(config, processor, device, dtype, weights, free, networks)
     sizes = memory.sizes
     logger.info("Memory: %s; %s", memory, sizes)
     if config.max_model_len is None and sizes.length < DEFAULT_LENGTH:
@@ -135,21 +150,51 @@ def _limit_gpu_memory(limit: int | None, device: torch.device) -> None:
     torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
 
 
-def _load(config: EngineConfig, processor: Processor, device: torch.device, dtype: torch.dtype) -> PaddleOCRVL:
-    """The weights, laid out as the device computes with them fastest. Raises CheckpointError, DeviceError."""
+def _load(
+    config: EngineConfig, processor: Processor, device: torch.device, dtype: torch.dtype
+) -> tuple[PaddleOCRVL, int]:
+    """The weights, laid out as the device computes with them fastest, and how many bytes of them are mapped from files.
+
+    Raises CheckpointError, DeviceError.
+    """
     if device.type != "cpu":
         if config.weights in ("fp16", "int8"):
             raise DeviceError(f"WEIGHTS={config.weights} is for CPUs; this is {device}. Leave it at auto.")
-        return load_model(config.model, processor.config, device, dtype)
+        return load_model(config.model, processor.config, device, dtype), 0
     narrower = min(dtype, stored_dtype(config.model), key=lambda one: one.itemsize)  # files stay mapped until packed
-    model = load_model(config.model, processor.config, device, narrower)
-    pack(model, dtype, choose_products(model, config.weights, dtype), release)
+    model = new_model(processor.config, device, narrower)
+    chosen = choose_products(model, config.weights, dtype)
+    kept = _kept(config, model, chosen)
+    embeddings = model.text.embed_tokens.weight
+    fill(model, config.model, mapped=True, known=kept.parameters if kept else ())
+    pack(model, dtype, chosen, release, kept.blocks if kept else None)
+    if kept and EMBEDDINGS in kept.plain:
+        embeddings.data = kept.plain[EMBEDDINGS]
     for parameter in model.parameters():
-        if parameter is not model.text.embed_tokens.weight:
+        if parameter is not embeddings:
             parameter.data = parameter.data.to(dtype)
-        if not parameter.is_mkldnn:
+        if not parameter.is_mkldnn and not (kept and parameter is embeddings):
             parameter.data = parameter.data.clone()  # the last views of the file, which would keep all of it mapped
-    return model
+    return model, kept.bytes if kept else 0
+
+
+def _kept(config: EngineConfig, model: PaddleOCRVL, chosen: Mapping[str, Product]) -> KeptWeights | None:
+    """What is kept of a checkpoint's weights, and is written now if nothing was; None for few weights."""
+    layers = layers_in_blocks(model, chosen)
+    embeddings = model.text.embed_tokens.weight
+    size = stored_bytes(model, chosen, embeddings.dtype)
+    if not config.keep_weights or not layers or size < KEPT_BYTES:
+        return None
+
+    def write(keeper: Keeper) -> None:
+        fill(model, config.model, mapped=True)
+        keeper.add_plain(EMBEDDINGS, embeddings)
+        lay_out(layers, chosen, keeper.add, let_go)
+
+    files = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in weight_files(config.model)]
+    ways = {name: chosen[kind_of(name)].name for name in layers}
+    about = {"checkpoint": str(config.model.resolve()), "files": files, "ways": ways}
+    return keep(cache_folder(), about, size, write)
 
 
 def _plan_memory(

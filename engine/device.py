@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from models.paddleocr_vl.cpu_linear import has_bf16
+from models.paddleocr_vl.cpu_products import has_bf16
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from engine.device import DeviceError
-from models.paddleocr_vl.cpu_linear import PRODUCTS, Product, kind_of, native, works
+from models.paddleocr_vl.cpu_products import PRODUCTS, Product, kind_of, native, works
 from models.paddleocr_vl.linear import SwiGLU
 
 logger = logging.getLogger(__name__)
@@ -107,12 +107,17 @@ def _working(names: Iterable[str], dtype: torch.dtype) -> list[Product]:
     return [PRODUCTS[name] for name in names if works(PRODUCTS[name], dtype)]
 
 
+def cache_folder() -> Path:
+    """Where what is remembered for the machine is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paddleocr-vl"
+
+
 class Measured:
     """Times of products on this machine, from a file that remembers them."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
-        self._file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paddleocr-vl" / "products.json"
+        self._file = cache_folder() / "products.json"
         self._all = _read(self._file)
         self._known: dict[str, float] = self._all.setdefault(_machine(dtype), {})
         self._new = False

@@ -28,7 +28,6 @@ from models.paddleocr_vl.cpu_tiles import (
 )
 from models.paddleocr_vl.llvm import BYTES, FLOAT, INT8, INT16, INT32, INT64, LINE, Body, Module, number
 
-MULTIPLE = 16  # sizes of a weight are multiples of it
 PANEL_BYTES = 3 << 17  # inputs of a panel: most of a small second cache
 PANEL_ROWS = 12  # is what a panel's rows are a multiple of: most are met by the largest tile
 MANY_ROWS = 64  # above which widening each block of 8 bits once is faster than whenever rows meet it
@@ -61,12 +60,6 @@ class Parameters(ctypes.Structure):
         ("blocks", ctypes.c_int64),
         ("threads", ctypes.c_int64),
     ]
-
-
-def in_blocks(weight: Tensor) -> Tensor:
-    """A weight (out, in) of whole numbers, both multiples of 16, as products take it: (out / 16, in / 2, 16, 2)."""
-    outputs, inputs = weight.shape
-    return weight.view(outputs // BLOCK, BLOCK, inputs // 2, 2).transpose(1, 2).contiguous()
 
 
 class Multiply:

@@ -1,12 +1,10 @@
-"""Linear layers for CPUs. Each stores its weight in a way that some CPU multiplies by fastest; PRODUCTS lists them.
+"""Linear layers for CPUs. Each stores its weight in a way that some CPU multiplies by fastest.
 
-All take and give the dtype that the model computes in, whatever they store. engine/products.py measures which is
-fastest for which layer.
+All take and give the dtype that the model computes in, whatever they store. models/paddleocr_vl/cpu_products.py lists
+them.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +21,8 @@ INTEGERS = {8: torch.int8, 16: torch.int16}
 ZERO = 128  # represents 0 in FBGEMM's unsigned inputs
 STEPS = 255  # between the smallest and the largest unsigned input
 MIN_SCALE = 1e-12  # avoids division by zero
+MULTIPLE = 16  # sizes of a weight in blocks are multiples of it
 CHUNK_ROWS = 4096  # rows of a weight that are looked at together
-HALF_ERROR = 2.0**-17  # largest relative error of a weight that fp16 holds, by its norm; rounding fp32's gives 2**-12
 
 
 class PackedLinear(FusedLinear):
@@ -112,7 +110,7 @@ class Int8Linear(StoredLinear):
 
     def __init__(self, linear: nn.Linear, bits: int = 8) -> None:
         super().__init__(linear, 8)
-        rounded, scale = rounded_weight(linear, bits)
+        rounded, scale = rounded_weight(linear.weight, bits)
         zeros = torch.zeros(len(rounded), dtype=torch.int64)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # quantised tensors may go in a later PyTorch; ours is pinned
@@ -137,7 +135,7 @@ class OneDnnInt8Linear(StoredLinear):
 
     def __init__(self, linear: nn.Linear, bits: int = 8) -> None:
         super().__init__(linear, 8)
-        rounded, self._scale = rounded_weight(linear, bits)
+        rounded, self._scale = rounded_weight(linear.weight, bits)
         self._sums = rounded.sum(dim=1) * self._scale
         self._packed: Tensor = torch.ops.onednn.qlinear_prepack(rounded.to(torch.int8), None)
         self._zero = torch.zeros(len(rounded), dtype=torch.int32)
@@ -157,19 +155,20 @@ class OneDnnInt8Linear(StoredLinear):
 class BlockLinear(StoredLinear):
     """A layer with a weight of 8 or 16 bits by our own kernels, with the norm before it and what comes after it."""
 
-    def __init__(self, linear: nn.Linear, bits: int) -> None:
-        """Raises RuntimeError where the kernels cannot be compiled, ImportError without llvmlite."""
-        from models.paddleocr_vl.cpu_kernels import MULTIPLE, Multiply, in_blocks
+    def __init__(self, linear: nn.Linear, bits: int, blocks: "Blocks | None" = None) -> None:
+        """`blocks`: the weight in blocks, if it is at hand; that of `linear` is not read then.
+
+        Raises RuntimeError where the kernels cannot be compiled, ImportError without llvmlite.
+        """
+        from models.paddleocr_vl.cpu_kernels import Multiply
 
         super().__init__(linear, bits)
         self._outputs = linear.out_features
-        outputs, self._short = (-size % MULTIPLE for size in linear.weight.shape)
-        self._whole = not outputs and not self._short and not (self.gates and self._outputs // 2 % MULTIPLE)
-        rounded, scale = rounded_weight(linear, bits)
-        norm = float(torch.linalg.vector_norm(rounded, dim=1).amax())
-        weight = in_blocks(F.pad(rounded.to(INTEGERS[bits]), (0, self._short, 0, outputs)))
-        bias = None if self.bias is None else F.pad(self.bias, (0, outputs))
-        self._multiply = Multiply(weight, F.pad(scale, (0, outputs)), bias, norm)
+        missing, self._short = missing_sizes(linear)
+        self._whole = not missing and not self._short and not (self.gates and self._outputs // 2 % MULTIPLE)
+        blocks = blocks or blocks_of(linear, bits)
+        bias = None if self.bias is None else F.pad(self.bias, (0, missing))
+        self._multiply = Multiply(blocks.weight, blocks.scale, bias, blocks.norm)
 
     def product(self, x: Tensor) -> Tensor:
         if self._whole:
@@ -199,12 +198,42 @@ class BlockLinear(StoredLinear):
         return self._multiply(x.float().contiguous(), weight, norm.eps, gates=self.gates).to(x.dtype)
 
 
-def rounded_weight(linear: nn.Linear, bits: int) -> tuple[Tensor, Tensor]:
-    """The weight of a layer in steps, whole numbers in fp32 (out, in), and the step of each output (out,).
+@dataclass(frozen=True)
+class Blocks:
+    """A weight of whole numbers in blocks of outputs, as products take it."""
+
+    weight: Tensor  # (out / 16, in / 2, 16, 2) int8 or int16, sizes being rounded up to multiples of 16
+    scale: Tensor  # (out,) fp32, likewise: the step of each output
+    norm: float  # the largest of an output's whole numbers
+
+
+@torch.no_grad()
+def blocks_of(linear: nn.Linear, bits: int) -> Blocks:
+    """The weight of a layer in blocks, some outputs at a time, since their copies in fp32 take memory."""
+    (outputs, inputs), (missing, short) = linear.weight.shape, missing_sizes(linear)
+    shape = ((outputs + missing) // MULTIPLE, (inputs + short) // 2, MULTIPLE, 2)
+    weight, scale, norm = torch.empty(shape, dtype=INTEGERS[bits]), torch.zeros(outputs + missing), 0.0
+    for start in range(0, outputs, CHUNK_ROWS):
+        rounded, steps = rounded_weight(linear.weight[start : start + CHUNK_ROWS], bits)
+        scale[start : start + len(steps)] = steps
+        norm = max(norm, float(torch.linalg.vector_norm(rounded, dim=1).amax()))
+        rows = F.pad(rounded, (0, short, 0, -len(rounded) % MULTIPLE))
+        own = weight[start // MULTIPLE : (start + len(rows)) // MULTIPLE]
+        own.copy_(rows.view(len(own), MULTIPLE, -1, 2).transpose(1, 2))
+    return Blocks(weight, scale, norm)
+
+
+def missing_sizes(linear: nn.Linear) -> tuple[int, int]:
+    """Outputs and inputs that a layer lacks to multiples of 16."""
+    return -linear.out_features % MULTIPLE, -linear.in_features % MULTIPLE
+
+
+def rounded_weight(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """A weight in steps, whole numbers in fp32 (out, in), and the step of each output (out,).
 
     With 16 bits, the norm of an output's whole numbers is bounded, too.
     """
-    weight = linear.weight.detach().float()
+    weight = weight.detach().float()
     scale = largest_of_rows(weight) / LARGEST[bits]
     if bits == 16:
         scale = torch.maximum(scale, torch.linalg.vector_norm(weight, dim=1, keepdim=True) / LARGEST_NORM)
@@ -217,124 +246,3 @@ def largest_of_rows(x: Tensor) -> Tensor:
     By two reductions, which took a tenth of the time of `vector_norm`'s one at 1024 rows.
     """
     return torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True)).clamp_min_(MIN_SCALE)
-
-
-# --- the table --------------------------------------------------------------------------------------------------------
-
-
-def packed(linear: nn.Linear, dtype: torch.dtype) -> nn.Module:
-    weight = linear.weight.detach().to(dtype)
-    if isinstance(linear, SwiGLU):
-        return PackedSwiGLU(weight)
-    return PackedLinear(weight, None if linear.bias is None else linear.bias.detach().to(dtype))
-
-
-def plain(linear: nn.Linear, dtype: torch.dtype) -> nn.Module:
-    return linear.to(dtype)
-
-
-@dataclass(frozen=True)
-class Product:
-    """A way to store the weight of a layer and to multiply by it."""
-
-    name: str
-    bits: int | None  # bits of a stored weight; None: those of the dtype that the model computes in
-    make: Callable[[nn.Linear, torch.dtype], nn.Module]
-    inexact: float = 0.0  # relative error of a product that it is given, at most, besides that of the dtype
-    fits: Callable[[Tensor], bool] = lambda _weight: True  # whether a weight survives it
-
-
-def holds_exactly(weight: Tensor) -> bool:
-    """Whether fp16 holds a weight, but for what is far below all others: as it does those that bf16 holds."""
-    lost = all_of = 0.0
-    for part in weight.detach().split(CHUNK_ROWS):
-        part = part.float()
-        lost += float(torch.linalg.vector_norm(part - part.half().float())) ** 2
-        all_of += float(torch.linalg.vector_norm(part)) ** 2
-    return lost <= HALF_ERROR**2 * all_of  # false for inf, too
-
-
-def is_in_range(weight: Tensor) -> bool:
-    return float(weight.detach().abs().amax()) <= torch.finfo(torch.float16).max
-
-
-PRODUCTS = {
-    product.name: product
-    for product in (
-        Product("plain", None, plain),
-        Product("packed", None, packed),
-        Product("fp16", 16, lambda linear, _: HalfLinear(linear), fits=holds_exactly),
-        Product("rounded to fp16", 16, lambda linear, _: HalfLinear(linear), fits=is_in_range),
-        Product("int16 in blocks", 16, lambda linear, _: BlockLinear(linear, 16), inexact=0.001),
-        Product("int8 in blocks", 8, lambda linear, _: BlockLinear(linear, 8), inexact=0.01),
-        Product("int8", 8, lambda linear, _: Int8Linear(linear), inexact=0.02),
-        Product("int8 by 7 bits", 8, lambda linear, _: Int8Linear(linear, 7), inexact=0.03),
-        Product("int8 by oneDNN", 8, lambda linear, _: OneDnnInt8Linear(linear), inexact=0.02),
-        Product("int8 by oneDNN, 7 bits", 8, lambda linear, _: OneDnnInt8Linear(linear, 7), inexact=0.03),
-    )
-}
-
-
-@torch.inference_mode()
-def works(product: Product, dtype: torch.dtype) -> bool:
-    """Whether this CPU computes a product as exactly as it should, by trying it: some saturate, or do not exist."""
-    layer, x = nn.Linear(64, 16, bias=False), torch.ones(2, 64, dtype=dtype)
-    nn.init.ones_(layer.weight)
-    x[:, 0] = 0  # so that 1 is the largest of 256 steps from it
-    try:
-        y = product.make(layer, dtype)(x)
-    except (RuntimeError, ImportError):
-        return False
-    return torch.allclose(y.float(), torch.full((2, 16), 63.0), rtol=product.inexact + torch.finfo(dtype).eps)
-
-
-def native(dtype: torch.dtype) -> Product:
-    """The way of a dtype itself: packed where oneDNN computes in it natively."""
-    packs = {torch.float32: torch.backends.mkldnn.is_available, torch.bfloat16: has_bf16}
-    return PRODUCTS["packed" if dtype in packs and packs[dtype]() else "plain"]
-
-
-def has_bf16() -> bool:
-    """Whether oneDNN computes in bf16 here; elsewhere PyTorch emulates it, at a fifth of fp32's speed."""
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def kind_of(name: str) -> str:
-    """The kind of the layer of this name: that of all layers like it, as "text.layers.*.qkv_proj"."""
-    return ".".join("*" if part.isdigit() else part for part in name.split("."))
-
-
-def pack(
-    model: nn.Module,
-    dtype: torch.dtype,
-    chosen: Mapping[str, Product] | None = None,
-    done: Callable[[Tensor], None] = lambda _weight: None,
-) -> None:
-    """Replace the linear layers and RMS norms of a model that computes in `dtype` on a CPU by faster ones.
-
-    `chosen` for kinds of layers; others, and weights that do not survive it, have the dtype's own. `done` is told of
-    each weight that is not needed any more. The largest come first, while little else takes memory.
-    """
-    own = native(dtype)
-    modules = dict(model.named_modules())
-    layers = {name: module for name, module in modules.items() if isinstance(module, nn.Linear | RMSNorm)}
-
-    def replace(name: str) -> None:
-        layer, (parent, _, child) = layers.pop(name), name.rpartition(".")
-        del modules[name]
-        product = (chosen or {}).get(kind_of(name), own)
-        made = _replacement(layer, dtype, product if product.fits(layer.weight) else own, own)
-        setattr(modules[parent], child, made)
-        if made is not layer:
-            done(layer.weight)
-
-    names = sorted(layers, key=lambda name: layers[name].weight.numel(), reverse=True)
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # FBGEMM lays a weight out on one thread: 7 s for all
-        for _ in threads.map(replace, names):
-            pass
-
-
-def _replacement(layer: nn.Linear | RMSNorm, dtype: torch.dtype, product: Product, own: Product) -> nn.Module:
-    if isinstance(layer, RMSNorm):
-        return FusedNorm(layer.to(dtype)) if own.name == "packed" else layer
-    return product.make(layer, dtype)

@@ -8,7 +8,7 @@ import contextlib
 import ctypes
 import json
 import mmap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,15 @@ class CheckpointError(ValueError):
 def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dtype) -> PaddleOCRVL:
     """The model of `folder` on `device`, ready for inference. Raises CheckpointError.
 
-    On a CPU, tensors that need no change stay mapped from the files; `linear.pack` copies them once.
+    On a CPU, tensors that need no change stay mapped from the files; `cpu_products.pack` copies them once.
     """
+    model = new_model(config, device, dtype)
+    fill(model, folder, mapped=device.type == "cpu")
+    return model
+
+
+def new_model(config: Any, device: torch.device, dtype: torch.dtype) -> PaddleOCRVL:
+    """A model for inference whose weights are not set yet."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -49,7 +56,6 @@ def load_model(folder: Path, config: Any, device: torch.device, dtype: torch.dty
     finally:
         torch.set_default_dtype(default)
     model.text.place(device)
-    fill(model, folder, mapped=device.type == "cpu")
     return model.requires_grad_(False).eval()
 
 
@@ -82,12 +88,14 @@ def uninitialised() -> Iterator[None]:
             layer.reset_parameters = reset  # type: ignore[method-assign]
 
 
-def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False) -> None:
+def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False, known: Collection[str] = ()) -> None:
     """Copy every tensor of `folder` into `model`; the output head is tied if the files have none.
 
-    `mapped`: a tensor that is a whole parameter, in its dtype, becomes a view of the file instead.
+    `mapped`: a tensor that is a whole parameter, in its dtype, becomes a view of the file instead. `known`: parameters
+    that are left as they are.
     """
     slices = parameter_slices(model)
+    left = {model.get_parameter(name).untyped_storage().data_ptr() for name in known}
     whole = {parameter.data_ptr(): parameter for parameter in model.parameters()} if mapped else {}
     missing = set(slices)
     extra, misshapen = [], []
@@ -104,13 +112,15 @@ def fill(model: PaddleOCRVL, folder: Path, *, mapped: bool = False) -> None:
                     tensor = tensors.get_tensor(stored)
                     if tensor.shape != slices[name].shape:
                         misshapen.append(f"{stored} is {list(tensor.shape)}, not {list(slices[name].shape)}")
+                    elif slices[name].untyped_storage().data_ptr() in left:
+                        pass
                     elif (own := whole.get(slices[name].data_ptr())) is not None and is_like(tensor, own):
                         own.data = tensor.view_as(own)
                         setattr(own, MAPPED, own.data_ptr())
                     else:
                         with torch.no_grad():
                             slices[name].copy_(tensor)
-                        _let_go(tensor)
+                        let_go(tensor)
                     missing.discard(name)
         except SafetensorError as error:
             raise broken(file, error) from error
@@ -129,10 +139,10 @@ def release(weight: Tensor) -> None:
     A weight that was mapped and has other data since keeps it: pages that no file backs would be zeros.
     """
     if getattr(weight, MAPPED, None) == weight.data_ptr():
-        _let_go(weight)
+        let_go(weight)
 
 
-def _let_go(mapped: Tensor) -> None:
+def let_go(mapped: Tensor) -> None:
     """Take the pages of a tensor that is mapped from a file out of this process's memory."""
     if not hasattr(mmap, "MADV_DONTNEED"):
         return

@@ -25,7 +25,8 @@ from engine.fastest import vision_attention
 from engine.products import WIDE_EIGHT_BITS, Measured, choose_products
 from models.paddleocr_vl.attention import FullAttention, full_by_products, full_fused
 from models.paddleocr_vl.cpu_image_attention import CpuImageAttention
-from models.paddleocr_vl.cpu_linear import PRODUCTS, Int8Linear, PackedLinear, PackedSwiGLU, pack, works
+from models.paddleocr_vl.cpu_linear import Int8Linear, PackedLinear, PackedSwiGLU
+from models.paddleocr_vl.cpu_products import PRODUCTS, pack, works
 from models.paddleocr_vl.linear import SwiGLU
 from models.paddleocr_vl.norm import FusedNorm, RMSNorm
 from models.paddleocr_vl.processor import Processor

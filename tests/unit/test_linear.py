@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.paddleocr_vl.cpu_linear import PRODUCTS, PackedLinear, Product, native, pack, works
+from models.paddleocr_vl.cpu_linear import PackedLinear
+from models.paddleocr_vl.cpu_products import PRODUCTS, Product, native, pack, works
 from models.paddleocr_vl.linear import FusedLinear, SwiGLU, linear_add, linear_gelu, normed_linear
 from models.paddleocr_vl.norm import RMSNorm
 

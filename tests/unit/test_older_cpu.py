@@ -26,7 +26,7 @@ NUMERIC = (
 )
 REPORT = """
 import torch
-from models.paddleocr_vl.cpu_linear import PRODUCTS, works
+from models.paddleocr_vl.cpu_products import PRODUCTS, works
 print(torch.backends.cpu.get_cpu_capability(), torch.ops.mkldnn._is_mkldnn_bf16_supported())
 print(*(works(PRODUCTS[name], torch.float32) for name in ("fp16", "int8", "int8 by oneDNN", "int8 by 7 bits")))
 """

@@ -1,0 +1,152 @@
+"""Weights as a CPU multiplies by them, kept in a folder: a later start maps them, and processes share their memory.
+
+Each layer has a file of safetensors, with the sum of its words: a folder with a file that a full disk or a power cut
+has spoilt is made again.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.paddleocr_vl.cpu_linear import Blocks
+from models.paddleocr_vl.weights import let_go
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # of the folder; another one is made beside it
+ABOUT = "about.json"  # written last
+WEIGHT, SCALE = "weight", "scale"
+WORDS = torch.int64  # that sums are made of
+FREE_SHARE = 2  # the file system must have so many times the bytes to be written
+
+
+class DamagedError(Exception):
+    """A kept folder is not as it was written."""
+
+
+@dataclass(frozen=True)
+class KeptWeights:
+    """Weights by their layers' names, mapped from files."""
+
+    blocks: Mapping[str, Blocks]
+    plain: Mapping[str, Tensor]  # as the checkpoint has them
+    bytes: int
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the parameters that a model need not have."""
+        return [f"{name}.weight" for name in (*self.blocks, *self.plain)]
+
+
+class Keeper:
+    """Writes weights into a folder, from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, name: str, blocks: Blocks) -> None:
+        """Raises OSError."""
+        self._write(name, {WEIGHT: blocks.weight, SCALE: blocks.scale}, norm=repr(blocks.norm))
+
+    def add_plain(self, name: str, weight: Tensor) -> None:
+        """Raises OSError."""
+        self._write(name, {WEIGHT: weight.detach().contiguous()})
+
+    def _write(self, name: str, tensors: dict[str, Tensor], **metadata: str) -> None:
+        metadata["sum"] = str(sum_of_words(tensors))
+        try:
+            save_file(tensors, self._folder / f"{name}.safetensors", metadata)
+        except SafetensorError as error:  # its name for a full disk
+            raise OSError(str(error)) from error
+
+
+def keep(root: Path, about: Mapping[str, object], size: int, write: Callable[[Keeper], None]) -> KeptWeights | None:
+    """The weights of `about`, which `write` writes where `root` has none: `size` bytes; None where they cannot be kept.
+
+    One process writes and the others wait for it. What was kept of the same checkpoint before it changed is removed.
+    """
+    told = json.dumps({"format": FORMAT, **about}, sort_keys=True)
+    folder = root / f"weights-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(root):
+            try:
+                return _read(folder)
+            except FileNotFoundError:
+                pass
+            except (DamagedError, SafetensorError, ValueError) as error:
+                logger.warning("Kept weights are made again: %s", error)
+                shutil.rmtree(folder)
+            _remove_others(root, about)
+            if shutil.disk_usage(root).free < FREE_SHARE * size:
+                raise OSError(f"{root} has no room for {size / 1e9:.1f} GB")
+            part = root / f".{folder.name}.{os.getpid()}"
+            try:
+                part.mkdir()
+                write(Keeper(part))
+                (part / ABOUT).write_text(told)
+                part.rename(folder)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+            return _read(folder)
+    except OSError as error:
+        logger.warning("Weights are not kept, so the next start takes as long: %s", error)
+        return None
+
+
+def _read(folder: Path) -> KeptWeights:
+    """Raises FileNotFoundError where there are none, DamagedError, SafetensorError, ValueError."""
+    (folder / ABOUT).stat()
+    blocks: dict[str, Blocks] = {}
+    plain: dict[str, Tensor] = {}
+    size = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+            metadata = stored.metadata()
+        if str(sum_of_words(tensors)) != metadata["sum"]:
+            raise DamagedError(f"{file} has changed")
+        size += file.stat().st_size
+        if SCALE in tensors:
+            blocks[file.stem] = Blocks(tensors[WEIGHT], tensors[SCALE], float(metadata["norm"]))
+        else:
+            plain[file.stem] = tensors[WEIGHT]
+            let_go(tensors[WEIGHT])  # few of its rows are needed
+    return KeptWeights(blocks, plain, size)
+
+
+def sum_of_words(tensors: Mapping[str, Tensor]) -> int:
+    """The sum of all words, modulo 2**64. It is made at the rate of reading memory."""
+    return sum(int(tensor.flatten().view(WORDS).sum()) for tensor in tensors.values())
+
+
+@contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    with (root / "weights.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_others(root: Path, about: Mapping[str, object]) -> None:
+    """Remove what interrupted processes left, and what was kept of this checkpoint's earlier files."""
+    for part in root.glob(".weights-*"):
+        shutil.rmtree(part, ignore_errors=True)
+    for folder in root.glob("weights-*/"):
+        try:
+            other = json.loads((folder / ABOUT).read_text())
+        except (OSError, ValueError):
+            other = None
+        if not other or (other["checkpoint"] == about["checkpoint"] and other["files"] != about["files"]):
+            shutil.rmtree(folder, ignore_errors=True)
