@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,21 @@ from torch import nn
 from engine.device import DeviceError
 from models.paddleocr_vl.cpu_products import PRODUCTS, Product, kind_of, native, works
 from models.paddleocr_vl.linear import SwiGLU
+from models.paddleocr_vl.weights import uninitialised
 
 logger = logging.getLogger(__name__)
 
 SIXTEEN_BITS = {"auto": ("int16 in blocks", "fp16"), "int8": ("int16 in blocks", "fp16"), "fp16": ("rounded to fp16",)}
 EIGHT_BITS = ("int8 in blocks", "int8", "int8 by 7 bits")  # FBGEMM's need VNNI, or one bit less
 WIDE_EIGHT_BITS = ("int8 in blocks", "int8 by oneDNN", "int8 by oneDNN, 7 bits")  # likewise, for hundreds of rows
-CLEARLY_FASTER = 0.9  # share of the preferred way's time that another must stay below; fewer bits are preferred
+# Share of the preferred way's time that another must stay below. Fewer bits come first, and smaller errors.
+CLEARLY_FASTER = 0.8
 # Rows of products, and how often a typical request has each: an image of 1024 patches, a prompt of some 256 tokens, and
 # 64 tokens, half of them alone and half in company of seven other requests.
 ROWS: dict[str, Mapping[int, int]] = {"text": {1: 32, 8: 4, 256: 1}, "lm_head": {1: 32, 8: 4}}
 IMAGE: Mapping[int, int] = {256: 4}
 MAX_OUTPUTS = 8192  # a layer with more is measured with so many, in less time
-TURNS = 5  # the best one counts
+TURNS, ENOUGH_SECONDS = 5, 0.01  # the best turn counts, of as many, or of those that begin within this time
 OVERRIDES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "FBGEMM_ENABLE_INSTRUCTIONS")  # instructions that may be used
 
 
@@ -85,7 +87,7 @@ def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
     8 bits are asked for in the decoder and the vision tower. The latter has them where no other way is clearly faster,
     the projector never.
     """
-    halves = _working(SIXTEEN_BITS[setting], dtype) if dtype == torch.float32 else []
+    halves = _working(SIXTEEN_BITS[setting], dtype)[:1] if dtype == torch.float32 else []
     if setting == "fp16":
         if not halves:
             raise DeviceError(
@@ -124,7 +126,16 @@ class Measured:
 
     def fastest(self, layer: nn.Linear, ways: list[Product], rows: Mapping[int, int]) -> Product:
         """The way whose products take least time, or the first if no other is clearly faster."""
-        seconds = {way.name: self._seconds(layer, way, rows) for way in ways}
+        outputs, gates = min(layer.out_features, MAX_OUTPUTS), isinstance(layer, SwiGLU)
+        shape = f"{layer.in_features} x {outputs}{' gated' if gates else ''}"
+        unknown = [way for way in ways if not all(name_of(way, shape, at_once) in self._known for at_once in rows)]
+        if unknown:
+            self._known |= dict(self._measure(layer.in_features, outputs, gates, unknown, shape, rows))
+            self._new = True
+        seconds = {
+            way.name: sum(count * self._known[name_of(way, shape, at_once)] for at_once, count in rows.items())
+            for way in ways
+        }
         best = min(ways, key=lambda way: seconds[way.name])
         told = ", ".join(f"{name} {took * 1e3:.2f} ms" for name, took in seconds.items())
         logger.debug("Products of %d x %d: %s", layer.in_features, layer.out_features, told)
@@ -142,33 +153,37 @@ class Measured:
         except OSError as error:
             logger.debug("Times of products are not remembered: %s", error)
 
-    def _seconds(self, layer: nn.Linear, way: Product, rows: Mapping[int, int]) -> float:
-        outputs = min(layer.out_features, MAX_OUTPUTS)
-        gates = isinstance(layer, SwiGLU)
-        named = f"{way.name}, {layer.in_features} x {outputs}{' gated' if gates else ''}"
-        total = 0.0
-        for at_once, count in rows.items():
-            name = f"{named}, {at_once} rows"
-            if name not in self._known:
-                self._known |= dict(self._measure(layer.in_features, outputs, gates, way, named, rows))
-                self._new = True
-            total += count * self._known[name]
-        return total
-
     @torch.inference_mode()
     def _measure(
-        self, inputs: int, outputs: int, gates: bool, way: Product, named: str, rows: Mapping[int, int]
+        self, inputs: int, outputs: int, gates: bool, ways: list[Product], shape: str, rows: Mapping[int, int]
     ) -> Iterator[tuple[str, float]]:
-        layer = SwiGLU(inputs, outputs // 2) if gates else nn.Linear(inputs, outputs, bias=False)
-        made = way.make(layer, self._dtype)
-        for at_once in rows:
-            x = torch.randn(at_once, inputs, dtype=self._dtype)
-            took = []
-            for _ in range(TURNS + 1):  # the first one warms up
-                start = time.perf_counter()
-                made(x)
-                took.append(time.perf_counter() - start)
-            yield f"{named}, {at_once} rows", min(took[1:])
+        with uninitialised():  # a random number takes as long as a product by it
+            layer = SwiGLU(inputs, outputs // 2) if gates else nn.Linear(inputs, outputs, bias=False)
+        layer.weight.copy_(torch.randn(inputs))  # an output's are those of all
+        for way in ways:
+            made = way.make(layer, self._dtype)
+            for at_once in rows:
+                x = torch.randn(at_once, inputs, dtype=self._dtype)
+                yield name_of(way, shape, at_once), _best_seconds(lambda made=made, x=x: made(x))
+
+
+def _best_seconds(work: Callable[[], Any]) -> float:
+    """The least of a few turns, fewer if they take long, after one that warms up."""
+    work()
+    best, begun = float("inf"), time.perf_counter()
+    for _ in range(TURNS):
+        start = time.perf_counter()
+        work()
+        end = time.perf_counter()
+        best = min(best, end - start)
+        if end - begun > ENOUGH_SECONDS:
+            break
+    return best
+
+
+def name_of(way: Product, shape: str, rows: int) -> str:
+    """That of a time."""
+    return f"{way.name}, {shape}, {rows} rows"
 
 
 def _machine(dtype: torch.dtype) -> str:

@@ -17,12 +17,13 @@ from models.paddleocr_vl.norm import FusedNorm, RMSNorm
 ROWS = 8  # oneDNN's hint for the layout; the layouts for 1 and 1024 rows were no faster at any size
 LARGEST = {7: 63, 8: 127, 16: 32767}  # values of weights with so many bits
 LARGEST_NORM = 46000.0  # of an output's weights of 16 bits: nearly 2**15.5, as leaves as much for inputs in 32 bits
-INTEGERS = {8: torch.int8, 16: torch.int16}
+INTEGERS = {8: (torch.int8, torch.int16), 16: (torch.int16, torch.int32)}  # bits of a weight -> it, and two in a row
 ZERO = 128  # represents 0 in FBGEMM's unsigned inputs
 STEPS = 255  # between the smallest and the largest unsigned input
 MIN_SCALE = 1e-12  # avoids division by zero
 MULTIPLE = 16  # sizes of a weight in blocks are multiples of it
 CHUNK_ROWS = 4096  # rows of a weight that are looked at together
+BLOCK_ROWS = 256  # that are laid out together: their copies in fp32 stay near a core
 
 
 class PackedLinear(FusedLinear):
@@ -209,18 +210,19 @@ class Blocks:
 
 @torch.no_grad()
 def blocks_of(linear: nn.Linear, bits: int) -> Blocks:
-    """The weight of a layer in blocks, some outputs at a time, since their copies in fp32 take memory."""
+    """The weight of a layer in blocks."""
     (outputs, inputs), (missing, short) = linear.weight.shape, missing_sizes(linear)
-    shape = ((outputs + missing) // MULTIPLE, (inputs + short) // 2, MULTIPLE, 2)
-    weight, scale, norm = torch.empty(shape, dtype=INTEGERS[bits]), torch.zeros(outputs + missing), 0.0
-    for start in range(0, outputs, CHUNK_ROWS):
-        rounded, steps = rounded_weight(linear.weight[start : start + CHUNK_ROWS], bits)
+    integer, pair = INTEGERS[bits]
+    blocks, pairs = (outputs + missing) // MULTIPLE, (inputs + short) // 2
+    weight, scale, norm = torch.empty(blocks, pairs, MULTIPLE, dtype=pair), torch.zeros(outputs + missing), 0.0
+    for start in range(0, outputs, BLOCK_ROWS):
+        rounded, steps = rounded_weight(linear.weight[start : start + BLOCK_ROWS], bits)
         scale[start : start + len(steps)] = steps
         norm = max(norm, float(torch.linalg.vector_norm(rounded, dim=1).amax()))
-        rows = F.pad(rounded, (0, short, 0, -len(rounded) % MULTIPLE))
+        rows = F.pad(rounded.to(integer), (0, short, 0, -len(rounded) % MULTIPLE))
         own = weight[start // MULTIPLE : (start + len(rows)) // MULTIPLE]
-        own.copy_(rows.view(len(own), MULTIPLE, -1, 2).transpose(1, 2))
-    return Blocks(weight, scale, norm)
+        own.copy_(rows.view(pair).view(len(own), MULTIPLE, pairs).transpose(1, 2))
+    return Blocks(weight.view(integer).view(blocks, pairs, MULTIPLE, 2), scale, norm)
 
 
 def missing_sizes(linear: nn.Linear) -> tuple[int, int]:

@@ -96,7 +96,8 @@ def keep(root: Path, about: Mapping[str, object], size: int, write: Callable[[Ke
             try:
                 part.mkdir()
                 write(Keeper(part))
-                (part / ABOUT).write_text(told)
+                names = sorted(file.stem for file in part.iterdir())
+                (part / ABOUT).write_text(json.dumps({**about, "names": names}))
                 part.rename(folder)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
@@ -108,21 +109,24 @@ def keep(root: Path, about: Mapping[str, object], size: int, write: Callable[[Ke
 
 def _read(folder: Path) -> KeptWeights:
     """Raises FileNotFoundError where there are none, DamagedError, SafetensorError, ValueError."""
-    (folder / ABOUT).stat()
+    names = json.loads((folder / ABOUT).read_text())["names"]
     blocks: dict[str, Blocks] = {}
     plain: dict[str, Tensor] = {}
     size = 0
-    for file in folder.glob("*.safetensors"):
+    for name in names:
+        file = folder / f"{name}.safetensors"
+        if not file.exists():
+            raise DamagedError(f"{file} is gone")
         with safe_open(file, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a mapping
             metadata = stored.metadata()
         if str(sum_of_words(tensors)) != metadata["sum"]:
             raise DamagedError(f"{file} has changed")
         size += file.stat().st_size
         if SCALE in tensors:
-            blocks[file.stem] = Blocks(tensors[WEIGHT], tensors[SCALE], float(metadata["norm"]))
+            blocks[name] = Blocks(tensors[WEIGHT], tensors[SCALE], float(metadata["norm"]))
         else:
-            plain[file.stem] = tensors[WEIGHT]
+            plain[name] = tensors[WEIGHT]
             let_go(tensors[WEIGHT])  # few of its rows are needed
     return KeptWeights(blocks, plain, size)
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from engine.build import build_runner, planned
 from engine.config import EngineConfig
 from engine.device import DeviceError
 from engine.fastest import vision_attention
-from engine.products import WIDE_EIGHT_BITS, Measured, choose_products
+from engine.products import WIDE_EIGHT_BITS, Measured, choose_products, name_of
 from models.paddleocr_vl.attention import FullAttention, full_by_products, full_fused
 from models.paddleocr_vl.cpu_image_attention import CpuImageAttention
 from models.paddleocr_vl.cpu_linear import Int8Linear, PackedLinear, PackedSwiGLU
@@ -144,7 +145,7 @@ def test_a_weight_that_was_mapped_from_a_file_and_has_other_data_since_keeps_it(
 
 def chosen(checkpoint: Path, setting: str, dtype: torch.dtype = torch.float32) -> dict[str, str]:
     model = load_model(checkpoint, Processor(checkpoint).config, CPU, torch.float32)
-    return {kind: product.name for kind, product in choose_products(model, setting, dtype).items()}
+    return {kind: way.name for kind, way in choose_products(model, setting, dtype).items()}
 
 
 def times(monkeypatch: pytest.MonkeyPatch, *slow: str) -> list[str]:
@@ -152,9 +153,11 @@ def times(monkeypatch: pytest.MonkeyPatch, *slow: str) -> list[str]:
     measured = []
 
     def measure(_: Measured, *arguments: Any) -> Iterator[tuple[str, float]]:
-        way, named, rows = arguments[3:]
-        measured.append(way.name)
-        return ((f"{named}, {at_once} rows", 10.0 if way.name in slow else 1.0) for at_once in rows)
+        ways, shape, rows = arguments[3:]
+        measured.extend(way.name for way in ways)
+        return (
+            (name_of(way, shape, at_once), 10.0 if way.name in slow else 1.0) for way, at_once in product(ways, rows)
+        )
 
     monkeypatch.setattr(Measured, "_measure", measure)
     return measured

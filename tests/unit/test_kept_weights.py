@@ -1,0 +1,164 @@
+"""Weights that are kept in files, so that the next start maps them."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import build
+from engine.build import build_runner
+from engine.config import EngineConfig
+from engine.model_runner import ModelRunner
+from models.paddleocr_vl import kept_weights
+from models.paddleocr_vl.processor import Processor
+from tests.checkpoints import write_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where weights are kept, even few ones."""
+    monkeypatch.setattr(build, "KEPT_BYTES", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "paddleocr-vl"
+
+
+@pytest.fixture
+def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many layers were laid out, at each time that weights were."""
+    counts = []
+    real = build.lay_out
+
+    def count(layers: Any, *rest: Any) -> None:
+        counts.append(len(layers))
+        real(layers, *rest)
+
+    monkeypatch.setattr(build, "lay_out", count)
+    return counts
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def config(checkpoint: Path, **values: Any) -> EngineConfig:
+    return EngineConfig(model=checkpoint, device="cpu", dtype="float32", weights="int8", slots=1, **values)
+
+
+def start(checkpoint: Path, **values: Any) -> ModelRunner:
+    return build_runner(config(checkpoint, **values), Processor(checkpoint))
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("weights-*") if path.is_dir())
+
+
+def features(runner: ModelRunner) -> torch.Tensor:
+    """What the whole model makes of an image, and of a token."""
+    pixels = torch.randn(16, *runner.model.pixel_shape, generator=torch.Generator().manual_seed(0))
+    (found,) = runner.model.encode(pixels, [(4, 4)])
+    return torch.cat((found.flatten(), runner.model.logits(runner.model.embed(torch.tensor([5]))).flatten()))
+
+
+def test_a_later_start_lays_no_weight_out_and_computes_the_same(checkpoint: Path, laid_out: list[int]) -> None:
+    plain, first, second = start(checkpoint, keep_weights=False), start(checkpoint), start(checkpoint)
+    assert len(laid_out) == 1
+    assert laid_out[0] > 0
+    for runner in (first, second):
+        assert torch.equal(features(runner), features(plain))
+        assert runner.plan.weights == plain.plan.weights
+
+
+def test_weights_are_not_kept_unless_they_may_be(checkpoint: Path, folder: Path) -> None:
+    start(checkpoint, keep_weights=False)
+    assert not kept(folder)
+
+
+def test_few_weights_are_not_kept(checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "KEPT_BYTES", 2**30)
+    start(checkpoint)
+    assert not kept(folder)
+
+
+@pytest.mark.parametrize("lost", ["changed", "cut", "absent"])
+def test_what_was_spoilt_is_made_again(
+    checkpoint: Path, folder: Path, laid_out: list[int], caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
+    expected = features(start(checkpoint))
+    file = max(kept(folder)[0].glob("text.*"), key=lambda one: one.stat().st_size)
+    whole = file.read_bytes()
+    match lost:
+        case "changed":
+            file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        case "cut":
+            file.write_bytes(whole[:-100])
+        case "absent":
+            file.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(features(start(checkpoint)), expected)
+    assert len(laid_out) == 2
+    assert "Kept weights are made again" in caplog.text
+    assert torch.equal(features(start(checkpoint)), expected)
+    assert len(laid_out) == 2
+
+
+def test_another_checkpoint_in_the_same_place_replaces_what_was_kept(
+    tmp_path: Path, folder: Path, laid_out: list[int]
+) -> None:
+    changing = write_checkpoint(made(tmp_path / "changing"), min_pixels=784)
+    start(changing)
+    (before,) = kept(folder)
+    os.utime(changing / "model.safetensors", (1, 1))
+    start(changing)
+    (after,) = kept(folder)
+    assert before != after
+    assert len(laid_out) == 2
+
+
+def test_what_an_interrupted_start_left_is_removed(checkpoint: Path, folder: Path) -> None:
+    part = folder / ".weights-0123.99"
+    part.mkdir(parents=True)
+    (part / "lm_head.safetensors").write_bytes(b"part")
+    start(checkpoint)
+    assert not part.exists()
+
+
+def test_a_full_disk_is_done_without(
+    checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = features(start(checkpoint, keep_weights=False))
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept_weights, "save_file", full)
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(features(start(checkpoint)), expected)
+    assert "Weights are not kept, so the next start takes as long: [Errno 28] No space left on device" in caplog.text
+    assert not list(folder.glob("*weights-*"))
+
+
+def test_a_disk_with_little_room_is_left_alone(
+    checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kept_weights, "FREE_SHARE", 10**12)
+    with caplog.at_level(logging.WARNING):
+        start(checkpoint)
+    assert "has no room for 0.0 GB" in caplog.text
+    assert not kept(folder)
+
+
+def test_a_place_that_cannot_be_written_is_done_without(checkpoint: Path, folder: Path) -> None:
+    folder.write_text("a file")
+    start(checkpoint)
+
+
+def test_a_tied_head_is_kept_as_any_other(tmp_path: Path, laid_out: list[int]) -> None:
+    tied = write_checkpoint(made(tmp_path / "tied"), tied=True, min_pixels=784)
+    plain, first, second = start(tied, keep_weights=False), start(tied), start(tied)
+    assert len(laid_out) == 1
+    for runner in (first, second):
+        assert torch.equal(features(runner), features(plain))
