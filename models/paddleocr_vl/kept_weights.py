@@ -86,8 +86,8 @@ def keep(root: Path, about: Mapping[str, object], size: int, write: Callable[[Ke
                 return _read(folder)
             except FileNotFoundError:
                 pass
-            except (DamagedError, SafetensorError, ValueError) as error:
-                logger.warning("Kept weights are made again: %s", error)
+            except (DamagedError, SafetensorError, ValueError, LookupError, TypeError) as error:
+                logger.warning("Kept weights are made again: %r", error)
                 shutil.rmtree(folder)
             _remove_others(root, about)
             if shutil.disk_usage(root).free < FREE_SHARE * size:

@@ -83,7 +83,7 @@ def test_few_weights_are_not_kept(checkpoint: Path, folder: Path, monkeypatch: p
     assert not kept(folder)
 
 
-@pytest.mark.parametrize("lost", ["changed", "cut", "absent"])
+@pytest.mark.parametrize("lost", ["changed", "cut", "absent", "unknown"])
 def test_what_was_spoilt_is_made_again(
     checkpoint: Path, folder: Path, laid_out: list[int], caplog: pytest.LogCaptureFixture, lost: str
 ) -> None:
@@ -97,6 +97,8 @@ def test_what_was_spoilt_is_made_again(
             file.write_bytes(whole[:-100])
         case "absent":
             file.unlink()
+        case "unknown":
+            (kept(folder)[0] / "about.json").write_text("{}")  # as another release might leave it
     with caplog.at_level(logging.WARNING):
         assert torch.equal(features(start(checkpoint)), expected)
     assert len(laid_out) == 2
