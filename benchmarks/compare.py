@@ -119,11 +119,11 @@ def checkpoint(arguments: argparse.Namespace) -> Path:
     """The folder of --model, or of the random checkpoint of size --random, which is made if it does not exist."""
     if arguments.model is not None:
         return Path(arguments.model).resolve()
-    from benchmarks.random_checkpoint import SIZES, random_checkpoint  # imports torch, which takes seconds
+    from benchmarks.random_checkpoint import SIZES, counting_checkpoint  # imports torch, which takes seconds
 
     if arguments.random not in SIZES:
         raise SystemExit(f"--random is {arguments.random!r}. Not one of {', '.join(SIZES)}.")
-    return random_checkpoint(ROOT / "build" / f"random-{arguments.random}", arguments.random)
+    return counting_checkpoint(ROOT / "build" / f"counting-{arguments.random}", arguments.random)
 
 
 def compare(arguments: argparse.Namespace) -> None:

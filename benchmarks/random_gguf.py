@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.child_processes import ROOT
-from benchmarks.random_checkpoint import random_checkpoint
+from benchmarks.random_checkpoint import counting_checkpoint
 
 FILES = {
     "f16.gguf": ["--outtype", "f16"],
@@ -67,7 +67,7 @@ def main() -> None:
     if len(sys.argv) != 3:
         raise SystemExit("usage: python -m benchmarks.random_gguf LLAMA_CPP FOLDER")
     source, folder = map(Path, sys.argv[1:])
-    checkpoint = random_checkpoint(ROOT / "build" / "random-0.9b", "0.9b")
+    checkpoint = counting_checkpoint(ROOT / "build" / "counting-0.9b", "0.9b")
     with tempfile.TemporaryDirectory() as changed:
         convert(source.resolve(), with_architecture(checkpoint.resolve(), Path(changed)), folder.resolve())
 

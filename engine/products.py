@@ -9,6 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ class Measured:
             made = way.make(layer, self._dtype)
             for at_once in rows:
                 x = torch.randn(at_once, inputs, dtype=self._dtype)
-                yield name_of(way, shape, at_once), _best_seconds(lambda made=made, x=x: made(x))
+                yield name_of(way, shape, at_once), _best_seconds(partial(made, x))
 
 
 def _best_seconds(work: Callable[[], Any]) -> float:

@@ -150,7 +150,7 @@ def chosen(checkpoint: Path, setting: str, dtype: torch.dtype = torch.float32) -
 
 def times(monkeypatch: pytest.MonkeyPatch, *slow: str) -> list[str]:
     """Fakes how long products take: those of some ways ten times as long. Returns the ways that were measured."""
-    measured = []
+    measured: list[str] = []
 
     def measure(_: Measured, *arguments: Any) -> Iterator[tuple[str, float]]:
         ways, shape, rows = arguments[3:]

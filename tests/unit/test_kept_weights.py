@@ -13,6 +13,8 @@ from engine.build import build_runner
 from engine.config import EngineConfig
 from engine.model_runner import ModelRunner
 from models.paddleocr_vl import kept_weights
+from models.paddleocr_vl.cpu_products import lay_out
+from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from tests.checkpoints import write_checkpoint
 
@@ -29,7 +31,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many layers were laid out, at each time that weights were."""
     counts = []
-    real = build.lay_out
+    real = lay_out
 
     def count(layers: Any, *rest: Any) -> None:
         counts.append(len(layers))
@@ -58,6 +60,7 @@ def kept(folder: Path) -> list[Path]:
 
 def features(runner: ModelRunner) -> torch.Tensor:
     """What the whole model makes of an image, and of a token."""
+    assert isinstance(runner.model, PaddleOCRVL)
     pixels = torch.randn(16, *runner.model.pixel_shape, generator=torch.Generator().manual_seed(0))
     (found,) = runner.model.encode(pixels, [(4, 4)])
     return torch.cat((found.flatten(), runner.model.logits(runner.model.embed(torch.tensor([5]))).flatten()))
