@@ -4,6 +4,7 @@ Penalties alone do wait, in `unique` and `bincount`, whose results have sizes th
 tokens before on the host as well, so no step is launched ahead of them (`depends_on_its_tokens`).
 """
 
+import contextlib
 from collections import abc
 from typing import NamedTuple
 
@@ -66,6 +67,11 @@ class Top:
 
 def best(logits: Tensor) -> Best:
     """The work that all batches of one size have in common, so a graph can do it; logits: (B, vocabulary), fp32."""
+    if logits.device.type == "cpu":
+        with contextlib.suppress(RuntimeError, ImportError):
+            from models.paddleocr_vl.cpu_logits import find_best  # needs LLVM, which a GPU does without
+
+            return Best(*find_best(logits))
     return Best(logits.argmax(dim=-1), logits.logsumexp(dim=-1), logits.isfinite().all(dim=-1))
 
 

@@ -67,7 +67,12 @@ def overlap(monkeypatch: pytest.MonkeyPatch, graphs: Recordings) -> None:
     watch = partial(Stopwatch, torch.device("cpu"))
     monkeypatch.setattr("engine.build.graphs_for", lambda *_: graphs)
     monkeypatch.setattr("engine.pace.TimedSlices", lambda: LaunchedSlices(watch))
-    for kernels in ("cpu_kernels.functions", "cpu_attention.function", "cpu_image_attention.functions"):
+    for kernels in (
+        "cpu_kernels.functions",
+        "cpu_attention.function",
+        "cpu_image_attention.functions",
+        "cpu_logits.function",
+    ):
         monkeypatch.setattr(f"models.paddleocr_vl.{kernels}", no_kernels_for_cpus)
 
 

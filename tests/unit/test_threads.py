@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.threads import NICE, WAIT_POLICY, background_pool, compute_threads
+from engine.threads import NICE, SPINS, WAIT_POLICY, background_pool, compute_threads
 from tests.imports import ROOT
 
 START = """
@@ -18,7 +18,7 @@ from engine.engine import Engine
 class Seen:
     def find_spec(self, name, path=None, target=None):
         if name == "torch":
-            print(os.environ.get("OMP_WAIT_POLICY"))
+            print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
 
 sys.meta_path.insert(0, Seen())
 engine = Engine(EngineConfig(model=Path("models/tiny"), max_model_len=256))
@@ -28,15 +28,20 @@ engine.shutdown(grace=5)
 """
 
 
-@pytest.mark.parametrize(("chosen", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_that_wait_sleep_unless_the_environment_says_otherwise(chosen: str | None, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [({}, "PASSIVE 1000"), ({WAIT_POLICY: "ACTIVE"}, "ACTIVE None"), ({SPINS: "50"}, "None 50")],
+    ids=["neither", "policy", "rounds"],
+)
+def test_threads_that_wait_soon_sleep_unless_the_environment_says_otherwise(
+    chosen: dict[str, str], expected: str
+) -> None:
     """Bug: beside a program that kept one of two cores busy, a token took 5 to 40 times as long."""
-    environment = {name: value for name, value in os.environ.items() if name != WAIT_POLICY}
-    environment |= {WAIT_POLICY: chosen} if chosen else {}
+    environment = {name: value for name, value in os.environ.items() if name not in (WAIT_POLICY, SPINS)}
     done = subprocess.run(
-        [sys.executable, "-c", START], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", START], cwd=ROOT, env=environment | chosen, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == [expected]
+    assert done.stdout.strip() == expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
