@@ -35,10 +35,11 @@ from engine.model_runner import ModelRunner
 from engine.pace import slices_for
 from engine.prefill import Prefill
 from engine.preparation import Preparation
-from engine.products import cache_folder, choose_products, stored_bytes
+from engine.products import choose_products, stored_bytes
 from engine.structured import Structures
 from engine.threads import compute_threads
 from engine.timer import Timer
+from models.cache_folder import cache_folder
 from models.layout.networks import PageNetworks, load_networks
 from models.paddleocr_vl.cpu_products import Product, kind_of, lay_out, layers_in_blocks, pack
 from models.paddleocr_vl.kept_weights import Keeper, KeptWeights, keep

@@ -23,7 +23,7 @@ from engine.build import build_runner, planned
 from engine.config import EngineConfig
 from engine.device import DeviceError
 from engine.fastest import vision_attention
-from engine.products import WIDE_EIGHT_BITS, Measured, choose_products, name_of
+from engine.products import VNNI, WIDE_EIGHT_BITS, Measured, choose_products, name_of
 from models.paddleocr_vl.attention import FullAttention, full_by_products, full_fused
 from models.paddleocr_vl.cpu_image_attention import CpuImageAttention
 from models.paddleocr_vl.cpu_linear import Int8Linear, PackedLinear, PackedSwiGLU
@@ -207,7 +207,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize(("slow", "tower"), [([], True), (WIDE_EIGHT_BITS, False)], ids=["no slower", "slower"])
+@pytest.mark.parametrize(
+    ("slow", "tower"), [([], True), ([*WIDE_EIGHT_BITS, VNNI], False)], ids=["no slower", "slower"]
+)
 def test_the_decoder_has_eight_bits_and_the_vision_tower_unless_they_are_slower(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, slow: Sequence[str], tower: bool
 ) -> None:
