@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from threading import Thread
 
 import torch
 
@@ -24,7 +25,6 @@ from engine.look import Look
 from engine.memory import (
     ENCODE_GRAPHS_BYTES,
     GRAPHS_BYTES,
-    MIB,
     MemoryPlan,
     free_bytes,
     plan,
@@ -37,22 +37,24 @@ from engine.prefill import Prefill
 from engine.preparation import Preparation
 from engine.products import choose_products, stored_bytes
 from engine.structured import Structures
-from engine.threads import compute_threads
+from engine.threads import compute_threads, lower_priority
 from engine.timer import Timer
 from models.cache_folder import cache_folder
 from models.layout.networks import PageNetworks, load_networks
-from models.paddleocr_vl.cpu_products import Product, kind_of, lay_out, layers_in_blocks, pack
-from models.paddleocr_vl.kept_weights import Keeper, KeptWeights, keep
+from models.paddleocr_vl.cpu_linear import BlockLinear
+from models.paddleocr_vl.cpu_products import Product, kind_of, layers_in_blocks, pack
+from models.paddleocr_vl.kept_weights import About, Keeper, find, keep
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from models.paddleocr_vl.prompts import OCR
-from models.paddleocr_vl.weights import fill, let_go, load_model, new_model, release, stored_dtype, weight_files
+from models.paddleocr_vl.weights import fill, load_model, new_model, release, stored_dtype, weight_files
 from models.protocol import InputProcessor
 
 logger = logging.getLogger(__name__)
 
-KEPT_BYTES = 64 * MIB  # of weights at least: fewer are laid out in no time
+KEPT_WEIGHTS = 1 << 26  # at least: fewer are laid out in no time
 EMBEDDINGS = "text.embed_tokens"
+KEEPING = "weights"  # name of the thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,37 +167,46 @@ def _load(
     narrower = min(dtype, stored_dtype(config.model), key=lambda one: one.itemsize)  # files stay mapped until packed
     model = new_model(processor.config, device, narrower)
     chosen = choose_products(model, config.weights, dtype)
-    kept = _kept(config, model, chosen)
+    about = _about(config, model, chosen)
+    kept = find(cache_folder(), about) if about else None
     embeddings = model.text.embed_tokens.weight
     fill(model, config.model, mapped=True, known=kept.parameters if kept else ())
     pack(model, dtype, chosen, release, kept.blocks if kept else None)
-    if kept and EMBEDDINGS in kept.plain:
+    if kept:
         embeddings.data = kept.plain[EMBEDDINGS]
     for parameter in model.parameters():
         if parameter is not embeddings:
             parameter.data = parameter.data.to(dtype)
         if not parameter.is_mkldnn and not (kept and parameter is embeddings):
             parameter.data = parameter.data.clone()  # the last views of the file, which would keep all of it mapped
+    if about and not kept:
+        Thread(target=_keep, args=(about, model), name=KEEPING, daemon=True).start()
     return model, kept.bytes if kept else 0
 
 
-def _kept(config: EngineConfig, model: PaddleOCRVL, chosen: Mapping[str, Product]) -> KeptWeights | None:
-    """What is kept of a checkpoint's weights, and is written now if nothing was; None for few weights."""
+def _about(config: EngineConfig, model: PaddleOCRVL, chosen: Mapping[str, Product]) -> About | None:
+    """What weights of a model are made from that are worth keeping."""
     layers = layers_in_blocks(model, chosen)
-    embeddings = model.text.embed_tokens.weight
-    size = stored_bytes(model, chosen, embeddings.dtype)
-    if not config.keep_weights or not layers or size < KEPT_BYTES:
+    if not config.keep_weights or not layers or sum(layer.weight.numel() for layer in layers.values()) < KEPT_WEIGHTS:
         return None
-
-    def write(keeper: Keeper) -> None:
-        fill(model, config.model, mapped=True)
-        keeper.add_plain(EMBEDDINGS, embeddings)
-        lay_out(layers, chosen, keeper.add, let_go)
-
     files = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in weight_files(config.model)]
     ways = {name: chosen[kind_of(name)].name for name in layers}
-    about = {"checkpoint": str(config.model.resolve()), "files": files, "ways": ways}
-    return keep(cache_folder(), about, size, write)
+    return {"checkpoint": str(config.model.resolve()), "files": files, "ways": ways}
+
+
+def _keep(about: About, model: PaddleOCRVL) -> None:
+    """Keep the weights of a model for the next start, while this one goes on."""
+    lower_priority()
+    layers = {name: layer.blocks for name, layer in model.named_modules() if isinstance(layer, BlockLinear)}
+    embeddings = model.text.embed_tokens.weight
+
+    def write(keeper: Keeper) -> None:
+        keeper.add_plain(EMBEDDINGS, embeddings)
+        for name, blocks in layers.items():
+            keeper.add(name, blocks)
+
+    size = embeddings.nbytes + sum(blocks.weight.nbytes + blocks.scale.nbytes for blocks in layers.values())
+    keep(cache_folder(), about, size, write)
 
 
 def _plan_memory(

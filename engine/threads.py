@@ -61,10 +61,11 @@ def background_pool(threads: int, name: str) -> ThreadPoolExecutor:
 
     A matrix product waits for the slowest of its threads, so an interruption of one delays all of them.
     """
-    return ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=_lower_priority)
+    return ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=lower_priority)
 
 
-def _lower_priority() -> None:
+def lower_priority() -> None:
+    """Let this thread yield to the model's, on Linux."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))

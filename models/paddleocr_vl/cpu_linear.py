@@ -167,9 +167,9 @@ class BlockLinear(StoredLinear):
         self._outputs = linear.out_features
         missing, self._short = missing_sizes(linear)
         self._whole = not missing and not self._short and not (self.gates and self._outputs // 2 % MULTIPLE)
-        blocks = blocks or blocks_of(linear, bits)
+        self.blocks = blocks or blocks_of(linear, bits)
         bias = None if self.bias is None else F.pad(self.bias, (0, missing))
-        self._multiply = Multiply(blocks.weight, blocks.scale, bias, blocks.norm)
+        self._multiply = Multiply(self.blocks.weight, self.blocks.scale, bias, self.blocks.norm)
 
     def product(self, x: Tensor) -> Tensor:
         if self._whole:

@@ -20,7 +20,6 @@ from models.paddleocr_vl.cpu_linear import (
     OneDnnInt8Linear,
     PackedLinear,
     PackedSwiGLU,
-    blocks_of,
 )
 from models.paddleocr_vl.linear import SwiGLU
 from models.paddleocr_vl.norm import FusedNorm, RMSNorm
@@ -151,21 +150,6 @@ def layers_in_blocks(model: nn.Module, chosen: Mapping[str, Product]) -> dict[st
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and (product := chosen.get(kind_of(name))) and product.in_blocks
     }
-
-
-def lay_out(
-    layers: Mapping[str, nn.Linear],
-    chosen: Mapping[str, Product],
-    done: Callable[[str, Blocks], None],
-    read: Callable[[Tensor], None],
-) -> None:
-    """Tell `done` of each layer's weight in blocks, and `read` of the weight that is not needed any more."""
-
-    def one(name: str) -> None:
-        done(name, blocks_of(layers[name], chosen[kind_of(name)].bits))  # type: ignore[arg-type] # of one in blocks
-        read(layers[name].weight)
-
-    _for_each(one, layers)
 
 
 def _for_each(work: Callable[[str], None], layers: Mapping[str, Any]) -> None:

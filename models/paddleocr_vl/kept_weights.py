@@ -4,6 +4,7 @@ Each layer has a file of safetensors, with the sum of its words: a folder with a
 has spoilt is made again.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -11,9 +12,9 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,6 +37,10 @@ class DamagedError(Exception):
     """A kept folder is not as it was written."""
 
 
+UNREADABLE = (OSError, DamagedError, SafetensorError, ValueError, LookupError, TypeError)
+About = Mapping[str, Any]  # what weights were made from; "checkpoint" and "files" are part of it
+
+
 @dataclass(frozen=True)
 class KeptWeights:
     """Weights by their layers' names, mapped from files."""
@@ -51,7 +56,7 @@ class KeptWeights:
 
 
 class Keeper:
-    """Writes weights into a folder, from any thread."""
+    """Writes weights into a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -72,23 +77,30 @@ class Keeper:
             raise OSError(str(error)) from error
 
 
-def keep(root: Path, about: Mapping[str, object], size: int, write: Callable[[Keeper], None]) -> KeptWeights | None:
-    """The weights of `about`, which `write` writes where `root` has none: `size` bytes; None where they cannot be kept.
+def find(root: Path, about: About) -> KeptWeights | None:
+    """The weights of `about` that are kept in `root`, if they are whole."""
+    try:
+        return _read(_folder(root, about))
+    except FileNotFoundError:
+        return None
+    except UNREADABLE as error:
+        logger.warning("Kept weights are made again: %r", error)
+        return None
 
-    One process writes and the others wait for it. What was kept of the same checkpoint before it changed is removed.
+
+def keep(root: Path, about: About, size: int, write: Callable[[Keeper], None]) -> None:
+    """Let `write` write the weights of `about`, `size` bytes, where they are not kept.
+
+    One process does so at a time. What was kept of the same checkpoint before it changed is removed.
     """
-    told = json.dumps({"format": FORMAT, **about}, sort_keys=True)
-    folder = root / f"weights-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    folder = _folder(root, about)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(root):
-            try:
-                return _read(folder)
-            except FileNotFoundError:
-                pass
-            except (DamagedError, SafetensorError, ValueError, LookupError, TypeError) as error:
-                logger.warning("Kept weights are made again: %r", error)
-                shutil.rmtree(folder)
+        with _alone(root):
+            with contextlib.suppress(*UNREADABLE):
+                _read(folder)
+                return  # another process has been faster
+            shutil.rmtree(folder, ignore_errors=True)
             _remove_others(root, about)
             if shutil.disk_usage(root).free < FREE_SHARE * size:
                 raise OSError(f"{root} has no room for {size / 1e9:.1f} GB")
@@ -101,14 +113,19 @@ def keep(root: Path, about: Mapping[str, object], size: int, write: Callable[[Ke
                 part.rename(folder)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
-            return _read(folder)
+    except BlockingIOError:
+        logger.debug("Another process is keeping weights")
     except OSError as error:
         logger.warning("Weights are not kept, so the next start takes as long: %s", error)
-        return None
+
+
+def _folder(root: Path, about: About) -> Path:
+    told = json.dumps({"format": FORMAT, **about}, sort_keys=True)
+    return root / f"weights-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def _read(folder: Path) -> KeptWeights:
-    """Raises FileNotFoundError where there are none, DamagedError, SafetensorError, ValueError."""
+    """Raises FileNotFoundError where there are none, and what is in UNREADABLE."""
     names = json.loads((folder / ABOUT).read_text())["names"]
     blocks: dict[str, Blocks] = {}
     plain: dict[str, Tensor] = {}
@@ -136,14 +153,15 @@ def sum_of_words(tensors: Mapping[str, Tensor]) -> int:
     return sum(int(tensor.flatten().view(WORDS).sum()) for tensor in tensors.values())
 
 
-@contextmanager
-def _one_at_a_time(root: Path) -> Iterator[None]:
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Raises BlockingIOError where another process is here."""
     with (root / "weights.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 
-def _remove_others(root: Path, about: Mapping[str, object]) -> None:
+def _remove_others(root: Path, about: About) -> None:
     """Remove what interrupted processes left, and what was kept of this checkpoint's earlier files."""
     for part in root.glob(".weights-*"):
         shutil.rmtree(part, ignore_errors=True)

@@ -208,7 +208,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
-    ("slow", "tower"), [([], True), ([*WIDE_EIGHT_BITS, VNNI], False)], ids=["no slower", "slower"]
+    ("slow", "tower"), [((), True), ((*WIDE_EIGHT_BITS, VNNI), False)], ids=["no slower", "slower"]
 )
 def test_the_decoder_has_eight_bits_and_the_vision_tower_unless_they_are_slower(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, slow: Sequence[str], tower: bool

@@ -1,7 +1,9 @@
 """Weights that are kept in files, so that the next start maps them."""
 
+import fcntl
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from engine.build import build_runner
 from engine.config import EngineConfig
 from engine.model_runner import ModelRunner
 from models.paddleocr_vl import kept_weights
-from models.paddleocr_vl.cpu_products import lay_out
+from models.paddleocr_vl.kept_weights import KeptWeights, find
 from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.processor import Processor
 from tests.checkpoints import write_checkpoint
@@ -22,23 +24,23 @@ from tests.checkpoints import write_checkpoint
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where weights are kept, even few ones."""
-    monkeypatch.setattr(build, "KEPT_BYTES", 0)
+    monkeypatch.setattr(build, "KEPT_WEIGHTS", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "paddleocr-vl"
 
 
 @pytest.fixture
-def laid_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many layers were laid out, at each time that weights were."""
-    counts = []
-    real = lay_out
+def mapped(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each start that may keep weights: whether it maps those of an earlier one."""
+    seen: list[bool] = []
 
-    def count(layers: Any, *rest: Any) -> None:
-        counts.append(len(layers))
-        real(layers, *rest)
+    def watch(*arguments: Any) -> KeptWeights | None:
+        found = find(*arguments)
+        seen.append(found is not None)
+        return found
 
-    monkeypatch.setattr(build, "lay_out", count)
-    return counts
+    monkeypatch.setattr(build, "find", watch)
+    return seen
 
 
 def made(folder: Path) -> Path:
@@ -51,7 +53,12 @@ def config(checkpoint: Path, **values: Any) -> EngineConfig:
 
 
 def start(checkpoint: Path, **values: Any) -> ModelRunner:
-    return build_runner(config(checkpoint, **values), Processor(checkpoint))
+    """A start, and what it keeps."""
+    runner = build_runner(config(checkpoint, **values), Processor(checkpoint))
+    for thread in threading.enumerate():
+        if thread.name == build.KEEPING:
+            thread.join()
+    return runner
 
 
 def kept(folder: Path) -> list[Path]:
@@ -66,10 +73,9 @@ def features(runner: ModelRunner) -> torch.Tensor:
     return torch.cat((found.flatten(), runner.model.logits(runner.model.embed(torch.tensor([5]))).flatten()))
 
 
-def test_a_later_start_lays_no_weight_out_and_computes_the_same(checkpoint: Path, laid_out: list[int]) -> None:
+def test_a_later_start_lays_no_weight_out_and_computes_the_same(checkpoint: Path, mapped: list[bool]) -> None:
     plain, first, second = start(checkpoint, keep_weights=False), start(checkpoint), start(checkpoint)
-    assert len(laid_out) == 1
-    assert laid_out[0] > 0
+    assert mapped == [False, True]
     for runner in (first, second):
         assert torch.equal(features(runner), features(plain))
         assert runner.plan.weights == plain.plan.weights
@@ -81,14 +87,14 @@ def test_weights_are_not_kept_unless_they_may_be(checkpoint: Path, folder: Path)
 
 
 def test_few_weights_are_not_kept(checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "KEPT_BYTES", 2**30)
+    monkeypatch.setattr(build, "KEPT_WEIGHTS", 2**30)
     start(checkpoint)
     assert not kept(folder)
 
 
 @pytest.mark.parametrize("lost", ["changed", "cut", "absent", "unknown"])
 def test_what_was_spoilt_is_made_again(
-    checkpoint: Path, folder: Path, laid_out: list[int], caplog: pytest.LogCaptureFixture, lost: str
+    checkpoint: Path, folder: Path, mapped: list[bool], caplog: pytest.LogCaptureFixture, lost: str
 ) -> None:
     expected = features(start(checkpoint))
     file = max(kept(folder)[0].glob("text.*"), key=lambda one: one.stat().st_size)
@@ -104,14 +110,13 @@ def test_what_was_spoilt_is_made_again(
             (kept(folder)[0] / "about.json").write_text("{}")  # as another release might leave it
     with caplog.at_level(logging.WARNING):
         assert torch.equal(features(start(checkpoint)), expected)
-    assert len(laid_out) == 2
     assert "Kept weights are made again" in caplog.text
     assert torch.equal(features(start(checkpoint)), expected)
-    assert len(laid_out) == 2
+    assert mapped == [False, False, True]
 
 
 def test_another_checkpoint_in_the_same_place_replaces_what_was_kept(
-    tmp_path: Path, folder: Path, laid_out: list[int]
+    tmp_path: Path, folder: Path, mapped: list[bool]
 ) -> None:
     changing = write_checkpoint(made(tmp_path / "changing"), min_pixels=784)
     start(changing)
@@ -120,7 +125,7 @@ def test_another_checkpoint_in_the_same_place_replaces_what_was_kept(
     start(changing)
     (after,) = kept(folder)
     assert before != after
-    assert len(laid_out) == 2
+    assert mapped == [False, False]
 
 
 def test_what_an_interrupted_start_left_is_removed(checkpoint: Path, folder: Path) -> None:
@@ -161,9 +166,19 @@ def test_a_place_that_cannot_be_written_is_done_without(checkpoint: Path, folder
     start(checkpoint)
 
 
-def test_a_tied_head_is_kept_as_any_other(tmp_path: Path, laid_out: list[int]) -> None:
+def test_a_tied_head_is_kept_as_any_other(tmp_path: Path, mapped: list[bool]) -> None:
     tied = write_checkpoint(made(tmp_path / "tied"), tied=True, min_pixels=784)
     plain, first, second = start(tied, keep_weights=False), start(tied), start(tied)
-    assert len(laid_out) == 1
+    assert mapped == [False, True]
     for runner in (first, second):
         assert torch.equal(features(runner), features(plain))
+
+
+def test_of_two_starts_at_once_one_writes(checkpoint: Path, folder: Path) -> None:
+    folder.mkdir()
+    with (folder / "weights.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        start(checkpoint)
+        assert not kept(folder)
+    start(checkpoint)
+    assert kept(folder)
