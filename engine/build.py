@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from threading import Thread
+from threading import Thread, main_thread
 
 import torch
 
@@ -180,7 +180,7 @@ def _load(
         if not parameter.is_mkldnn and not (kept and parameter is embeddings):
             parameter.data = parameter.data.clone()  # the last views of the file, which would keep all of it mapped
     if about and not kept:
-        Thread(target=_keep, args=(about, model), name=KEEPING, daemon=True).start()
+        Thread(target=_keep, args=(about, model), name=KEEPING).start()
     return model, kept.bytes if kept else 0
 
 
@@ -203,6 +203,8 @@ def _keep(about: About, model: PaddleOCRVL) -> None:
     def write(keeper: Keeper) -> None:
         keeper.add_plain(EMBEDDINGS, embeddings)
         for name, blocks in layers.items():
+            if not main_thread().is_alive():
+                raise OSError("the process ends")
             keeper.add(name, blocks)
 
     size = embeddings.nbytes + sum(blocks.weight.nbytes + blocks.scale.nbytes for blocks in layers.values())

@@ -182,3 +182,13 @@ def test_of_two_starts_at_once_one_writes(checkpoint: Path, folder: Path) -> Non
         assert not kept(folder)
     start(checkpoint)
     assert kept(folder)
+
+
+def test_a_process_that_ends_leaves_off_and_leaves_nothing(
+    checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(build, "main_thread", lambda: threading.Thread())
+    with caplog.at_level(logging.WARNING):
+        start(checkpoint)
+    assert "Weights are not kept, so the next start takes as long: the process ends" in caplog.text
+    assert not list(folder.glob("*weights-*"))
