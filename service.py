@@ -29,7 +29,8 @@ IMAGE_THREADS = 4  # threads that fetch images and documents, each with a proces
 # Image settings that the bentofiles cannot express. An empty `distro` keeps BentoML from installing a compiler and git.
 # The folders belong to the image's ordinary user, which can then write to fresh volumes.
 CONTAINER_IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="").run(
-    "cd /home/bentoml && install -d -o bentoml -g bentoml bentos envs models tmp .cache .cache/huggingface"
+    "cd /home/bentoml && install -d -o bentoml -g bentoml bentos envs models tmp"
+    " .cache .cache/huggingface .cache/paddleocr-vl"
 )
 
 

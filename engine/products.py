@@ -89,8 +89,8 @@ def _kinds(model: nn.Module) -> dict[str, nn.Linear]:
 def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
     """Ways that a setting allows for the layers of a part of the model, the preferred one first. Raises DeviceError.
 
-    8 bits are asked for in the decoder and the vision tower. The latter has them where no other way is clearly faster,
-    the projector never.
+    8 bits are asked for in the decoder and the vision tower. The latter has them unless bf16, for which a CPU may have
+    units, is clearly faster; the projector never has them.
     """
     halves = _first(SIXTEEN_BITS[setting], dtype) if dtype == torch.float32 else []
     if setting == "fp16":
@@ -99,11 +99,10 @@ def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
                 f"WEIGHTS=fp16 needs DTYPE=float32, not {dtype}, and a CPU with AVX2 and F16C. Use auto instead."
             )
         return halves
-    wider = [*halves, native(dtype)]
     if setting != "int8" or part == "projector":
-        return wider
+        return halves or [native(dtype)]
     if part == "visual":
-        return [*_first(WIDE_EIGHT_BITS, dtype), *_first((VNNI,), dtype), native(dtype)]
+        return [*_first(WIDE_EIGHT_BITS, dtype), *_first((VNNI,), dtype), *([] if halves else [native(dtype)])]
     eights = _first(EIGHT_BITS, dtype)
     if not eights:
         raise DeviceError("WEIGHTS=int8: this CPU has no products of 8 bits that are exact enough. Use auto.")

@@ -116,7 +116,7 @@ def keep(root: Path, about: About, size: int, write: Callable[[Keeper], None]) -
     except BlockingIOError:
         logger.debug("Another process is keeping weights")
     except OSError as error:
-        logger.warning("Weights are not kept, so the next start takes as long: %s", error)
+        logger.info("Weights are not kept, so the next start takes as long: %s", error)
 
 
 def _folder(root: Path, about: About) -> Path:

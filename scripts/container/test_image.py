@@ -35,6 +35,7 @@ IMAGE = "localhost/paddleocr-vl:test"  # kept for the next run
 IMAGE_WITH_WEIGHTS = "localhost/paddleocr-vl:test-with-weights"
 STORE = "/home/bentoml/models"
 HUB_CACHE = "/home/bentoml/.cache/huggingface"
+OWN_CACHE = "/home/bentoml/.cache/paddleocr-vl"
 OWNER = "2000"  # user id of the host's store, which BentoML makes private: the container runs as that user
 SECONDS_TO_START = 600  # unless something hangs
 DRAIN_SECONDS = 8  # too short for any machine to write 8000 tokens
@@ -170,8 +171,12 @@ def test_a_model_of_the_hosts_store_is_served_from_a_read_only_mount(home: Path,
 
 @pytest.fixture
 def volumes() -> Iterator[dict[str, str]]:
-    """Two fresh named volumes, by mount point."""
-    named = {STORE: "paddleocr-vl-test-models", HUB_CACHE: "paddleocr-vl-test-hub"}
+    """Fresh named volumes, by mount point."""
+    named = {
+        STORE: "paddleocr-vl-test-models",
+        HUB_CACHE: "paddleocr-vl-test-hub",
+        OWN_CACHE: "paddleocr-vl-test-cache",
+    }
     for volume in named.values():
         podman("volume", "create", volume)
     yield named
@@ -190,6 +195,8 @@ def test_a_model_is_fetched_at_the_first_start_and_found_at_the_next(image: str,
         first.wait_until_ready()
         first.read_sample()
         assert source.sent("model.safetensors") == [0]
+    cache = Path(podman("volume", "inspect", "--format", "{{.Mountpoint}}", volumes[OWN_CACHE]).strip())
+    assert list(cache.glob("kernels-*.o"))  # compiled for the CPU at hand
     with container(image, *options, "-e", f"HF_ENDPOINT={hub.REFUSING}") as second:
         second.wait_until_ready()
         second.read_sample()

@@ -24,7 +24,8 @@ from tests.deploy.site import DEPLOY, compose_services, tool, write_site
 
 UNIT = "paddleocr-server.service"
 CONTAINER = "paddleocr-vl.container"
-VOLUMES = {("volume", "/home/bentoml/models"), ("volume", "/home/bentoml/.cache/huggingface")}  # as the image has them
+FOLDERS = ("models", ".cache/huggingface", ".cache/paddleocr-vl")  # as the image has them
+VOLUMES = {("volume", f"/home/bentoml/{folder}") for folder in FOLDERS}
 SECONDS_TO_STOP = Settings().drain_seconds + SECONDS_TO_END
 
 

@@ -170,31 +170,31 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("cache")
-def test_fewer_bits_are_taken_unless_they_are_slower(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for slow in (["packed"], []):
-        times(monkeypatch, *slow)
-        assert all("16" in way for way in chosen(checkpoint, "auto").values())
+def test_sixteen_bits_are_taken_beside_fp32_and_nothing_is_measured(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = times(monkeypatch)
+    assert set(chosen(checkpoint, "auto").values()) == {"int16 in blocks"}
+    assert not measured
 
 
 @pytest.mark.usefixtures("cache")
-def test_the_dtypes_own_way_is_taken_where_it_is_clearly_faster(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    times(monkeypatch, "fp16", "int16 in blocks")
-    assert set(chosen(checkpoint, "auto").values()) == {"packed"}
+def test_a_cpu_without_our_kernels_has_fp16_beside_fp32(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.products.works", lambda way, _: not way.in_blocks)
+    assert set(chosen(checkpoint, "auto").values()) == {"fp16"}
 
 
 def test_what_was_measured_is_not_measured_again(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    measured = times(monkeypatch, "packed")
-    chosen(checkpoint, "auto")
+    measured = times(monkeypatch)
+    chosen(checkpoint, "int8", torch.bfloat16)
     count = len(measured)
     assert count > 0
-    assert chosen(checkpoint, "auto")
+    assert chosen(checkpoint, "int8", torch.bfloat16)
     assert len(measured) == count
     cache.write_text("{")
-    assert chosen(checkpoint, "auto")
+    assert chosen(checkpoint, "int8", torch.bfloat16)
     assert len(measured) == 2 * count
 
 
@@ -202,20 +202,20 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     cache.parent.write_text("no folder")
-    times(monkeypatch, "packed")
-    assert chosen(checkpoint, "auto")
+    times(monkeypatch)
+    assert chosen(checkpoint, "int8", torch.bfloat16)
 
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
     ("slow", "tower"), [((), True), ((*WIDE_EIGHT_BITS, VNNI), False)], ids=["no slower", "slower"]
 )
-def test_the_decoder_has_eight_bits_and_the_vision_tower_unless_they_are_slower(
+def test_the_decoder_has_eight_bits_and_the_vision_tower_unless_bf16_is_faster(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, slow: Sequence[str], tower: bool
 ) -> None:
     times(monkeypatch, *slow)
     expected = {"visual": tower, "projector": False, "text": True, "lm_head": True}
-    for kind, way in chosen(checkpoint, "int8").items():
+    for kind, way in chosen(checkpoint, "int8", torch.bfloat16).items():
         assert way.startswith("int8") == expected[kind.partition(".")[0]], kind
 
 

@@ -108,7 +108,7 @@ def test_what_was_spoilt_is_made_again(
             file.unlink()
         case "unknown":
             (kept(folder)[0] / "about.json").write_text("{}")  # as another release might leave it
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert torch.equal(features(start(checkpoint)), expected)
     assert "Kept weights are made again" in caplog.text
     assert torch.equal(features(start(checkpoint)), expected)
@@ -145,7 +145,7 @@ def test_a_full_disk_is_done_without(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(kept_weights, "save_file", full)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert torch.equal(features(start(checkpoint)), expected)
     assert "Weights are not kept, so the next start takes as long: [Errno 28] No space left on device" in caplog.text
     assert not list(folder.glob("*weights-*"))
@@ -155,7 +155,7 @@ def test_a_disk_with_little_room_is_left_alone(
     checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(kept_weights, "FREE_SHARE", 10**12)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         start(checkpoint)
     assert "has no room for 0.0 GB" in caplog.text
     assert not kept(folder)
@@ -188,7 +188,7 @@ def test_a_process_that_ends_leaves_off_and_leaves_nothing(
     checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(build, "main_thread", lambda: threading.Thread())
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         start(checkpoint)
     assert "Weights are not kept, so the next start takes as long: the process ends" in caplog.text
     assert not list(folder.glob("*weights-*"))
