@@ -105,7 +105,7 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     vision, exact = processor.config.vision_config, config.weights in ("native", "fp16")
     model.visual.full_attention = vision_attention(device, dtype, vision, kernels, exact)
     weights = weight_bytes(model) + networks.weights
-    free = free_bytes(device) - mapped  # which the system takes for free, as it can read them again
+    free = free_bytes(device) - mapped  # mapped bytes count as free, as the system can read them again
     memory = _plan_memory(config, processor, device, dtype, weights, free, networks)
     sizes = memory.sizes
     logger.info("Memory: %s; %s", memory, sizes)

@@ -182,7 +182,7 @@ def _best_seconds(work: Callable[[], Any]) -> float:
 
 
 def name_of(way: Product, shape: str, rows: int) -> str:
-    """That of a time."""
+    """Name of a time."""
     return f"{way.name}, {shape}, {rows} rows"
 
 

@@ -1,4 +1,4 @@
-"""Where what is worked out for this machine is kept between starts. All of it can be deleted, and is made again."""
+"""The folder for what is worked out for this machine once. All of it can be deleted, and is made again."""
 
 import os
 from pathlib import Path

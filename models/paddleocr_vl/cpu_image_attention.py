@@ -29,12 +29,12 @@ from models.paddleocr_vl.llvm import FLOAT, INT16, INT32, Body, Module, number
 from models.paddleocr_vl.slices import parts
 from models.protocol import Sliced
 
-QUERIES = 32  # of a task
+QUERIES = 32  # queries of a task
 CHUNK = 1024  # keys
 MOST = largest_norm(LARGEST_NORM + 200, CHUNK)  # before rounding, of what meets values: up to 160 000 of them
 NEVER = float("-inf")  # the score of what is not attended to, and the largest of none
 FACTS = 4
-STEP, WEIGHT_STEP, LARGEST_SCORE, TOTAL = range(FACTS)  # of a query: its own step, that of its weights, and of all keys
+STEP, WEIGHT_STEP, LARGEST_SCORE, TOTAL = range(FACTS)  # facts of a query: steps, and what all keys give
 
 
 class CpuImageAttention:
@@ -106,7 +106,7 @@ class Queries(Heads):
     def attend(self, b: Body) -> None:
         """This thread's tasks: a few queries of a head each."""
         queries = b.sub(b.stop, b.first)
-        tasks = b.sdiv(b.add(queries, number(QUERIES - 1)), number(QUERIES))  # of a head
+        tasks = b.sdiv(b.add(queries, number(QUERIES - 1)), number(QUERIES))  # tasks of a head
         thread = b.sext(b.call_named("omp_get_thread_num", INT32), ir.IntType(64))
         own = Own(b, thread, self.head_dim, self.dims)
         with b.loop(*b.part(b.mul(b.mul(b.images, number(self.heads)), tasks)), number(1)) as task:

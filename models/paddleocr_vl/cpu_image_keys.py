@@ -126,6 +126,6 @@ class Heads:
         return b.at(x, b.add(image, b.mul(b.srem(head, number(self.heads)), number(self.head_dim))), FLOAT)
 
     def place_of_values(self, b: Body, first: int, room: ir.Value) -> ir.Value:
-        """That of a head's values, of the numbers from the first on."""
+        """The place of a head's values, of the numbers from the first on."""
         block = b.mul(room, number(first // BLOCK * BLOCK))
         return b.add(block, number(first % BLOCK * 2))

@@ -165,7 +165,7 @@ def _weighted(b: Body, x: ir.Value, place: ir.Value) -> ir.Value:
 
 
 def _root_mean_square(b: Body, x: ir.Value) -> ir.Value:
-    """That of a row, by which its norm divides."""
+    """The root of a row's mean square, by which its norm divides."""
     squares = b.variable(b.floats, b.constant(0.0))
     with b.loop(number(0), b.inputs, number(b.lanes)) as place:
         values = b.floats_at(x, place)

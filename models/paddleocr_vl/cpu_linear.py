@@ -16,14 +16,14 @@ from models.paddleocr_vl.norm import FusedNorm, RMSNorm
 
 ROWS = 8  # oneDNN's hint for the layout; the layouts for 1 and 1024 rows were no faster at any size
 LARGEST = {7: 63, 8: 127, 16: 32767}  # values of weights with so many bits
-LARGEST_NORM = 46000.0  # of an output's weights of 16 bits: nearly 2**15.5, as leaves as much for inputs in 32 bits
+LARGEST_NORM = 46000.0  # norm of an output's weights of 16 bits: nearly 2**15.5, as leaves as much for inputs
 INTEGERS = {8: (torch.int8, torch.int16), 16: (torch.int16, torch.int32)}  # bits of a weight -> it, and two in a row
 ZERO = 128  # represents 0 in FBGEMM's unsigned inputs
 STEPS = 255  # between the smallest and the largest unsigned input
 MIN_SCALE = 1e-12  # avoids division by zero
 MULTIPLE = 16  # sizes of a weight in blocks are multiples of it
 CHUNK_ROWS = 4096  # rows of a weight that are looked at together
-BLOCK_ROWS = 256  # that are laid out together: their copies in fp32 stay near a core
+BLOCK_ROWS = 256  # rows that are laid out together: their copies in fp32 stay near a core
 
 
 class PackedLinear(FusedLinear):

@@ -98,7 +98,7 @@ def _first_of_largest(b: Body, logits: ir.Value) -> tuple[ir.Value, ir.Value]:
 
 
 def _sum_of_exponentials(b: Body, logits: ir.Value, most: ir.Value) -> ir.Value:
-    """That of all logits less the largest; not finite where one of them is not."""
+    """The sum over all logits less the largest; not finite where one of them is not."""
     sums = [b.variable(b.floats, b.constant(0.0)) for _ in range(CHAINS)]
     step = number(CHAINS * b.lanes)
     whole = b.mul(b.sdiv(b.columns, step), step)

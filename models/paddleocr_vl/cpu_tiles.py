@@ -17,7 +17,7 @@ BLOCK = 16  # outputs
 TILES = {8: (4, 3, 2, 1), 16: (8, 4, 2, 1)}  # lanes -> rows that meet a block together: their sums fill registers
 CHAINS = 8  # sums at least, since each waits for the one before
 LARGEST = 32767  # number of 16 bits, but for one that has no negative
-LARGEST_NORM = 46000.0  # of one side with 16 bits: nearly 2**15.5, as leaves as much for the other
+LARGEST_NORM = 46000.0  # norm of one side with 16 bits: nearly 2**15.5, as leaves as much for the other
 LARGEST_SUM = 2.0**31 - 1
 SMALLEST = 1e-12  # largest number of a row that is not taken for 0
 
@@ -28,7 +28,7 @@ def largest_norm(of_other: float, inputs: int) -> float:
 
 
 def step_of(b: Body, read: Callable[[ir.Value], ir.Value], count: ir.Value, most: ir.Value) -> ir.Value:
-    """That of a row's rounded numbers, of which neither one nor their norm, `most`, becomes too large.
+    """The step of a row's rounded numbers, of which neither one nor their norm, `most`, becomes too large.
 
     `read` gives the vector at a place. NaN gives NaN, by the norm.
     """

@@ -26,10 +26,10 @@ from models.paddleocr_vl.weights import let_go
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of the folder; another one is made beside it
+FORMAT = 1  # version of the folder; another one is made beside it
 ABOUT = "about.json"  # written last
 WEIGHT, SCALE = "weight", "scale"
-WORDS = torch.int64  # that sums are made of
+WORDS = torch.int64  # numbers that sums are made of
 FREE_SHARE = 2  # the file system must have so many times the bytes to be written
 
 

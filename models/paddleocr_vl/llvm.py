@@ -21,7 +21,7 @@ from models.cache_folder import cache_folder
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOAT, HALF, DOUBLE, POINTER, VOID = ir.FloatType(), ir.HalfType(), ir.DoubleType(), ir.PointerType(), ir.VoidType()
 BYTES = {INT8: 1, INT16: 2, HALF: 2, INT32: 4, FLOAT: 4, INT64: 8, DOUBLE: 8, POINTER: 8}
-DIGEST_BYTES = 32  # of SHA-256
+DIGEST_BYTES = 32  # bytes of SHA-256
 LINE = 64  # bytes of the cache that are fetched together
 
 PROCESSORS = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
@@ -250,7 +250,7 @@ def _kept_code(file: Path) -> bytes | None:
 
 
 def _keep_code(file: Path, code: bytes) -> None:
-    """Where it cannot be written, it is compiled again."""
+    """Keep code for later starts, which compile it again where it cannot be written."""
     part = file.with_name(f".{file.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from tests.checkpoints import write_checkpoint
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where weights are kept, even few ones."""
+    """The place where weights are kept, even few ones."""
     monkeypatch.setattr(build, "KEPT_WEIGHTS", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "paddleocr-vl"
@@ -31,7 +31,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mapped(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Of each start that may keep weights: whether it maps those of an earlier one."""
+    """Whether each start that may keep weights maps those of an earlier one."""
     seen: list[bool] = []
 
     def watch(*arguments: Any) -> KeptWeights | None:
