@@ -26,7 +26,7 @@ async def _answer_about(engine: Engine) -> list[TokenEvent]:
 def test_a_prompt_in_chunks_gives_the_same_answer(checkpoint: Path) -> None:
     answers = []
     for chunk in (512, 7):
-        with running_engine(checkpoint) as engine:
+        with running_engine(checkpoint, weights="native") as engine:  # products of 16 bits round what differs in fp32
             assert engine.runner is not None
             engine.runner.prefill.chunk = chunk
             answers.append(answer_about(engine))

@@ -53,6 +53,7 @@ BAD_VALUES = {
     "PICTURE_CACHE_BYTES": [("-1", "greater than or equal to 0")],
     "GPU_MEMORY_LIMIT": [("6GB", "integer")],
     "CUDA_GRAPHS": [("never", "boolean")],
+    "KEEP_WEIGHTS": [("never", "boolean")],
     "STRICT_MODEL_NAMES": [("2", "boolean")],
     "STRICT_FIELDS": [("perhaps", "boolean")],
     "MAX_REQUEST_BYTES": [("0", "greater than or equal to 1")],
