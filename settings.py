@@ -130,7 +130,7 @@ class Settings(BaseModel):
         description="how a CPU stores weights: `native`, in the dtype; `fp16`, beside fp32 arithmetic; `int8`, the "
         "decoder and the vision tower in 8 bits, where that is no slower "
         "([its loss](../models/tiny/README.md#measured-error)); `auto`: native or, beside fp32, 16 bits that lose less "
-        "than bf16, for each kind of layer what a measurement at the first start finds faster",
+        "than bf16",
     )
     keep_weights: bool = Field(
         default=EngineConfig.keep_weights,

@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ import torch
 from torch import nn
 
 from engine.device import DeviceError
-from models.cache_folder import cache_folder
+from models.cache_folder import cache_folder, replace_file
 from models.paddleocr_vl.cpu_products import PRODUCTS, Product, kind_of, native, works
-from models.paddleocr_vl.linear import SwiGLU
 from models.paddleocr_vl.weights import uninitialised
 
 logger = logging.getLogger(__name__)
@@ -32,11 +32,7 @@ WIDE_EIGHT_BITS = ("int8 in blocks", "int8 by oneDNN, 7 bits")  # for hundreds o
 VNNI = "int8 by oneDNN"
 # Share of the preferred way's time that another must stay below. Fewer bits come first, and smaller errors.
 CLEARLY_FASTER = 0.8
-# Rows of products, and how often a typical request has each: an image of 1024 patches, a prompt of some 256 tokens, and
-# 64 tokens, half of them alone and half in company of seven other requests.
-ROWS: dict[str, Mapping[int, int]] = {"text": {1: 32, 8: 4, 256: 1}, "lm_head": {1: 32, 8: 4}}
-IMAGE: Mapping[int, int] = {256: 4}
-MAX_OUTPUTS = 8192  # a layer with more is measured with so many, in less time
+ROWS = 256  # of products, as an image has hundreds: only ways for the vision tower are measured
 TURNS, ENOUGH_TURNS, ENOUGH_SECONDS = 5, 3, 0.01  # the best turn counts; after that time, some are enough
 OVERRIDES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "FBGEMM_ENABLE_INSTRUCTIONS")  # instructions that may be used
 
@@ -52,9 +48,8 @@ def choose_products(model: nn.Module, setting: str, dtype: torch.dtype) -> dict[
     candidates = {part: _candidates(setting, dtype, part) for part, _ in model.named_children()}
     chosen = {}
     for kind, layer in _kinds(model).items():
-        part = kind.partition(".")[0]
-        ways, rows = candidates[part], ROWS.get(part, IMAGE)
-        chosen[kind] = ways[0] if len(ways) == 1 else known.fastest(layer, ways, rows)
+        ways = candidates[kind.partition(".")[0]]
+        chosen[kind] = ways[0] if len(ways) == 1 else known.fastest(layer, ways)
     known.keep()
     for product in dict.fromkeys(chosen.values()):
         kinds = ", ".join(kind for kind, other in chosen.items() if other is product)
@@ -111,7 +106,7 @@ def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
 
 def _first(names: Iterable[str], dtype: torch.dtype) -> list[Product]:
     """The first way that works, if any."""
-    return [PRODUCTS[name] for name in names if works(PRODUCTS[name], dtype)][:1]
+    return list(islice((PRODUCTS[name] for name in names if works(PRODUCTS[name], dtype)), 1))
 
 
 class Measured:
@@ -124,18 +119,13 @@ class Measured:
         self._known: dict[str, float] = self._all.setdefault(_machine(dtype), {})
         self._new = False
 
-    def fastest(self, layer: nn.Linear, ways: list[Product], rows: Mapping[int, int]) -> Product:
+    def fastest(self, layer: nn.Linear, ways: list[Product]) -> Product:
         """The way whose products take least time, or the first if no other is clearly faster."""
-        outputs, gates = min(layer.out_features, MAX_OUTPUTS), isinstance(layer, SwiGLU)
-        shape = f"{layer.in_features} x {outputs}{' gated' if gates else ''}"
-        unknown = [way for way in ways if not all(name_of(way, shape, at_once) in self._known for at_once in rows)]
+        unknown = [way for way in ways if name_of(way, layer) not in self._known]
         if unknown:
-            self._known |= dict(self._measure(layer.in_features, outputs, gates, unknown, shape, rows))
+            self._known |= dict(self._measure(layer, unknown))
             self._new = True
-        seconds = {
-            way.name: sum(count * self._known[name_of(way, shape, at_once)] for at_once, count in rows.items())
-            for way in ways
-        }
+        seconds = {way.name: self._known[name_of(way, layer)] for way in ways}
         best = min(ways, key=lambda way: seconds[way.name])
         told = ", ".join(f"{name} {took * 1e3:.2f} ms" for name, took in seconds.items())
         logger.debug("Products of %d x %d: %s", layer.in_features, layer.out_features, told)
@@ -145,26 +135,19 @@ class Measured:
         """Write down what was measured; where that is impossible, the next start measures again."""
         if not self._new:
             return
-        part = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(self._all, indent=1))
-            part.replace(self._file)
+            replace_file(self._file, json.dumps(self._all, indent=1).encode())
         except OSError as error:
             logger.debug("Times of products are not remembered: %s", error)
 
     @torch.inference_mode()
-    def _measure(
-        self, inputs: int, outputs: int, gates: bool, ways: list[Product], shape: str, rows: Mapping[int, int]
-    ) -> Iterator[tuple[str, float]]:
+    def _measure(self, shape: nn.Linear, ways: list[Product]) -> Iterator[tuple[str, float]]:
         with uninitialised():  # a random number takes as long as a product by it
-            layer = SwiGLU(inputs, outputs // 2) if gates else nn.Linear(inputs, outputs, bias=False)
-        layer.weight.copy_(torch.randn(inputs))  # an output's are those of all
+            layer = nn.Linear(shape.in_features, shape.out_features, bias=False)
+        layer.weight.copy_(torch.randn(shape.in_features))  # an output's are those of all
+        x = torch.randn(ROWS, shape.in_features, dtype=self._dtype)
         for way in ways:
-            made = way.make(layer, self._dtype)
-            for at_once in rows:
-                x = torch.randn(at_once, inputs, dtype=self._dtype)
-                yield name_of(way, shape, at_once), _best_seconds(partial(made, x))
+            yield name_of(way, shape), _best_seconds(partial(way.make(layer, self._dtype), x))
 
 
 def _best_seconds(work: Callable[[], Any]) -> float:
@@ -181,9 +164,9 @@ def _best_seconds(work: Callable[[], Any]) -> float:
     return best
 
 
-def name_of(way: Product, shape: str, rows: int) -> str:
+def name_of(way: Product, layer: nn.Linear) -> str:
     """Name of a time."""
-    return f"{way.name}, {shape}, {rows} rows"
+    return f"{way.name}, {layer.in_features} x {layer.out_features}, {ROWS} rows"
 
 
 def _machine(dtype: torch.dtype) -> str:

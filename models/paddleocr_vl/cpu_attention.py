@@ -137,7 +137,7 @@ class Shape:
             head = b.mul(b.srem(task, number(tasks)), number(self.at_once))
             stored = b.sdiv(head, number(self.group))
             count = b.add(b.read(b.positions, row, INT64), number(1))
-            count = b.select(b.icmp_signed("<", count, b.length), count, b.length)
+            count = b.smaller(count, b.length)
             q = b.at(b.q, b.add(b.mul(row, b.stride), b.mul(head, number(self.head_dim))), FLOAT)
             first = b.add(b.mul(row, number(self.heads)), head)  # place of the task's heads among all rows'
             scores = [b.at(b.scores, b.mul(b.add(first, number(own)), b.room), FLOAT) for own in range(self.at_once)]

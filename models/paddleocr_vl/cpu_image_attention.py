@@ -14,10 +14,10 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
-from models.paddleocr_vl.cpu_image_keys import NARROW, Heads, Parameters
+from models.paddleocr_vl.cpu_image_keys import NARROW, Heads, Parameters, in_whole_blocks
+from models.paddleocr_vl.cpu_linear import LARGEST_NORM
 from models.paddleocr_vl.cpu_tiles import (
     BLOCK,
-    LARGEST_NORM,
     TILES,
     larger_step,
     largest_norm,
@@ -107,15 +107,13 @@ class Queries(Heads):
         """This thread's tasks: a few queries of a head each."""
         queries = b.sub(b.stop, b.first)
         tasks = b.sdiv(b.add(queries, number(QUERIES - 1)), number(QUERIES))  # tasks of a head
-        thread = b.sext(b.call_named("omp_get_thread_num", INT32), ir.IntType(64))
-        own = Own(b, thread, self.head_dim, self.dims)
+        own = Own(b, self.head_dim, self.dims)
         with b.loop(*b.part(b.mul(b.mul(b.images, number(self.heads)), tasks)), number(1)) as task:
             head = b.sdiv(task, tasks)
             first = b.add(b.first, b.mul(b.srem(task, tasks), number(QUERIES)))
             self._begin(b, own, self.head(b, b.q, head), first)
             with b.loop(number(0), b.length, number(CHUNK)) as chunk:
-                left = b.sub(b.length, chunk)
-                count = b.select(b.icmp_signed("<", left, number(CHUNK)), left, number(CHUNK))
+                count = b.smaller(b.sub(b.length, chunk), number(CHUNK))
                 self._score(b, own, head, chunk, count)
                 with b.loop(number(0), number(QUERIES), number(1)) as query:
                     self._weigh(b, own, query, count)
@@ -126,8 +124,7 @@ class Queries(Heads):
         """Round the queries; those beyond the last are copies of it."""
         last = b.sub(b.stop, number(1))
         with b.loop(number(0), number(QUERIES), number(1)) as query, b.narrower(NARROW):
-            token = b.add(first, query)
-            x = b.at(q, b.mul(b.select(b.icmp_signed("<", token, last), token, last), b.stride), FLOAT)
+            x = b.at(q, b.mul(b.smaller(b.add(first, query), last), b.stride), FLOAT)
             step = step_of(b, functools.partial(b.floats_at, x), number(self.head_dim), b.most)
             for lane, found in self.whole(b, x, step):
                 b.write(found, own.query(query), number(lane), INT16)
@@ -159,7 +156,7 @@ class Queries(Heads):
     def _weigh(self, b: Body, own: "Own", query: ir.Value, count: ir.Value) -> None:
         """Scores of a query become whole numbers in proportion to their exponentials; its sums so far are scaled."""
         scores = own.scores_of(query)
-        room = b.and_(b.add(count, number(BLOCK - 1)), number(-BLOCK))
+        room = in_whole_blocks(b, count)
         with b.loop(count, room, number(1)) as beyond:
             b.write(ir.Constant(FLOAT, NEVER), scores, beyond, FLOAT)
         before = own.read(query, LARGEST_SCORE)
@@ -181,9 +178,7 @@ class Queries(Heads):
         factor, total = b.all_lanes(b.fdiv(ir.Constant(FLOAT, 1.0), step)), b.variable(b.floats, b.constant(0.0))
         with b.loop(number(0), room, number(b.lanes)) as place:
             whole = b.math("nearbyint", b.fmul(b.floats_at(scores, place), factor))
-            b.store(
-                b.fadd(b.load(total, typ=b.floats), whole), total
-            )  # so that weights as they are rounded add up to 1
+            b.store(b.fadd(b.load(total, typ=b.floats), whole), total)  # so that rounded weights add up to 1
             b.write(rounded(b, whole), own.weights_of(query), place, INT16)
         shrunk = b.exp(b.fsub(b.all_lanes(before), most))
         so_far = b.fmul(own.read(query, TOTAL), b.extract_element(shrunk, ir.Constant(INT32, 0)))
@@ -196,7 +191,7 @@ class Queries(Heads):
     def _sum(self, b: Body, own: "Own", head: ir.Value, chunk: ir.Value, count: ir.Value) -> None:
         """Add a chunk's values, weighted."""
         room = self.room(b)
-        inputs = b.and_(b.add(count, number(BLOCK - 1)), number(-BLOCK))
+        inputs = in_whole_blocks(b, count)
         values = b.at(b.values, b.mul(head, b.mul(room, number(self.dims))), INT16)
         at_once = TILES[b.lanes][0]
         for first in range(0, self.dims, BLOCK):
@@ -219,8 +214,7 @@ class Queries(Heads):
         image, of_image = b.sdiv(head, number(self.heads)), b.srem(head, number(self.heads))
         steps = b.at(b.value_steps, b.mul(head, number(self.dims)), FLOAT)
         with b.loop(number(0), number(QUERIES), number(1)) as query, b.narrower(NARROW):
-            token = b.add(first, query)
-            token = b.select(b.icmp_signed("<", token, last), token, last)
+            token = b.smaller(b.add(first, query), last)
             row = b.add(b.mul(b.add(b.mul(image, b.length), token), number(self.heads)), of_image)
             y = b.at(b.y, b.mul(row, number(self.head_dim)), FLOAT)
             factor = b.all_lanes(b.fdiv(ir.Constant(FLOAT, 1.0), own.read(query, TOTAL)))
@@ -232,8 +226,8 @@ class Queries(Heads):
 class Own:
     """A thread's own arrays, by query."""
 
-    def __init__(self, b: Body, thread: ir.Value, head_dim: int, dims: int) -> None:
-        self._b = b
+    def __init__(self, b: Body, head_dim: int, dims: int) -> None:
+        self._b, thread = b, b.thread()
         sizes = {"rounded": head_dim, "scores": CHUNK, "weights": CHUNK, "sums": dims, "facts": FACTS}
         kinds = {name: INT16 if name in ("rounded", "weights") else FLOAT for name in sizes}
         starts = {

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from llvmlite import ir
 
-from models.paddleocr_vl.cpu_tiles import BLOCK, LARGEST_NORM, SMALLEST, larger_step, rounded, step_of, whole_numbers
+from models.paddleocr_vl.cpu_linear import LARGEST_NORM
+from models.paddleocr_vl.cpu_tiles import BLOCK, SMALLEST, larger_step, rounded, step_of, whole_numbers
 from models.paddleocr_vl.llvm import FLOAT, INT16, INT32, Body, number
 
 NARROW = 8  # numbers of a vector where a head's are taken one vector after the other: heads are a multiple of it
@@ -63,7 +64,7 @@ class Heads:
         """Those of a head; those beyond the last are copies of it."""
         last = b.sub(b.length, number(1))
         with b.loop(number(0), room, number(1)) as key:
-            own = b.at(k, b.mul(b.select(b.icmp_signed("<", key, last), key, last), b.stride), FLOAT)
+            own = b.at(k, b.mul(b.smaller(key, last), b.stride), FLOAT)
             step = step_of(b, functools.partial(b.floats_at, own), number(self.head_dim), b.most)
             b.write(step, steps, key, FLOAT)
             block = b.mul(b.sdiv(key, number(BLOCK)), number(BLOCK * self.head_dim))
@@ -112,13 +113,13 @@ class Heads:
     def _value_or_nothing(self, b: Body, v: ir.Value, token: ir.Value, first: int) -> ir.Value:
         last = b.sub(b.length, number(1))
         is_one = b.icmp_signed("<=", token, last)
-        found = b.floats_at(b.at(v, b.mul(b.select(is_one, token, last), b.stride), FLOAT), number(first))
+        found = b.floats_at(b.at(v, b.mul(b.smaller(token, last), b.stride), FLOAT), number(first))
         return b.select(is_one, found, b.constant(0.0))
 
     # --- places -------------------------------------------------------------------------------------------------------
 
     def room(self, b: Body) -> ir.Value:
-        return b.and_(b.add(b.length, number(BLOCK - 1)), number(-BLOCK))
+        return in_whole_blocks(b, b.length)
 
     def head(self, b: Body, x: ir.Value, head: ir.Value) -> ir.Value:
         """The address of the first token's numbers of a head, of all images' heads."""
@@ -129,3 +130,8 @@ class Heads:
         """The place of a head's values, of the numbers from the first on."""
         block = b.mul(room, number(first // BLOCK * BLOCK))
         return b.add(block, number(first % BLOCK * 2))
+
+
+def in_whole_blocks(b: Body, count: ir.Value) -> ir.Value:
+    """A number of tokens, rounded up to blocks."""
+    return b.and_(b.add(count, number(BLOCK - 1)), number(-BLOCK))

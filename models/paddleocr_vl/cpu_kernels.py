@@ -26,7 +26,7 @@ from models.paddleocr_vl.cpu_tiles import (
     sums_of_products,
     unrolled,
 )
-from models.paddleocr_vl.llvm import BYTES, FLOAT, INT8, INT16, INT32, INT64, LINE, Body, Module, number
+from models.paddleocr_vl.llvm import BYTES, FLOAT, INT8, INT16, INT64, LINE, Body, Module, number
 
 PANEL_BYTES = 3 << 17  # inputs of a panel: most of a small second cache
 PANEL_ROWS = 12  # is what a panel's rows are a multiple of: most are met by the largest tile
@@ -224,7 +224,7 @@ class Tiles:
 
     def __init__(self, b: Body, kind: ir.Type, widened: bool) -> None:
         """`kind`: of the weights. `widened`: each block is widened to 16 bits before rows meet it."""
-        self.b, self._stored, self._widened, self._vectors = b, kind, widened, BLOCK // b.lanes
+        self.b, self._stored, self._widened = b, kind, widened
         self.kind = INT16 if widened else kind
 
     def emit(self) -> None:
@@ -236,8 +236,7 @@ class Tiles:
         with b.loop(*b.part(b.mul(panels, b.blocks)), number(1)) as task:
             panel, block = b.sdiv(task, b.blocks), b.srem(task, b.blocks)
             first = b.mul(panel, rows)
-            end = b.add(first, rows)
-            end = b.select(b.icmp_signed("<", end, b.rows), end, b.rows)
+            end = b.smaller(b.add(first, rows), b.rows)
             b.store(first, done)
             weights = self._weights(block)
             for at_once in TILES[b.lanes]:
@@ -249,13 +248,13 @@ class Tiles:
                     self._tile(weights, block, tile, b.sub(row, first), b.sub(end, first))
 
     def _weights(self, block: ir.Value) -> ir.Value:
-        """Those of a block, as rows meet them."""
+        """The weights of a block, as rows meet them."""
         b = self.b
         size = b.mul(b.inputs, number(BLOCK))
         stored = b.at(b.weight, b.mul(block, size), self._stored)
         if not self._widened:
             return stored
-        widened = b.at(b.widened, b.mul(b.sext(b.call_named("omp_get_thread_num", INT32), INT64), size), INT16)
+        widened = b.at(b.widened, b.mul(b.thread(), size), INT16)
         with b.loop(number(0), size, number(2 * b.lanes)) as place:
             b.write(b.sext(b.read(stored, place, INT8, 2 * b.lanes), pairs(b)), widened, place, INT16)
         return widened

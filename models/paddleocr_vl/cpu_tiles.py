@@ -17,7 +17,6 @@ BLOCK = 16  # outputs
 TILES = {8: (4, 3, 2, 1), 16: (8, 4, 2, 1)}  # lanes -> rows that meet a block together: their sums fill registers
 CHAINS = 8  # sums at least, since each waits for the one before
 LARGEST = 32767  # number of 16 bits, but for one that has no negative
-LARGEST_NORM = 46000.0  # norm of one side with 16 bits: nearly 2**15.5, as leaves as much for the other
 LARGEST_SUM = 2.0**31 - 1
 SMALLEST = 1e-12  # largest number of a row that is not taken for 0
 

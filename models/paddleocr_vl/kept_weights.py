@@ -170,5 +170,5 @@ def _remove_others(root: Path, about: About) -> None:
             other = json.loads((folder / ABOUT).read_text())
         except (OSError, ValueError):
             other = None
-        if not other or (other["checkpoint"] == about["checkpoint"] and other["files"] != about["files"]):
+        if not other or (other.get("checkpoint") == about["checkpoint"] and other.get("files") != about["files"]):
             shutil.rmtree(folder, ignore_errors=True)

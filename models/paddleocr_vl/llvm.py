@@ -16,11 +16,11 @@ import llvmlite
 import torch
 from llvmlite import binding, ir
 
-from models.cache_folder import cache_folder
+from models.cache_folder import cache_folder, replace_file
 
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-FLOAT, HALF, DOUBLE, POINTER, VOID = ir.FloatType(), ir.HalfType(), ir.DoubleType(), ir.PointerType(), ir.VoidType()
-BYTES = {INT8: 1, INT16: 2, HALF: 2, INT32: 4, FLOAT: 4, INT64: 8, DOUBLE: 8, POINTER: 8}
+FLOAT, DOUBLE, POINTER, VOID = ir.FloatType(), ir.DoubleType(), ir.PointerType(), ir.VoidType()
+BYTES = {INT8: 1, INT16: 2, INT32: 4, FLOAT: 4, INT64: 8, DOUBLE: 8, POINTER: 8}
 DIGEST_BYTES = 32  # bytes of SHA-256
 LINE = 64  # bytes of the cache that are fetched together
 
@@ -77,8 +77,7 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
 
     def part(self, total: ir.Value) -> tuple[ir.Value, ir.Value]:
         """This thread's share: from which on, and up to which."""
-        asked = (self.call_named(f"omp_get_{what}", INT32) for what in ("thread_num", "num_threads"))
-        own, count = (self.zext(answer, INT64) for answer in asked)
+        own, count = self.thread(), self.zext(self.call_named("omp_get_num_threads", INT32), INT64)
         first, stop = (self.sdiv(self.mul(total, part), count) for part in (own, self.add(own, number(1))))
         return first, stop
 
@@ -139,6 +138,14 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
         kind = arguments[0].type
         suffix = f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
         return self.call_named(f"llvm.{name}.{suffix}", kind, *arguments)
+
+    def thread(self) -> ir.Value:
+        """The number of this thread."""
+        return self.zext(self.call_named("omp_get_thread_num", INT32), INT64)
+
+    def smaller(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """The smaller one of two whole numbers."""
+        return self.select(self.icmp_signed("<", x, y), x, y)
 
     def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """The larger numbers, in one instruction; where one is NaN, y."""
@@ -251,8 +258,5 @@ def _kept_code(file: Path) -> bytes | None:
 
 def _keep_code(file: Path, code: bytes) -> None:
     """Keep code for later starts, which compile it again where it cannot be written."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(hashlib.sha256(code).digest() + code)
-        part.replace(file)
+        replace_file(file, hashlib.sha256(code).digest() + code)
