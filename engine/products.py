@@ -32,7 +32,7 @@ WIDE_EIGHT_BITS = ("int8 in blocks", "int8 by oneDNN, 7 bits")  # for hundreds o
 VNNI = "int8 by oneDNN"
 # Share of the preferred way's time that another must stay below. Fewer bits come first, and smaller errors.
 CLEARLY_FASTER = 0.8
-ROWS = 256  # of products, as an image has hundreds: only ways for the vision tower are measured
+ROWS = 256  # rows of products, as an image has hundreds: only ways for the vision tower are measured
 TURNS, ENOUGH_TURNS, ENOUGH_SECONDS = 5, 3, 0.01  # the best turn counts; after that time, some are enough
 OVERRIDES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "FBGEMM_ENABLE_INSTRUCTIONS")  # instructions that may be used
 
