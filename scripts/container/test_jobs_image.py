@@ -32,6 +32,7 @@ VOLUME = "paddleocr-jobs-test"
 MAX_BYTES = 300_000_000
 READING = 0.3  # seconds for a page
 PAGES = 6
+DOCUMENTS = 24  # so many that a worker has more to read when its first one is seen to be done
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def is_alive(name: str) -> bool:
 def test_two_workers_read_documents_and_one_that_is_killed_loses_none(stack: Stack, tmp_path: Path) -> None:
     api, (_, staying, dying) = stack.api, stack.names
     until(lambda: is_alive(staying) and is_alive(dying))
-    jobs = [api.submit(pdf(PAGES, seed), formats="markdown,pdf") for seed in range(6)]
+    jobs = [api.submit(pdf(PAGES, seed), formats="markdown,pdf") for seed in range(DOCUMENTS)]
     until(lambda: "job done" in logs(dying))
     podman("kill", dying)
     assert [api.wait(job)["status"] for job in jobs] == ["done"] * len(jobs)
