@@ -18,7 +18,7 @@ from engine.cuda_graphs import GpuCapture, graphs_for
 from engine.decode import Decode
 from engine.device import DeviceError, choose_device, choose_dtype, unused_gpu
 from engine.encode import Encode
-from engine.fastest import decode_attention_over, flash_exists, fuse_layers, vision_attention
+from engine.fastest import decode_attention_over, flash_exists, fuse_layers, use_own_rotation, vision_attention
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
 from engine.look import Look
@@ -102,6 +102,8 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     capture = GpuCapture(device) if device.type == "cuda" and config.cuda_graphs else None
     timer = Timer(device, capture) if device.type == "cuda" else None
     kernels = fuse_layers(model, timer) if timer else None
+    if device.type == "cpu":
+        use_own_rotation(model, dtype)
     vision, exact = processor.config.vision_config, config.weights in ("native", "fp16")
     model.visual.full_attention = vision_attention(device, dtype, vision, kernels, exact)
     weights = weight_bytes(model) + networks.weights

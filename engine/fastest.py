@@ -80,9 +80,9 @@ def vision_attention(
         ways = [full_efficient, *([full_flash, full_cudnn] if flash_exists(device, dtype) else [])]
         ways += [kernels.attend_image] if kernels and has_tensor_cores(device, dtype) else []
     elif dtype == torch.bfloat16:
-        ways += [full_by_products, *_own_in_images(config)]
+        ways += [full_by_products, *_own_in_images(config, dtype)]
     elif not exact:
-        ways = _own_in_images(config) or ways  # in fp32 nothing else is as fast
+        ways = _own_in_images(config, dtype) or ways  # in fp32 nothing else is as fast
     if len(ways) == 1:
         return ways[0]
     patches = IMAGE_PATCHES[device.type]
@@ -91,16 +91,29 @@ def vision_attention(
     return fastest(told, seconds, {way.__name__: way for way in ways})
 
 
-def _own_in_images(config: Any) -> list[FullAttention]:
+def _own_in_images(config: Any, dtype: torch.dtype) -> list[FullAttention]:
     """Our kernel for CPUs, if it can be compiled."""
     try:
         from models.paddleocr_vl.cpu_image_attention import CpuImageAttention  # needs LLVM, which a GPU does without
 
         heads = config.num_attention_heads
-        return [CpuImageAttention(heads, config.hidden_size // heads).full_by_whole_numbers]
+        return [CpuImageAttention(heads, config.hidden_size // heads, dtype).full_by_whole_numbers]
     except (RuntimeError, ImportError) as error:
         logger.debug("Attention in images is PyTorch's: %s", error)
         return []
+
+
+def use_own_rotation(model: PaddleOCRVL, dtype: torch.dtype) -> None:
+    """Let a model on a CPU rotate heads by our own kernel, if it can be compiled."""
+    try:
+        from models.paddleocr_vl.cpu_rope import rotation  # needs LLVM, which a GPU does without
+
+        for part in (model.visual, model.text):
+            rotate = rotation(part.head_dim, dtype)
+            for layer in part.layers:
+                setattr(layer, "rotate", rotate)  # noqa: B010 - PyTorch's types allow modules and tensors alone
+    except (RuntimeError, ImportError) as error:
+        logger.debug("Heads are rotated by PyTorch: %s", error)
 
 
 _shapes = count()
@@ -226,13 +239,11 @@ def decode_attention_over(cache: KVCache, heads: int, kernels: Kernels | None, t
 
 def _own_on_cpu(cache: KVCache, heads: int) -> DecodeAttention | None:
     """Attention by our own kernel where there is one: nothing else is as fast there, so nothing is measured."""
-    if cache.dtype != torch.float32:
-        return None
     kv_heads, head_dim = cache.entries.shape[3], cache.entries.shape[5]
     try:
         from models.paddleocr_vl.cpu_attention import CpuAttention  # needs LLVM, which a GPU does without
 
-        return KernelAttention(cache, CpuAttention(heads, kv_heads, head_dim))
+        return KernelAttention(cache, CpuAttention(heads, kv_heads, head_dim, cache.dtype))
     except (RuntimeError, ImportError) as error:
         logger.debug("Attention of decode steps is PyTorch's: %s", error)
         return None

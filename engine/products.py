@@ -24,12 +24,12 @@ from models.paddleocr_vl.weights import uninitialised
 
 logger = logging.getLogger(__name__)
 
-# Ways by preference. Our own come first: nothing else of as many bits is as exact, and nothing was clearly faster but
-# oneDNN's with VNNI in the vision tower. FBGEMM's and oneDNN's of 8 bits need VNNI, or one bit less.
+# Ways by preference. Our own come first: nothing else of as many bits is as exact, and nothing was clearly faster.
+# FBGEMM's and oneDNN's of 8 bits need VNNI, or one bit less.
 SIXTEEN_BITS = {"auto": ("int16 in blocks", "fp16"), "int8": ("int16 in blocks", "fp16"), "fp16": ("rounded to fp16",)}
 EIGHT_BITS = ("int8 in blocks", "int8", "int8 by 7 bits", "int8 by oneDNN", "int8 by oneDNN, 7 bits")
-WIDE_EIGHT_BITS = ("int8 in blocks", "int8 by oneDNN, 7 bits")  # for hundreds of rows
-VNNI = "int8 by oneDNN"
+WIDE_EIGHT_BITS = ("int8 in blocks, inputs too", "int8 in blocks", "int8 by oneDNN, 7 bits")  # for hundreds of rows
+ONE_DNN = "int8 by oneDNN"  # may be faster on CPUs with AMX
 # Share of the preferred way's time that another must stay below. Fewer bits come first, and smaller errors.
 CLEARLY_FASTER = 0.8
 ROWS = 256  # rows of products, as an image has hundreds: only ways for the vision tower are measured
@@ -97,7 +97,7 @@ def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
     if setting != "int8" or part == "projector":
         return halves or [native(dtype)]
     if part == "visual":
-        return [*_first(WIDE_EIGHT_BITS, dtype), *_first((VNNI,), dtype), *([] if halves else [native(dtype)])]
+        return [*_first(WIDE_EIGHT_BITS, dtype), *_first((ONE_DNN,), dtype), *([] if halves else [native(dtype)])]
     eights = _first(EIGHT_BITS, dtype)
     if not eights:
         raise DeviceError("WEIGHTS=int8: this CPU has no products of 8 bits that are exact enough. Use auto.")

@@ -1,4 +1,4 @@
-"""Attention of new tokens to a KV cache in fp32, on CPUs with AVX2 or AVX-512.
+"""Attention of new tokens to a KV cache, on CPUs with AVX2 or AVX-512.
 
 A task is a few query heads of a row, which read each key and value of theirs once. In all 18 layers of the 0.9B model,
 at 275 tokens on two cores (AMD Zen 5 with AVX2), one row took 0.9 to 1.1 ms and eight took 3.4 to 3.8; PyTorch's own,
@@ -24,16 +24,16 @@ NEVER = float("-inf")  # the score of what is not attended to
 
 
 class Parameters(ctypes.Structure):
-    """Addresses of arrays, and sizes. Strides count numbers, not bytes."""
+    """Addresses of arrays, and sizes. Strides count numbers, not bytes. "values": of the dtype of q."""
 
     _fields_ = [
-        ("q", ctypes.c_void_p),  # (rows, heads, D) fp32
-        ("kv", ctypes.c_void_p),  # (rows, 2 * kv_heads, D) fp32, of the new tokens: keys, then values
-        ("entries", ctypes.c_void_p),  # (slots, 2 * kv_heads, tokens, D) fp32
+        ("q", ctypes.c_void_p),  # (rows, heads, D) values
+        ("kv", ctypes.c_void_p),  # (rows, 2 * kv_heads, D) values, of the new tokens: keys, then values
+        ("entries", ctypes.c_void_p),  # (slots, 2 * kv_heads, tokens, D) values
         ("slots", ctypes.c_void_p),  # (rows,) int64
         ("positions", ctypes.c_void_p),  # (rows,) int64, of the new tokens
         ("scores", ctypes.c_void_p),  # (rows, heads, room) fp32
-        ("y", ctypes.c_void_p),  # (rows, heads, D) fp32
+        ("y", ctypes.c_void_p),  # (rows, heads, D) values
         ("stride", ctypes.c_int64),  # between two rows of q, and of kv
         ("tokens", ctypes.c_int64),
         ("length", ctypes.c_int64),  # keys of a row at most
@@ -46,9 +46,9 @@ class Parameters(ctypes.Structure):
 class CpuAttention:
     """Attention for one shape of heads."""
 
-    def __init__(self, heads: int, kv_heads: int, head_dim: int) -> None:
-        """Raises RuntimeError where nothing can be compiled."""
-        self._run = function(heads, kv_heads, head_dim)
+    def __init__(self, heads: int, kv_heads: int, head_dim: int, values: torch.dtype) -> None:
+        """`values`: the dtype of all tensors. Raises RuntimeError where nothing can be compiled."""
+        self._run = function(heads, kv_heads, head_dim, values)
 
     def attend(
         self,
@@ -68,7 +68,7 @@ class CpuAttention:
         """
         rows, heads, _ = q.shape
         room = -(-length // MULTIPLE) * MULTIPLE
-        y, scores = q.new_empty(q.shape), q.new_empty(rows, heads, room)
+        y, scores = q.new_empty(q.shape), q.new_empty(rows, heads, room, dtype=torch.float32)
         self._run(
             ctypes.byref(
                 Parameters(
@@ -92,11 +92,11 @@ class CpuAttention:
 
 
 @functools.cache
-def function(heads: int, kv_heads: int, head_dim: int) -> Callable[[Any], None]:
+def function(heads: int, kv_heads: int, head_dim: int, values: torch.dtype) -> Callable[[Any], None]:
     """Raises RuntimeError where it cannot be compiled."""
     if head_dim % (VECTORS * lanes()):
         raise RuntimeError(f"heads of {head_dim} numbers do not fill vectors")
-    module = Module(Parameters)
+    module = Module(Parameters, values)
     shape = Shape(heads, kv_heads, head_dim)
     attend = module.add("attend", shape.attend)
 
@@ -123,11 +123,11 @@ class Shape:
             b.loop(number(0), b.rows, number(1)) as row,
             b.loop(number(0), number(2 * self.kv_heads), number(1)) as head,
         ):
-            new = b.at(b.kv, b.add(b.mul(row, b.stride), b.mul(head, number(self.head_dim))), FLOAT)
+            new = b.value(b.kv, b.add(b.mul(row, b.stride), b.mul(head, number(self.head_dim))))
             own = self._entries(b, row, head)
             place = b.mul(b.read(b.positions, row, INT64), number(self.head_dim))
             for lane in range(0, self.head_dim, b.lanes):
-                b.write(b.floats_at(new, number(lane)), own, b.add(place, number(lane)), FLOAT)
+                b.write_values(b.values_at(new, number(lane)), own, b.add(place, number(lane)))
 
     def attend(self, b: Body) -> None:
         """This thread's tasks: a few query heads of a row each."""
@@ -138,18 +138,18 @@ class Shape:
             stored = b.sdiv(head, number(self.group))
             count = b.add(b.read(b.positions, row, INT64), number(1))
             count = b.smaller(count, b.length)
-            q = b.at(b.q, b.add(b.mul(row, b.stride), b.mul(head, number(self.head_dim))), FLOAT)
+            q = b.value(b.q, b.add(b.mul(row, b.stride), b.mul(head, number(self.head_dim))))
             first = b.add(b.mul(row, number(self.heads)), head)  # place of the task's heads among all rows'
             scores = [b.at(b.scores, b.mul(b.add(first, number(own)), b.room), FLOAT) for own in range(self.at_once)]
             self._score(b, q, self._entries(b, row, stored), count, scores)
             factors = [self._softmax(b, own, count) for own in scores]
-            y = b.at(b.y, b.mul(first, number(self.head_dim)), FLOAT)
+            y = b.value(b.y, b.mul(first, number(self.head_dim)))
             self._sum(b, self._entries(b, row, b.add(stored, number(self.kv_heads))), count, scores, factors, y)
 
     def _entries(self, b: Body, row: ir.Value, head: ir.Value) -> ir.Value:
         """Address of the keys or values of a head in a row's cache."""
         slot = b.mul(b.read(b.slots, row, INT64), number(2 * self.kv_heads))
-        return b.at(b.entries, b.mul(b.add(slot, head), b.mul(b.tokens, number(self.head_dim))), FLOAT)
+        return b.value(b.entries, b.mul(b.add(slot, head), b.mul(b.tokens, number(self.head_dim))))
 
     def _score(self, b: Body, q: ir.Value, keys: ir.Value, count: ir.Value, scores: list[ir.Value]) -> None:
         """Products of queries and keys; those beyond `count` are read from the cache, too, but not attended to."""
@@ -158,9 +158,9 @@ class Shape:
             sums = [[b.constant(0.0) for _ in range(KEYS)] for _ in scores]
             for lane in range(0, self.head_dim, b.lanes):
                 place = b.add(b.mul(key, number(self.head_dim)), number(lane))
-                values = [b.floats_at(keys, b.add(place, number(each * self.head_dim))) for each in range(KEYS)]
+                values = [b.values_at(keys, b.add(place, number(each * self.head_dim))) for each in range(KEYS)]
                 for own, totals in enumerate(sums):
-                    query = b.floats_at(q, number(own * self.head_dim + lane))
+                    query = b.values_at(q, number(own * self.head_dim + lane))
                     totals[:] = [b.math("fma", query, v, total) for v, total in zip(values, totals, strict=True)]
             for own, totals in zip(scores, sums, strict=True):
                 for each, total in enumerate(totals):
@@ -196,7 +196,7 @@ class Shape:
             sums = [[b.variable(b.floats, b.constant(0.0)) for _ in lanes_of] for _ in weights]
             with b.loop(number(0), count, number(1)) as key:
                 start = b.mul(key, number(self.head_dim))
-                own_values = [b.floats_at(values, b.add(start, number(lane))) for lane in lanes_of]
+                own_values = [b.values_at(values, b.add(start, number(lane))) for lane in lanes_of]
                 for own, totals in zip(weights, sums, strict=True):
                     weight = b.all_lanes(b.read(own, key, FLOAT))
                     for value, total in zip(own_values, totals, strict=True):
@@ -204,4 +204,4 @@ class Shape:
             for own, (factor, totals) in enumerate(zip(factors, sums, strict=True)):
                 for lane, total in zip(lanes_of, totals, strict=True):
                     place = number(own * self.head_dim + lane)
-                    b.write(b.fmul(b.load(total, typ=b.floats), b.all_lanes(factor)), y, place, FLOAT)
+                    b.write_values(b.fmul(b.load(total, typ=b.floats), b.all_lanes(factor)), y, place)

@@ -14,8 +14,8 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
+from models.paddleocr_vl.cpu_blocks import LARGEST_NORM
 from models.paddleocr_vl.cpu_image_keys import NARROW, Heads, Parameters, in_whole_blocks
-from models.paddleocr_vl.cpu_linear import LARGEST_NORM
 from models.paddleocr_vl.cpu_tiles import (
     BLOCK,
     TILES,
@@ -40,16 +40,13 @@ STEP, WEIGHT_STEP, LARGEST_SCORE, TOTAL = range(FACTS)  # facts of a query: step
 class CpuImageAttention:
     """Attention for one shape of heads."""
 
-    def __init__(self, heads: int, head_dim: int) -> None:
-        """Raises RuntimeError where nothing can be compiled."""
+    def __init__(self, heads: int, head_dim: int, values: torch.dtype) -> None:
+        """`values`: the dtype of all tensors. Raises RuntimeError where nothing can be compiled."""
         self._heads, self._head_dim = heads, head_dim
-        self._prepare, self._attend = functions(heads, head_dim)
+        self._prepare, self._attend = functions(heads, head_dim, values)
 
     def full_by_whole_numbers(self, q: Tensor, k: Tensor, v: Tensor, queries: int | None) -> Sliced[Tensor]:
-        """`FullAttention`, in fp32 whatever dtype is given, where q, k and v are parts of one tensor."""
-        if q.dtype != torch.float32:
-            attended = yield from self.full_by_whole_numbers(_widened(q), _widened(k), _widened(v), queries)
-            return attended.to(q.dtype)
+        """`FullAttention` where q, k and v are parts of one tensor."""
         images, heads, length, head_dim = q.shape
         assert (heads, head_dim) == (self._heads, self._head_dim)
         assert q.stride() == k.stride() == v.stride()
@@ -57,14 +54,15 @@ class CpuImageAttention:
         room, dims = (-(-size // BLOCK) * BLOCK for size in (length, head_dim))
         threads = torch.get_num_threads()
         whole = functools.partial(q.new_empty, dtype=torch.int16)
+        floats = functools.partial(q.new_empty, dtype=torch.float32)
         y = q.new_empty(images, length, heads, head_dim)
         arrays = (
             *(q, k, v),
-            *(whole(images, heads, room, head_dim), q.new_empty(images, heads, room)),
-            *(whole(images, heads, dims, room), q.new_empty(images, heads, dims)),
-            *(whole(threads, QUERIES, head_dim), q.new_empty(threads, QUERIES, CHUNK)),
-            *(whole(threads, QUERIES, CHUNK), q.new_empty(threads, QUERIES, dims)),
-            *(q.new_empty(threads, QUERIES, FACTS), y),
+            *(whole(images, heads, room, head_dim), floats(images, heads, room)),
+            *(whole(images, heads, dims, room), floats(images, heads, dims)),
+            *(whole(threads, QUERIES, head_dim), floats(threads, QUERIES, CHUNK)),
+            *(whole(threads, QUERIES, CHUNK), floats(threads, QUERIES, dims)),
+            *(floats(threads, QUERIES, FACTS), y),
         )
         addresses = [array.data_ptr() for array in arrays]
         for index, part in enumerate(parts(length, queries)):
@@ -77,17 +75,15 @@ class CpuImageAttention:
         return y.transpose(1, 2)
 
 
-def _widened(x: Tensor) -> Tensor:
-    """(images, heads, length, D) in fp32, a token's heads in order."""
-    return x.transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format).transpose(1, 2)
-
-
 @functools.cache
-def functions(heads: int, head_dim: int) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
-    """What prepares keys and values, and what attends to them. Raises RuntimeError where they cannot be compiled."""
+def functions(heads: int, head_dim: int, values: torch.dtype) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
+    """What prepares keys and values of a dtype, and what attends to them.
+
+    Raises RuntimeError where they cannot be compiled.
+    """
     if head_dim % NARROW:
         raise RuntimeError(f"heads of {head_dim} numbers do not fill vectors")
-    module = Module(Parameters)
+    module = Module(Parameters, values)
     shape = Queries(heads, head_dim)
     for name, work in (("prepare", shape.prepare), ("attend", shape.attend)):
         part = module.add(f"{name}_part", work)
@@ -124,8 +120,8 @@ class Queries(Heads):
         """Round the queries; those beyond the last are copies of it."""
         last = b.sub(b.stop, number(1))
         with b.loop(number(0), number(QUERIES), number(1)) as query, b.narrower(NARROW):
-            x = b.at(q, b.mul(b.smaller(b.add(first, query), last), b.stride), FLOAT)
-            step = step_of(b, functools.partial(b.floats_at, x), number(self.head_dim), b.most)
+            x = b.value(q, b.mul(b.smaller(b.add(first, query), last), b.stride))
+            step = step_of(b, functools.partial(b.values_at, x), number(self.head_dim), b.most)
             for lane, found in self.whole(b, x, step):
                 b.write(found, own.query(query), number(lane), INT16)
             own.write(query, STEP, step)
@@ -216,11 +212,11 @@ class Queries(Heads):
         with b.loop(number(0), number(QUERIES), number(1)) as query, b.narrower(NARROW):
             token = b.smaller(b.add(first, query), last)
             row = b.add(b.mul(b.add(b.mul(image, b.length), token), number(self.heads)), of_image)
-            y = b.at(b.y, b.mul(row, number(self.head_dim)), FLOAT)
+            y = b.value(b.y, b.mul(row, number(self.head_dim)))
             factor = b.all_lanes(b.fdiv(ir.Constant(FLOAT, 1.0), own.read(query, TOTAL)))
             for lane in range(0, self.head_dim, NARROW):
                 step = b.fmul(b.floats_at(steps, number(lane)), factor)
-                b.write(b.fmul(b.floats_at(own.sums_of(query), number(lane)), step), y, number(lane), FLOAT)
+                b.write_values(b.fmul(b.floats_at(own.sums_of(query), number(lane)), step), y, number(lane))
 
 
 class Own:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from llvmlite import ir
 
-from models.paddleocr_vl.cpu_linear import LARGEST_NORM
+from models.paddleocr_vl.cpu_blocks import LARGEST_NORM
 from models.paddleocr_vl.cpu_tiles import BLOCK, SMALLEST, larger_step, rounded, step_of, whole_numbers
 from models.paddleocr_vl.llvm import FLOAT, INT16, INT32, Body, number
 
@@ -14,10 +14,13 @@ NARROW = 8  # numbers of a vector where a head's are taken one vector after the 
 
 
 class Parameters(ctypes.Structure):
-    """Addresses of arrays, and sizes. "room" is `length` rounded up to blocks, "dims" the size of a head likewise."""
+    """Addresses of arrays, and sizes.
+
+    "values": of the dtype of q. "room" is `length` rounded up to blocks, "dims" the size of a head likewise.
+    """
 
     _fields_ = [
-        ("q", ctypes.c_void_p),  # (images, length, ..., D) fp32 by the strides below, a head's parts in order
+        ("q", ctypes.c_void_p),  # (images, length, ..., D) values by the strides below, a head's parts in order
         ("k", ctypes.c_void_p),  # likewise
         ("v", ctypes.c_void_p),  # likewise
         ("keys", ctypes.c_void_p),  # (images, heads, room / 16, D / 2, 16, 2) int16
@@ -29,7 +32,7 @@ class Parameters(ctypes.Structure):
         ("weights", ctypes.c_void_p),  # (threads, QUERIES, CHUNK) int16, exponentials of scores
         ("sums", ctypes.c_void_p),  # (threads, QUERIES, dims) fp32
         ("facts", ctypes.c_void_p),  # (threads, QUERIES, 4) fp32: see FACTS
-        ("y", ctypes.c_void_p),  # (images, length, heads, D) fp32
+        ("y", ctypes.c_void_p),  # (images, length, heads, D) values
         ("most", ctypes.c_double),  # MOST
         ("stride", ctypes.c_int64),  # numbers from one token to the next, in q, k and v
         ("image_stride", ctypes.c_int64),  # from one image to the next
@@ -64,8 +67,8 @@ class Heads:
         """Those of a head; those beyond the last are copies of it."""
         last = b.sub(b.length, number(1))
         with b.loop(number(0), room, number(1)) as key:
-            own = b.at(k, b.mul(b.smaller(key, last), b.stride), FLOAT)
-            step = step_of(b, functools.partial(b.floats_at, own), number(self.head_dim), b.most)
+            own = b.value(k, b.mul(b.smaller(key, last), b.stride))
+            step = step_of(b, functools.partial(b.values_at, own), number(self.head_dim), b.most)
             b.write(step, steps, key, FLOAT)
             block = b.mul(b.sdiv(key, number(BLOCK)), number(BLOCK * self.head_dim))
             place = b.at(keys, b.add(block, b.mul(b.srem(key, number(BLOCK)), number(2))), INT16)
@@ -79,7 +82,7 @@ class Heads:
         """A head's numbers in steps, whole ones of 16 bits, by vectors with their places."""
         factor = b.all_lanes(b.fdiv(ir.Constant(FLOAT, 1.0), step))
         for lane in range(0, self.head_dim, NARROW):
-            yield lane, rounded(b, b.fmul(b.floats_at(x, number(lane)), factor))
+            yield lane, rounded(b, b.fmul(b.values_at(x, number(lane)), factor))
 
     def _round_values(self, b: Body, v: ir.Value, first: int, values: ir.Value, steps: ir.Value) -> None:
         """Those of a head, of the numbers from the first on; those beyond the last token or number are 0."""
@@ -91,7 +94,7 @@ class Heads:
             return
         largest, squares = (b.variable(b.floats, nothing) for _ in range(2))
         with b.loop(number(0), b.length, number(1)) as token:
-            found = b.floats_at(b.at(v, b.mul(token, b.stride), FLOAT), number(first))
+            found = b.values_at(b.value(v, b.mul(token, b.stride)), number(first))
             size = b.math("fabs", found)
             b.store(b.larger(b.load(largest, typ=b.floats), size), largest)
             b.store(b.math("fma", found, found, b.load(squares, typ=b.floats)), squares)
@@ -113,7 +116,7 @@ class Heads:
     def _value_or_nothing(self, b: Body, v: ir.Value, token: ir.Value, first: int) -> ir.Value:
         last = b.sub(b.length, number(1))
         is_one = b.icmp_signed("<=", token, last)
-        found = b.floats_at(b.at(v, b.mul(b.smaller(token, last), b.stride), FLOAT), number(first))
+        found = b.values_at(b.value(v, b.mul(b.smaller(token, last), b.stride)), number(first))
         return b.select(is_one, found, b.constant(0.0))
 
     # --- places -------------------------------------------------------------------------------------------------------
@@ -124,7 +127,7 @@ class Heads:
     def head(self, b: Body, x: ir.Value, head: ir.Value) -> ir.Value:
         """The address of the first token's numbers of a head, of all images' heads."""
         image = b.mul(b.sdiv(head, number(self.heads)), b.image_stride)
-        return b.at(x, b.add(image, b.mul(b.srem(head, number(self.heads)), number(self.head_dim))), FLOAT)
+        return b.value(x, b.add(image, b.mul(b.srem(head, number(self.heads)), number(self.head_dim))))
 
     def place_of_values(self, b: Body, first: int, room: ir.Value) -> ir.Value:
         """The place of a head's values, of the numbers from the first on."""

@@ -1,7 +1,8 @@
 """Products by weights of 8 and of 16 bits with what surrounds them, for CPUs with AVX2 or AVX-512.
 
-Both sides of a product are whole numbers (models/paddleocr_vl/cpu_tiles.py): weights with one step per output, inputs
-of up to 16 bits with one per row. Weights lie in blocks of 16 outputs, so that a vector's lanes are outputs.
+Both sides of a product are whole numbers (models/paddleocr_vl/cpu_tiles.py): weights with one step per output; inputs
+of 16 bits with one per row, or of 8 bits, which count from a row's smallest number up. Weights lie in blocks of 16
+outputs, so that a vector's lanes are outputs.
 
 Of few rows, as in decoding, the time is that of reading memory in order: while all rows meet one block, the next is
 fetched. Many rows are taken in panels that stay in a core's cache while all blocks meet them.
@@ -16,17 +17,24 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
+from models.paddleocr_vl.cpu_blocks import STEPS, Blocks
 from models.paddleocr_vl.cpu_tiles import (
     BLOCK,
+    FOURS,
+    NARROW_PAIRS,
+    PAIRS,
+    SMALLEST,
     TILES,
+    Numbers,
+    between_fetches,
     largest_norm,
     pairs,
     rounded,
     step_of,
     sums_of_products,
-    unrolled,
+    whole_numbers,
 )
-from models.paddleocr_vl.llvm import BYTES, FLOAT, INT8, INT16, INT64, LINE, Body, Module, number
+from models.paddleocr_vl.llvm import BYTES, FLOAT, INT8, INT16, INT64, LINE, Body, Module, has_vnni, number
 
 PANEL_BYTES = 3 << 17  # inputs of a panel: most of a small second cache
 PANEL_ROWS = 12  # is what a panel's rows are a multiple of: most are met by the largest tile
@@ -38,22 +46,24 @@ GELU_SCALE, GELU_CUBE = (
 
 
 class Parameters(ctypes.Structure):
-    """Addresses of arrays, and sizes."""
+    """Addresses of arrays, and sizes. "values": of the dtype of x."""
 
     _fields_ = [
-        ("x", ctypes.c_void_p),  # (rows, inputs) fp32
-        ("norm", ctypes.c_void_p),  # (inputs,) fp32, the weight of an RMS norm of x, or none
+        ("x", ctypes.c_void_p),  # (rows, inputs) values
+        ("norm", ctypes.c_void_p),  # (inputs,) values, the weight of an RMS norm of x, or none
         ("eps", ctypes.c_double),
         ("most", ctypes.c_double),  # norm of a row's rounded inputs
-        ("rounded", ctypes.c_void_p),  # (rows, inputs) int16
+        ("rounded", ctypes.c_void_p),  # (rows, inputs) int16 or uint8
         ("steps", ctypes.c_void_p),  # (rows,) fp32, of rounded inputs
+        ("starts", ctypes.c_void_p),  # (rows,) fp32: what the uint8 0 is
         ("widened", ctypes.c_void_p),  # (threads, inputs * 16) int16: blocks of int8 that many rows meet, or none
-        ("weight", ctypes.c_void_p),  # (blocks, inputs / 2, 16, 2) int8 or int16
+        ("weight", ctypes.c_void_p),  # (blocks, inputs / together, 16, together) int8 or int16
         ("scale", ctypes.c_void_p),  # (blocks * 16,) fp32
+        ("sums", ctypes.c_void_p),  # (blocks * 16,) fp32, of an output's whole numbers, for inputs of uint8
         ("bias", ctypes.c_void_p),  # (blocks * 16,) fp32 that is added, or none
-        ("residual", ctypes.c_void_p),  # (rows, blocks * 16) fp32 that is added, or none
-        ("y", ctypes.c_void_p),  # (rows, blocks * 16) fp32
-        ("gated", ctypes.c_void_p),  # (rows, blocks * 8) fp32, or none
+        ("residual", ctypes.c_void_p),  # (rows, blocks * 16) values that are added, or none
+        ("y", ctypes.c_void_p),  # (rows, blocks * 16) values
+        ("gated", ctypes.c_void_p),  # (rows, blocks * 8) values, or none
         ("gelu", ctypes.c_int64),  # 1: GELU of the outputs, by tanh
         ("rows", ctypes.c_int64),
         ("inputs", ctypes.c_int64),
@@ -65,13 +75,15 @@ class Parameters(ctypes.Structure):
 class Multiply:
     """Products by one weight, in blocks, with the steps and biases of its outputs."""
 
-    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None, norm: float) -> None:
-        """`norm`: the largest of an output's weights. Raises RuntimeError where nothing can be compiled."""
-        self._weight, self._scale, self._bias = weight, scale, bias  # their memory is read below
-        self._addresses = weight.data_ptr(), scale.data_ptr(), address(bias)
-        self._blocks, half = weight.shape[:2]
-        self._most = largest_norm(norm, 2 * half)
-        self._run = functions()[weight.dtype]
+    def __init__(self, blocks: Blocks, bias: Tensor | None, values: torch.dtype) -> None:
+        """`values`: the dtype of all tensors that it is given. Raises RuntimeError where nothing can be compiled."""
+        self._blocks, self._bias = blocks, bias  # their memory is read below
+        weight = blocks.weight
+        self._addresses = address(weight), address(blocks.scale), address(blocks.sums), address(bias)
+        self._outputs = len(weight) * BLOCK
+        self._most = largest_norm(blocks.norm, weight[0].numel() // BLOCK)
+        self._numbers = numbers_of(weight)
+        self._run = function(self._numbers, values)
 
     def __call__(
         self,
@@ -82,17 +94,18 @@ class Multiply:
         gates: bool = False,
         gelu: bool = False,
     ) -> Tensor:
-        """x (N, in) fp32 -> (N, out) fp32, all contiguous.
+        """x (N, in) -> (N, out), all contiguous.
 
         x may be normalised by the weight and epsilon of an RMS norm first, and `residual` (N, out) is added, after
         GELU if that is asked for. `gates`: silu(first half) * second half, (N, out / 2).
         """
         rows, inputs = x.shape
-        y = x.new_empty(rows, self._blocks * BLOCK)
-        gated = x.new_empty(rows, self._blocks * BLOCK // 2) if gates else None
-        whole, steps = x.new_empty(x.shape, dtype=torch.int16), x.new_empty(rows)
+        y = x.new_empty(rows, self._outputs)
+        gated = x.new_empty(rows, self._outputs // 2) if gates else None
+        whole = x.new_empty(x.shape, dtype=torch.uint8 if self._numbers is FOURS else torch.int16)
+        steps = x.new_empty(2, rows, dtype=torch.float32)
         threads, widened = torch.get_num_threads(), None
-        if rows > MANY_ROWS and self._weight.dtype == torch.int8:
+        if rows > MANY_ROWS and self._numbers is NARROW_PAIRS:
             widened = whole.new_empty(threads, inputs * BLOCK)
         self._run(
             ctypes.byref(
@@ -103,6 +116,7 @@ class Multiply:
                     self._most,
                     whole.data_ptr(),
                     steps.data_ptr(),
+                    steps.data_ptr() + rows * steps.itemsize,
                     address(widened),
                     *self._addresses,
                     address(residual),
@@ -111,7 +125,7 @@ class Multiply:
                     gelu,
                     rows,
                     inputs,
-                    self._blocks,
+                    self._outputs // BLOCK,
                     threads,
                 )
             )
@@ -119,27 +133,34 @@ class Multiply:
         return y if gated is None else gated
 
 
+def numbers_of(weight: Tensor) -> Numbers:
+    """The kinds of whole numbers that a weight in blocks is made for."""
+    if weight.shape[-1] == FOURS.together:
+        return FOURS
+    return PAIRS if weight.dtype == torch.int16 else NARROW_PAIRS
+
+
 def address(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
 @functools.cache
-def functions() -> dict[torch.dtype, Callable[[Any], None]]:
-    """Products on this CPU, by the weights' dtype. Raises RuntimeError where they cannot be compiled."""
-    module = Module(Parameters)
-    prepare, gate = module.add("round", _round), module.add("gate", _gate)
-    tiles = {"16": (INT16, False), "8": (INT8, False), "8_widened": (INT8, True)}
-    multiply = {name: module.add(f"multiply_{name}", functools.partial(_multiply, *own)) for name, own in tiles.items()}
-    ways = {torch.int16: ("16", "16"), torch.int8: ("8", "8_widened")}  # for few rows, and for many
-    for dtype, (few, many) in ways.items():
-        emit = functools.partial(_product, prepare, multiply[few], multiply[many], gate)
-        module.add(str(dtype), emit)
+def function(numbers: Numbers, values: torch.dtype) -> Callable[[Any], None]:
+    """Products on this CPU, of tensors of a dtype. Raises RuntimeError where they cannot be compiled."""
+    if numbers is FOURS and not has_vnni():
+        raise RuntimeError("the CPU has no VNNI")
+    module = Module(Parameters, values)
+    prepare = module.add("round", _round_to_8_bits if numbers is FOURS else _round)
+    gate = module.add("gate", _gate)
+    few = module.add("multiply", functools.partial(_multiply, numbers, False))
+    many = module.add("multiply_many", functools.partial(_multiply, numbers, True)) if numbers is NARROW_PAIRS else few
+    module.add("product", functools.partial(_product, prepare, few, many, gate))
     module.compile()
-    return {dtype: module.function(str(dtype)) for dtype in ways}
+    return module.function("product")
 
 
-def _multiply(kind: ir.Type, widened: bool, b: Body) -> None:
-    Tiles(b, kind, widened).emit()
+def _multiply(numbers: Numbers, widened: bool, b: Body) -> None:
+    Tiles(b, numbers, widened).emit()
 
 
 def _product(prepare: ir.Function, few: ir.Function, many: ir.Function, gate: ir.Function, b: Body) -> None:
@@ -158,9 +179,9 @@ def _product(prepare: ir.Function, few: ir.Function, many: ir.Function, gate: ir
 
 def _weighted(b: Body, x: ir.Value, place: ir.Value) -> ir.Value:
     """Inputs, times the weights of a norm if there is one."""
-    found = b.variable(b.floats, b.floats_at(x, place))
+    found = b.variable(b.floats, b.values_at(x, place))
     with b.if_given(b.norm):
-        b.store(b.fmul(b.load(found, typ=b.floats), b.floats_at(b.norm, place)), found)
+        b.store(b.fmul(b.load(found, typ=b.floats), b.values_at(b.norm, place)), found)
     return b.load(found, typ=b.floats)
 
 
@@ -168,25 +189,54 @@ def _root_mean_square(b: Body, x: ir.Value) -> ir.Value:
     """The root of a row's mean square, by which its norm divides."""
     squares = b.variable(b.floats, b.constant(0.0))
     with b.loop(number(0), b.inputs, number(b.lanes)) as place:
-        values = b.floats_at(x, place)
+        values = b.values_at(x, place)
         b.store(b.math("fma", values, values, b.load(squares, typ=b.floats)), squares)
     mean = b.fdiv(b.across("fadd", b.load(squares, typ=b.floats)), b.sitofp(b.inputs, FLOAT))
     return b.math("sqrt", b.fadd(mean, b.eps))
 
 
 def _round(b: Body) -> None:
-    """Round this thread's rows, as they are or normalised."""
+    """Round this thread's rows, as they are or normalised, to 16 bits."""
     with b.loop(*b.part(b.rows), number(1)) as row:
         first = b.mul(row, b.inputs)
-        x, whole = b.at(b.x, first, FLOAT), b.at(b.rounded, first, INT16)
+        x, whole = b.value(b.x, first), b.at(b.rounded, first, INT16)
         inputs = functools.partial(_weighted, b, x)
-        step = b.variable(FLOAT, step_of(b, inputs, b.inputs, b.most))
-        factor = b.all_lanes(b.fdiv(ir.Constant(FLOAT, 1.0), b.load(step, typ=FLOAT)))
-        with b.if_given(b.norm):
-            b.store(b.fdiv(b.load(step, typ=FLOAT), _root_mean_square(b, x)), step)
-        b.write(b.load(step, typ=FLOAT), b.steps, row, FLOAT)
+        step = step_of(b, inputs, b.inputs, b.most)
+        factor = b.all_lanes(b.fdiv(ir.Constant(FLOAT, 1.0), step))
+        b.write(b.fmul(step, _factor_of_norm(b, x)), b.steps, row, FLOAT)
         with b.loop(number(0), b.inputs, number(b.lanes)) as place:
             b.write(rounded(b, b.fmul(inputs(place), factor)), whole, place, INT16)
+
+
+def _round_to_8_bits(b: Body) -> None:
+    """Likewise, to the steps from a row's smallest number to its largest. NaN gives NaN."""
+    with b.loop(*b.part(b.rows), number(1)) as row:
+        first = b.mul(row, b.inputs)
+        x, whole = b.value(b.x, first), b.at(b.rounded, first, INT8)
+        inputs = functools.partial(_weighted, b, x)
+        least, most = (b.variable(b.floats, inputs(number(0))) for _ in range(2))
+        with b.loop(number(0), b.inputs, number(b.lanes)) as place:
+            values = inputs(place)
+            b.store(b.math("minimum", b.load(least, typ=b.floats), values), least)
+            b.store(b.math("maximum", b.load(most, typ=b.floats), values), most)
+        start = b.across("fminimum", b.load(least, typ=b.floats))
+        span = b.fsub(b.across("fmaximum", b.load(most, typ=b.floats)), start)
+        step = b.math("maximum", b.fmul(span, ir.Constant(FLOAT, 1 / STEPS)), ir.Constant(FLOAT, SMALLEST))
+        factor = b.all_lanes(b.fdiv(ir.Constant(FLOAT, 1.0), step))
+        of_norm, from_start = _factor_of_norm(b, x), b.all_lanes(start)
+        b.write(b.fmul(step, of_norm), b.steps, row, FLOAT)
+        b.write(b.fmul(start, of_norm), b.starts, row, FLOAT)
+        with b.loop(number(0), b.inputs, number(b.lanes)) as place:
+            found = whole_numbers(b, b.fmul(b.fsub(inputs(place), from_start), factor))
+            b.write(b.trunc(found, ir.VectorType(INT8, b.lanes)), whole, place, INT8)
+
+
+def _factor_of_norm(b: Body, x: ir.Value) -> ir.Value:
+    """What a row is multiplied by for its norm, 1 if there is none."""
+    factor = b.variable(FLOAT, ir.Constant(FLOAT, 1.0))
+    with b.if_given(b.norm):
+        b.store(b.fdiv(ir.Constant(FLOAT, 1.0), _root_mean_square(b, x)), factor)
+    return b.load(factor, typ=FLOAT)
 
 
 def _gate(b: Body) -> None:
@@ -194,11 +244,11 @@ def _gate(b: Body) -> None:
     half = b.mul(b.blocks, number(BLOCK // 2))
     with b.loop(*b.part(b.rows), number(1)) as row:
         first = b.mul(row, half)
-        gates = b.at(b.y, b.mul(first, number(2)), FLOAT)
-        ups, gated = b.at(gates, half, FLOAT), b.at(b.gated, first, FLOAT)
+        gates = b.value(b.y, b.mul(first, number(2)))
+        ups, gated = b.value(gates, half), b.value(b.gated, first)
         with b.loop(number(0), half, number(b.lanes)) as place:
-            gate = b.floats_at(gates, place)
-            b.write(b.fmul(_silu(b, gate, gate), b.floats_at(ups, place)), gated, place, FLOAT)
+            gate = b.values_at(gates, place)
+            b.write_values(b.fmul(_silu(b, gate, gate), b.values_at(ups, place)), gated, place)
 
 
 def _silu(b: Body, x: ir.Value, exponent: ir.Value) -> ir.Value:
@@ -222,14 +272,14 @@ class Tiles:
     Sums stay in registers.
     """
 
-    def __init__(self, b: Body, kind: ir.Type, widened: bool) -> None:
-        """`kind`: of the weights. `widened`: each block is widened to 16 bits before rows meet it."""
-        self.b, self._stored, self._widened = b, kind, widened
-        self.kind = INT16 if widened else kind
+    def __init__(self, b: Body, numbers: Numbers, widened: bool) -> None:
+        """`widened`: each block of 8 bits is widened to 16 before rows meet it."""
+        self.b, self._stored, self._widened = b, numbers.weights, widened
+        self.numbers = PAIRS if widened else numbers
 
     def emit(self) -> None:
         b = self.b
-        most = b.add(b.sdiv(number(PANEL_BYTES // 2), b.inputs), number(PANEL_ROWS))
+        most = b.add(b.sdiv(number(PANEL_BYTES // BYTES[self.numbers.inputs]), b.inputs), number(PANEL_ROWS))
         panels = self._rounded_up(b.rows, most)
         rows = b.mul(self._rounded_up(b.rows, b.mul(panels, number(PANEL_ROWS))), number(PANEL_ROWS))
         done = b.variable(INT64, number(0))
@@ -268,14 +318,13 @@ class Tiles:
     ) -> None:
         """`done` of the panel's rows have met the block."""
         b = self.b
-        inputs = [b.at(b.rounded, b.mul(row, b.inputs), INT16) for row in rows]
+        inputs = [b.at(b.rounded, b.mul(row, b.inputs), self.numbers.inputs) for row in rows]
         fetch = self._share_of_next(weights, len(rows), done, of_panel)
-        sums = sums_of_products(b, inputs, weights, b.inputs, self.kind, fetch)
+        sums = sums_of_products(b, inputs, weights, b.inputs, self.numbers, fetch)
         for row, vectors in zip(rows, sums, strict=True):
-            step = b.all_lanes(b.read(b.steps, row, FLOAT))
             for vector, total in enumerate(vectors):
                 output = b.add(b.mul(block, number(BLOCK)), number(vector * b.lanes))
-                self._finish(b.fmul(b.sitofp(total, b.floats), step), row, output)
+                self._finish(b.sitofp(total, b.floats), row, output)
 
     def _share_of_next(self, weights: ir.Value, rows: int, done: ir.Value, of_panel: ir.Value) -> Callable[[], None]:
         """What fetches, in each step, a part of the next block: all tiles of this one together fetch it once."""
@@ -283,27 +332,32 @@ class Tiles:
         if self._widened:  # the next one is read, to be widened, before any row meets it
             return lambda: None
         size = b.mul(b.inputs, number(BLOCK))  # weights of a block
-        step = 2 * unrolled(b, rows) * BLOCK  # weights between two calls
-        lines = step * BYTES[self.kind] // LINE
+        step = between_fetches(b, self.numbers, rows) * BLOCK  # weights between two calls
+        lines = step * BYTES[self._stored] // LINE
         share = b.sdiv(number(step * rows), of_panel)
         place = b.variable(INT64, b.add(size, b.sdiv(b.mul(size, done), of_panel)))
 
         def fetch() -> None:
             begin = b.load(place, typ=INT64)
             for line in range(lines):
-                b.prefetch(b.at(weights, b.add(begin, b.sdiv(b.mul(share, number(line)), number(lines))), self.kind))
+                b.prefetch(b.at(weights, b.add(begin, b.sdiv(b.mul(share, number(line)), number(lines))), self._stored))
             b.store(b.add(begin, share), place)
 
         return fetch
 
     def _finish(self, total: ir.Value, row: ir.Value, output: ir.Value) -> None:
+        """`total`: sums of products of whole numbers."""
         b = self.b
         place = b.add(b.mul(row, b.mul(b.blocks, number(BLOCK))), output)
+        total = b.fmul(total, b.all_lanes(b.read(b.steps, row, FLOAT)))
+        if self.numbers is FOURS:
+            start = b.all_lanes(b.read(b.starts, row, FLOAT))
+            total = b.math("fma", start, b.floats_at(b.sums, output), total)
         result = b.variable(b.floats, b.fmul(total, b.floats_at(b.scale, output)))
         with b.if_given(b.bias):
             b.store(b.fadd(b.load(result, typ=b.floats), b.floats_at(b.bias, output)), result)
         with b.if_then(b.icmp_signed("!=", b.gelu, number(0))):
             b.store(_gelu(b, b.load(result, typ=b.floats)), result)
         with b.if_given(b.residual):
-            b.store(b.fadd(b.load(result, typ=b.floats), b.floats_at(b.residual, place)), result)
-        b.write(b.load(result, typ=b.floats), b.y, place, FLOAT)
+            b.store(b.fadd(b.load(result, typ=b.floats), b.values_at(b.residual, place)), result)
+        b.write_values(b.load(result, typ=b.floats), b.y, place)

@@ -5,25 +5,28 @@ them.
 """
 
 import warnings
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.paddleocr_vl.cpu_blocks import (
+    LARGEST,
+    MIN_SCALE,
+    MULTIPLE,
+    STEPS,
+    Blocks,
+    blocks_of,
+    largest_of_rows,
+    missing_sizes,
+    rounded_weight,
+)
 from models.paddleocr_vl.linear import FusedLinear, SwiGLU, gated
 from models.paddleocr_vl.norm import FusedNorm, RMSNorm
 
 ROWS = 8  # oneDNN's hint for the layout; the layouts for 1 and 1024 rows were no faster at any size
-LARGEST = {7: 63, 8: 127, 16: 32767}  # values of weights with so many bits
-LARGEST_NORM = 46000.0  # norm of an output's weights of 16 bits: nearly 2**15.5, as leaves as much for inputs
-INTEGERS = {8: (torch.int8, torch.int16), 16: (torch.int16, torch.int32)}  # bits of a weight -> it, and two in a row
+TAKEN = torch.float32, torch.bfloat16  # dtypes that products in blocks take and give
 ZERO = 128  # represents 0 in FBGEMM's unsigned inputs
-STEPS = 255  # between the smallest and the largest unsigned input
-MIN_SCALE = 1e-12  # avoids division by zero
-MULTIPLE = 16  # sizes of a weight in blocks are multiples of it
-CHUNK_ROWS = 4096  # rows of a weight that are looked at together
-BLOCK_ROWS = 256  # rows that are laid out together: their copies in fp32 stay near a core
 
 
 class PackedLinear(FusedLinear):
@@ -156,8 +159,10 @@ class OneDnnInt8Linear(StoredLinear):
 class BlockLinear(StoredLinear):
     """A layer with a weight of 8 or 16 bits by our own kernels, with the norm before it and what comes after it."""
 
-    def __init__(self, linear: nn.Linear, bits: int, blocks: "Blocks | None" = None) -> None:
-        """`blocks`: the weight in blocks, if it is at hand; that of `linear` is not read then.
+    def __init__(
+        self, linear: nn.Linear, bits: int, dtype: torch.dtype, together: int = 2, blocks: Blocks | None = None
+    ) -> None:
+        """`dtype`: of most inputs. `together` and `blocks`: see `blocks_of`, which is not needed where they are given.
 
         Raises RuntimeError where the kernels cannot be compiled, ImportError without llvmlite.
         """
@@ -167,84 +172,34 @@ class BlockLinear(StoredLinear):
         self._outputs = linear.out_features
         missing, self._short = missing_sizes(linear)
         self._whole = not missing and not self._short and not (self.gates and self._outputs // 2 % MULTIPLE)
-        self.blocks = blocks or blocks_of(linear, bits)
-        bias = None if self.bias is None else F.pad(self.bias, (0, missing))
-        self._multiply = Multiply(self.blocks.weight, self.blocks.scale, bias, self.blocks.norm)
-
-    def product(self, x: Tensor) -> Tensor:
-        if self._whole:
-            return self._multiply(x.contiguous())
-        return self._multiply(F.pad(x, (0, self._short)).contiguous())[:, : self._outputs]
+        self.blocks = blocks or blocks_of(linear, bits, together)
+        self._taken = dtype if dtype in TAKEN else torch.float32
+        self._multiply = Multiply(
+            self.blocks, None if self.bias is None else F.pad(self.bias, (0, missing)), self._taken
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in) -> (N, out), or half of it where it gates."""
-        if self.gates and self._whole:
-            return self._multiply(x.float().contiguous(), gates=True).to(x.dtype)
-        return super().forward(x)
+        if self._whole:
+            return self._multiply(self._given(x), gates=self.gates).to(x.dtype)
+        y = self._multiply(F.pad(self._given(x), (0, self._short)))[:, : self._outputs]
+        return (gated(y) if self.gates else y).to(x.dtype)
 
     def gelu(self, x: Tensor, approximate: str) -> Tensor:
         if not self._whole or approximate != "tanh":
             return super().gelu(x, approximate)
-        return self._multiply(x.float().contiguous(), gelu=True).to(x.dtype)
+        return self._multiply(self._given(x), gelu=True).to(x.dtype)
 
     def added(self, x: Tensor, residual: Tensor) -> Tensor:
         if not self._whole:
             return super().added(x, residual)
-        return self._multiply(x.float().contiguous(), residual=residual.float().contiguous()).to(residual.dtype)
+        return self._multiply(self._given(x), residual=self._given(residual)).to(residual.dtype)
 
     def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
         if not self._whole or not isinstance(norm, RMSNorm | FusedNorm):
             return super().normed(norm, x)
-        weight = norm.weight.float()
-        return self._multiply(x.float().contiguous(), weight, norm.eps, gates=self.gates).to(x.dtype)
+        return self._multiply(self._given(x), self._given(norm.weight), norm.eps, gates=self.gates).to(x.dtype)
 
-
-@dataclass(frozen=True)
-class Blocks:
-    """A weight of whole numbers in blocks of outputs, as products take it."""
-
-    weight: Tensor  # (out / 16, in / 2, 16, 2) int8 or int16, sizes being rounded up to multiples of 16
-    scale: Tensor  # (out,) fp32, likewise: the step of each output
-    norm: float  # the largest of an output's whole numbers
-
-
-@torch.no_grad()
-def blocks_of(linear: nn.Linear, bits: int) -> Blocks:
-    """The weight of a layer in blocks."""
-    (outputs, inputs), (missing, short) = linear.weight.shape, missing_sizes(linear)
-    integer, pair = INTEGERS[bits]
-    blocks, pairs = (outputs + missing) // MULTIPLE, (inputs + short) // 2
-    weight, scale, norm = torch.empty(blocks, pairs, MULTIPLE, dtype=pair), torch.zeros(outputs + missing), 0.0
-    for start in range(0, outputs, BLOCK_ROWS):
-        rounded, steps = rounded_weight(linear.weight[start : start + BLOCK_ROWS], bits)
-        scale[start : start + len(steps)] = steps
-        norm = max(norm, float(torch.linalg.vector_norm(rounded, dim=1).amax()))
-        rows = F.pad(rounded.to(integer), (0, short, 0, -len(rounded) % MULTIPLE))
-        own = weight[start // MULTIPLE : (start + len(rows)) // MULTIPLE]
-        own.copy_(rows.view(pair).view(len(own), MULTIPLE, pairs).transpose(1, 2))
-    return Blocks(weight.view(integer).view(blocks, pairs, MULTIPLE, 2), scale, norm)
-
-
-def missing_sizes(linear: nn.Linear) -> tuple[int, int]:
-    """Outputs and inputs that a layer lacks to multiples of 16."""
-    return -linear.out_features % MULTIPLE, -linear.in_features % MULTIPLE
-
-
-def rounded_weight(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """A weight in steps, whole numbers in fp32 (out, in), and the step of each output (out,).
-
-    With 16 bits, the norm of an output's whole numbers is bounded, too.
-    """
-    weight = weight.detach().float()
-    scale = largest_of_rows(weight) / LARGEST[bits]
-    if bits == 16:
-        scale = torch.maximum(scale, torch.linalg.vector_norm(weight, dim=1, keepdim=True) / LARGEST_NORM)
-    return (weight / scale).round_(), scale[:, 0]
-
-
-def largest_of_rows(x: Tensor) -> Tensor:
-    """Largest magnitude of each row of x (N, in), (N, 1); not 0.
-
-    By two reductions, which took a tenth of the time of `vector_norm`'s one at 1024 rows.
-    """
-    return torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True)).clamp_min_(MIN_SCALE)
+    def _given(self, x: Tensor) -> Tensor:
+        """A tensor as the kernel takes it."""
+        return x.to(self._taken).contiguous()

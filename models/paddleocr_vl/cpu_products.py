@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.paddleocr_vl.cpu_blocks import FOUR, Blocks
 from models.paddleocr_vl.cpu_linear import (
-    CHUNK_ROWS,
     BlockLinear,
-    Blocks,
     HalfLinear,
     Int8Linear,
     OneDnnInt8Linear,
@@ -24,6 +23,7 @@ from models.paddleocr_vl.cpu_linear import (
 from models.paddleocr_vl.linear import SwiGLU
 from models.paddleocr_vl.norm import FusedNorm, RMSNorm
 
+CHUNK_ROWS = 4096  # rows of a weight that are looked at together
 HALF_ERROR = 2.0**-17  # largest relative error of a weight that fp16 holds, by its norm; rounding fp32's gives 2**-12
 
 
@@ -36,6 +36,11 @@ def packed(linear: nn.Linear, dtype: torch.dtype) -> nn.Module:
 
 def plain(linear: nn.Linear, dtype: torch.dtype) -> nn.Module:
     return linear.to(dtype)
+
+
+def in_blocks(bits: int, together: int = 2) -> Callable[[nn.Linear, torch.dtype], nn.Module]:
+    """What makes a layer whose weight lies in blocks."""
+    return lambda linear, dtype: BlockLinear(linear, bits, dtype, together)
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,15 @@ PRODUCTS = {
         Product("packed", None, packed),
         Product("fp16", 16, lambda linear, _: HalfLinear(linear), fits=holds_exactly),
         Product("rounded to fp16", 16, lambda linear, _: HalfLinear(linear), fits=is_in_range),
-        Product("int16 in blocks", 16, lambda linear, _: BlockLinear(linear, 16), inexact=0.001, in_blocks=True),
-        Product("int8 in blocks", 8, lambda linear, _: BlockLinear(linear, 8), inexact=0.01, in_blocks=True),
+        Product("int16 in blocks", 16, in_blocks(16), inexact=0.001, in_blocks=True),
+        Product("int8 in blocks", 8, in_blocks(8), inexact=0.01, in_blocks=True),
+        Product(
+            "int8 in blocks, inputs too",
+            8,
+            lambda linear, dtype: BlockLinear(linear, 8, dtype, FOUR),
+            0.02,
+            in_blocks=True,
+        ),
         Product("int8", 8, lambda linear, _: Int8Linear(linear), inexact=0.02),
         Product("int8 by 7 bits", 8, lambda linear, _: Int8Linear(linear, 7), inexact=0.03),
         Product("int8 by oneDNN", 8, lambda linear, _: OneDnnInt8Linear(linear), inexact=0.02),
@@ -133,7 +145,7 @@ def pack(
         product = (chosen or {}).get(kind_of(name), own)
         made: nn.Module
         if blocks and name in blocks:
-            made = BlockLinear(layer, product.bits, blocks[name])  # type: ignore[arg-type] # of a layer in blocks
+            made = BlockLinear(layer, product.bits, dtype, blocks=blocks[name])  # type: ignore[arg-type] # of a layer in blocks
         else:
             made = _replacement(layer, dtype, product if product.fits(layer.weight) else own, own)
         setattr(modules[parent], child, made)

@@ -8,6 +8,7 @@ fifth of what bf16 loses, however far one number is above the others.
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -19,6 +20,23 @@ CHAINS = 8  # sums at least, since each waits for the one before
 LARGEST = 32767  # number of 16 bits, but for one that has no negative
 LARGEST_SUM = 2.0**31 - 1
 SMALLEST = 1e-12  # largest number of a row that is not taken for 0
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The kinds of whole numbers on both sides of a product."""
+
+    inputs: ir.Type
+    weights: ir.Type
+    together: int  # products of inputs that lie in order, which one instruction adds for each output
+
+    def __str__(self) -> str:
+        return f"{self.inputs}_by_{self.weights}"
+
+
+PAIRS, NARROW_PAIRS = Numbers(INT16, INT16, 2), Numbers(INT16, INT8, 2)
+FOURS = Numbers(INT8, INT8, 4)  # inputs are not negative; needs VNNI
+PIECE = 16  # inputs of a row, of which there is a multiple
 
 
 def largest_norm(of_other: float, inputs: int) -> float:
@@ -68,22 +86,23 @@ def sums_of_products(
     rows: Sequence[ir.Value],
     weights: ir.Value,
     inputs: ir.Value,
-    kind: ir.Type = INT16,
+    numbers: Numbers = PAIRS,
     fetch: Callable[[], None] = lambda: None,
 ) -> list[list[ir.Value]]:
     """Those of each row with a block of outputs, in vectors of 32 bits.
 
-    `rows`: addresses of `inputs` numbers of 16 bits. `weights`: (inputs / 2, 16, 2) of a kind. `fetch` emits what is to
-    be done after every 2 * `unrolled(b, len(rows))` inputs, of which `inputs` is a multiple.
+    `rows`: addresses of `inputs` numbers. `weights`: (inputs / together, 16, together). `fetch` emits what is to be
+    done after every `between_fetches(b, numbers, len(rows))` inputs.
     """
     vectors = BLOCK // b.lanes
-    sets = _sets(b, len(rows))
+    sets = _sets(b, numbers, len(rows))
     zero = ir.Constant(b.integers, None)
     totals = [[[b.variable(b.integers, zero) for _ in range(vectors)] for _ in rows] for _ in range(sets)]
-    with b.loop(number(0), inputs, number(2 * unrolled(b, len(rows)))) as place:
+    step = between_fetches(b, numbers, len(rows))
+    with b.loop(number(0), inputs, number(step)) as place:
         fetch()
-        for each in range(unrolled(b, len(rows))):
-            _add(b, rows, weights, b.add(place, number(2 * each)), kind, totals[each % sets])
+        for index, first in enumerate(range(0, step, numbers.together)):
+            _add(b, rows, weights, b.add(place, number(first)), numbers, totals[index % sets])
     return [
         [
             functools.reduce(b.add, (b.load(group[row][vector], typ=b.integers) for group in totals))
@@ -93,28 +112,42 @@ def sums_of_products(
     ]
 
 
-def unrolled(b: Body, rows: int) -> int:
-    """Pairs of inputs whose products are added between two tests for the end."""
-    return max(2, _sets(b, rows))
+def between_fetches(b: Body, numbers: Numbers, rows: int) -> int:
+    """Inputs whose products are added between two tests for the end."""
+    return numbers.together * max(2, _sets(b, numbers, rows))
 
 
-def _sets(b: Body, rows: int) -> int:
+def _sets(b: Body, numbers: Numbers, rows: int) -> int:
     """Groups of sums, each with other inputs, so that there are chains enough."""
-    return max(1, CHAINS * b.lanes // (BLOCK * rows))
+    return min(PIECE // numbers.together, max(1, CHAINS * b.lanes // (BLOCK * rows)))
 
 
 def _add(
-    b: Body, rows: Sequence[ir.Value], weights: ir.Value, place: ir.Value, kind: ir.Type, totals: list[list[ir.Value]]
+    b: Body,
+    rows: Sequence[ir.Value],
+    weights: ir.Value,
+    place: ir.Value,
+    numbers: Numbers,
+    totals: list[list[ir.Value]],
 ) -> None:
-    sum_of_pairs = "llvm.x86.avx512.pmaddw.d.512" if b.lanes == 16 else "llvm.x86.avx2.pmadd.wd"
     start = b.mul(place, number(BLOCK))
+    count = numbers.together * b.lanes
     vectors = []
     for vector in range(BLOCK // b.lanes):
-        found = b.read(weights, b.add(start, number(vector * b.lanes * 2)), kind, 2 * b.lanes)
-        vectors.append(b.sext(found, pairs(b)) if kind == INT8 else found)
+        found = b.read(weights, b.add(start, number(vector * count)), numbers.weights, count)
+        vectors.append(b.sext(found, pairs(b)) if numbers is NARROW_PAIRS else found)
     for row, own in zip(rows, totals, strict=True):
-        pair = b.load(b.at(row, place, INT16), typ=INT32)
-        pair.align = BYTES[INT16]
-        x = b.bitcast(b.all_lanes(pair), pairs(b))
+        few = b.load(b.at(row, place, numbers.inputs), typ=INT32)
+        few.align = BYTES[numbers.inputs]
+        x = b.bitcast(b.all_lanes(few), ir.VectorType(numbers.inputs, count))
         for weight, total in zip(vectors, own, strict=True):
-            b.store(b.add(b.load(total, typ=b.integers), b.call_named(sum_of_pairs, b.integers, weight, x)), total)
+            b.store(_added(b, b.load(total, typ=b.integers), x, weight), total)
+
+
+def _added(b: Body, total: ir.Value, x: ir.Value, weights: ir.Value) -> ir.Value:
+    """Sums and the products of inputs and weights of as many outputs."""
+    bits = 32 * b.lanes
+    if x.type.element == INT8:
+        return b.call_named(f"llvm.x86.avx512.vpdpbusd.{bits}", b.integers, total, x, weights)
+    name = "llvm.x86.avx512.pmaddw.d.512" if bits == 512 else "llvm.x86.avx2.pmadd.wd"
+    return b.add(total, b.call_named(name, b.integers, weights, x))

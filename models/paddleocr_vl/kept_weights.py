@@ -21,14 +21,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.paddleocr_vl.cpu_linear import Blocks
+from models.paddleocr_vl.cpu_blocks import Blocks
 from models.paddleocr_vl.weights import let_go
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # version of the folder; another one is made beside it
 ABOUT = "about.json"  # written last
-WEIGHT, SCALE = "weight", "scale"
+WEIGHT, SCALE, SUMS = "weight", "scale", "sums"
 WORDS = torch.int64  # numbers that sums are made of
 FREE_SHARE = 2  # the file system must have so many times the bytes to be written
 
@@ -63,7 +63,8 @@ class Keeper:
 
     def add(self, name: str, blocks: Blocks) -> None:
         """Raises OSError."""
-        self._write(name, {WEIGHT: blocks.weight, SCALE: blocks.scale}, norm=repr(blocks.norm))
+        sums = {} if blocks.sums is None else {SUMS: blocks.sums}
+        self._write(name, {WEIGHT: blocks.weight, SCALE: blocks.scale, **sums}, norm=repr(blocks.norm))
 
     def add_plain(self, name: str, weight: Tensor) -> None:
         """Raises OSError."""
@@ -141,7 +142,7 @@ def _read(folder: Path) -> KeptWeights:
             raise DamagedError(f"{file} has changed")
         size += file.stat().st_size
         if SCALE in tensors:
-            blocks[name] = Blocks(tensors[WEIGHT], tensors[SCALE], float(metadata["norm"]))
+            blocks[name] = Blocks(tensors[WEIGHT], tensors[SCALE], float(metadata["norm"]), tensors.get(SUMS))
         else:
             plain[name] = tensors[WEIGHT]
             let_go(tensors[WEIGHT])  # few of its rows are needed

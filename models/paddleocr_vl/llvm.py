@@ -37,14 +37,23 @@ EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.666
 EXP_RANGE = (-87.0, 88.0)  # beyond which fp32 has no room
 EXPONENT_BIAS, MANTISSA_BITS = 127, 23
 
+VALUES = {torch.float32: FLOAT, torch.bfloat16: INT16}
+"""Dtypes that a model's tensors may have, and what their memory is read as: bf16 is the first half of fp32's bits."""
+WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX512_CORE")  # as oneDNN names what may be used at most
+
 
 class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
     """The body of a function whose parameter is the address of a structure, with loops, vectors and arrays."""
 
-    def __init__(self, function: ir.Function, parameters: type[ctypes.Structure], lanes: int) -> None:
-        """`lanes`: fp32 numbers of a vector. Each field of `parameters` has 8 bytes, and becomes an attribute."""
+    def __init__(
+        self, function: ir.Function, parameters: type[ctypes.Structure], lanes: int, values: torch.dtype
+    ) -> None:
+        """`lanes`: fp32 numbers of a vector. Each field of `parameters` has 8 bytes, and becomes an attribute.
+
+        `values`: the dtype of the model's tensors.
+        """
         super().__init__(function.append_basic_block())
-        self.lanes, self.given = lanes, function.args[0]
+        self.lanes, self.given, self._values = lanes, function.args[0], VALUES[values]
         self.floats, self.integers = ir.VectorType(FLOAT, lanes), ir.VectorType(INT32, lanes)
         kinds = {ctypes.c_void_p: POINTER, ctypes.c_double: DOUBLE, ctypes.c_int64: INT64}
         for place, (name, kind, *_) in enumerate(parameters._fields_):
@@ -113,6 +122,31 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
     def floats_at(self, pointer: ir.Value, index: ir.Value) -> ir.Value:
         return self.read(pointer, index, FLOAT, self.lanes)
 
+    def value(self, pointer: ir.Value, index: ir.Value) -> ir.Value:
+        """The address of a number of one of the model's tensors."""
+        return self.at(pointer, index, self._values)
+
+    def values_at(self, pointer: ir.Value, index: ir.Value) -> ir.Value:
+        """A vector of fp32 from one of the model's tensors."""
+        if self._values == FLOAT:
+            return self.floats_at(pointer, index)
+        bits = self.zext(self.read(pointer, index, INT16, self.lanes), self.integers)
+        return self.bitcast(self.shl(bits, self._whole(16)), self.floats)
+
+    def write_values(self, floats: ir.Value, pointer: ir.Value, index: ir.Value) -> None:
+        """Write a vector of fp32 to one of the model's tensors; bf16 is rounded to, to even."""
+        if self._values == FLOAT:
+            return self.write(floats, pointer, index, FLOAT)
+        bits = self.bitcast(floats, self.integers)
+        odd = self.and_(self.lshr(bits, self._whole(16)), self._whole(1))
+        nearest = self.add(bits, self.add(odd, self._whole(0x7FFF)))
+        is_nan = self.fcmp_unordered("uno", floats, floats)
+        high = self.lshr(self.select(is_nan, self._whole(0x7FC00000), nearest), self._whole(16))
+        return self.write(self.trunc(high, ir.VectorType(INT16, self.lanes)), pointer, index, INT16)
+
+    def _whole(self, value: int) -> ir.Constant:
+        return ir.Constant(self.integers, [value] * self.lanes)
+
     def prefetch(self, address: ir.Value) -> None:
         """Begin to bring the line of this address near the core."""
         self.call_named("llvm.prefetch.p0", VOID, address, integer(0), integer(3), integer(1))
@@ -152,7 +186,7 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
         return self.select(self.fcmp_ordered(">", x, y), x, y)
 
     def across(self, name: str, vector: ir.Value) -> ir.Value:
-        """The sum ("fadd") or the largest ("fmaximum") of a vector's lanes."""
+        """The sum ("fadd"), the largest ("fmaximum") or the smallest ("fminimum") of a vector's lanes."""
         full = f"llvm.vector.reduce.{name}.v{self.lanes}f32"
         if name == "fadd":
             return self.call_named(full, FLOAT, ir.Constant(FLOAT, 0.0), vector, flags=("reassoc",))
@@ -169,7 +203,7 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
         for factor in EXP[1:]:
             total = self.math("fma", total, r, self.constant(factor))
         total = self.fadd(self.math("fma", total, self.fmul(r, r), r), self.constant(1.0))
-        bias, shift = (ir.Constant(self.integers, [value] * self.lanes) for value in (EXPONENT_BIAS, MANTISSA_BITS))
+        bias, shift = map(self._whole, (EXPONENT_BIAS, MANTISSA_BITS))
         power = self.shl(self.add(self.fptosi(n, self.integers), bias), shift)
         return self.fmul(total, self.bitcast(power, self.floats))
 
@@ -196,17 +230,27 @@ def lanes() -> int:
     return 16 if capability == "AVX512" else 8
 
 
+def has_vnni() -> bool:
+    """Whether four products of 8 bits may be added in an instruction, in vectors of `lanes()`."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_VNNI:
+        return False
+    return bool(binding.get_host_cpu_features().get("avx512vnni" if lanes() == 16 else "avxvnni", False))
+
+
 class Module:
     """Functions of one structure of parameters, compiled for this CPU."""
 
-    def __init__(self, parameters: type[ctypes.Structure]) -> None:
-        """Raises RuntimeError where nothing can be compiled."""
-        self._parameters, self._lanes, self._module = parameters, lanes(), ir.Module("kernels")
+    def __init__(self, parameters: type[ctypes.Structure], values: torch.dtype = torch.float32) -> None:
+        """`values`: the dtype of the model's tensors. Raises RuntimeError where nothing can be compiled."""
+        if values not in VALUES:
+            raise RuntimeError(f"nothing is compiled for {values}")
+        self._parameters, self._values = parameters, values
+        self._lanes, self._module = lanes(), ir.Module("kernels")
 
     def add(self, name: str, emit: Callable[[Body], Any]) -> ir.Function:
         """A function with the body that `emit` emits; others of the module may call it."""
         made = ir.Function(self._module, ir.FunctionType(VOID, [POINTER]), name)
-        body = Body(made, self._parameters, self._lanes)
+        body = Body(made, self._parameters, self._lanes, self._values)
         emit(body)
         body.ret_void()
         return made
@@ -220,8 +264,8 @@ class Module:
         for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"):
             binding.add_symbol(name, ctypes.cast(getattr(openmp, name), ctypes.c_void_p).value)
         features = "-prefer-256-bit"
-        if self._lanes == 16 and binding.get_host_cpu_features().get("avx512vnni", False):
-            features += ",+avx512vnni"
+        if has_vnni():
+            features += ",+avx512vnni" if self._lanes == 16 else ",+avxvnni"
         processor = PROCESSORS[torch.backends.cpu.get_cpu_capability()]
         machine = binding.Target.from_default_triple().create_target_machine(cpu=processor, features=features, opt=3)
         source = str(self._module)

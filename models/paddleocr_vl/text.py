@@ -43,6 +43,7 @@ class TextDecoder(nn.Module):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
+        self.head_dim = config.head_dim
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)

@@ -157,23 +157,25 @@ x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="our kernels are
 
 
 @x86
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(16, 2, 128), (6, 2, 32), (3, 3, 64)])
 @pytest.mark.parametrize("positions", [[0], [274], [5, 6, 7], [300, 17, 511, 80, 1, 2, 3, 599]])
 def test_our_kernel_for_cpus_stores_new_tokens_and_attends(
-    heads: int, kv_heads: int, head_dim: int, positions: list[int]
+    heads: int, kv_heads: int, head_dim: int, positions: list[int], dtype: torch.dtype
 ) -> None:
     rows = len(positions)
-    new = random(rows, heads + 2 * kv_heads, head_dim, seed=0)
+    new = random(rows, heads + 2 * kv_heads, head_dim, seed=0).to(dtype)
     q, kv = new[:, :heads], new[:, heads:]
-    entries = random(8, 2, kv_heads, 601, head_dim, seed=1)
+    entries = random(8, 2, kv_heads, 601, head_dim, seed=1).to(dtype)
     slots = torch.arange(rows).flip(0)
-    y = CpuAttention(heads, kv_heads, head_dim).attend(
+    y = CpuAttention(heads, kv_heads, head_dim, dtype).attend(
         q, kv, entries, slots, torch.tensor(positions), max(positions) + 1, 600
     )
     for row, (slot, position) in enumerate(zip(slots.tolist(), positions, strict=True)):
         keys, values = entries[slot, :, :, : position + 1].transpose(1, 2)
         assert torch.equal(torch.cat((keys[-1], values[-1])), kv[row])
-        torch.testing.assert_close(y[row : row + 1], naive(q[row : row + 1], keys, values, causal=False))
+        expected = naive(q[row : row + 1].float(), keys.float(), values.float(), causal=False)
+        torch.testing.assert_close(y[row : row + 1], expected.to(dtype))
 
 
 @x86
@@ -181,7 +183,7 @@ def test_rows_of_one_slot_see_those_before_them() -> None:
     """Guessed tokens have rows after that of the token before."""
     new = random(3, 8, 64, seed=0)
     entries = random(1, 2, 2, 101, 64, seed=1)
-    y = CpuAttention(4, 2, 64).attend(
+    y = CpuAttention(4, 2, 64, torch.float32).attend(
         new[:, :4], new[:, 4:], entries, torch.zeros(3, dtype=torch.int64), torch.tensor([40, 41, 42]), 43, 100
     )
     keys, values = entries[0, :, :, :43].transpose(1, 2)
@@ -192,7 +194,7 @@ def test_rows_of_one_slot_see_those_before_them() -> None:
 def test_a_row_without_a_sequence_leaves_the_others_alone() -> None:
     """It has the scratch position, behind all others, for whose scores there is no room."""
     new, entries = random(2, 8, 64, seed=0), random(2, 2, 2, 1001, 64, seed=1)
-    y = CpuAttention(4, 2, 64).attend(
+    y = CpuAttention(4, 2, 64, torch.float32).attend(
         new[:, :4], new[:, 4:], entries, torch.arange(2), torch.tensor([1000, 9]), 10, 1000
     )
     keys, values = entries[1, :, :, :10].transpose(1, 2)
@@ -203,5 +205,7 @@ def test_a_row_without_a_sequence_leaves_the_others_alone() -> None:
 def test_a_key_that_is_not_finite_shows_in_its_row_alone() -> None:
     new, entries = random(2, 8, 64, seed=0), random(2, 2, 2, 101, 64, seed=1)
     entries[1, 0, 1, 7, 3] = float("nan")
-    y = CpuAttention(4, 2, 64).attend(new[:, :4], new[:, 4:], entries, torch.arange(2), torch.tensor([40, 40]), 41, 100)
+    y = CpuAttention(4, 2, 64, torch.float32).attend(
+        new[:, :4], new[:, 4:], entries, torch.arange(2), torch.tensor([40, 40]), 41, 100
+    )
     assert y.isfinite().flatten(1).all(1).tolist() == [True, False]

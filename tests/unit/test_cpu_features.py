@@ -22,7 +22,7 @@ from engine.build import build_runner, planned
 from engine.config import EngineConfig
 from engine.device import DeviceError
 from engine.fastest import vision_attention
-from engine.products import VNNI, WIDE_EIGHT_BITS, Measured, choose_products, name_of
+from engine.products import ONE_DNN, WIDE_EIGHT_BITS, Measured, choose_products, name_of
 from models.paddleocr_vl.attention import FullAttention, full_by_products, full_fused
 from models.paddleocr_vl.cpu_image_attention import CpuImageAttention
 from models.paddleocr_vl.cpu_linear import Int8Linear, PackedLinear, PackedSwiGLU
@@ -205,7 +205,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
-    ("slow", "tower"), [((), True), ((*WIDE_EIGHT_BITS, VNNI), False)], ids=["no slower", "slower"]
+    ("slow", "tower"), [((), True), ((*WIDE_EIGHT_BITS, ONE_DNN), False)], ids=["no slower", "slower"]
 )
 def test_the_decoder_has_eight_bits_and_the_vision_tower_unless_bf16_is_faster(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, slow: Sequence[str], tower: bool
@@ -270,13 +270,13 @@ class Clock:
 def test_a_cpu_in_bf16_attends_by_what_is_fastest(monkeypatch: pytest.MonkeyPatch, fastest_one: str) -> None:
     clock = Clock()
     heads = VISION.num_attention_heads
-    own = CpuImageAttention(heads, VISION.hidden_size // heads).full_by_whole_numbers
+    own = CpuImageAttention(heads, VISION.hidden_size // heads, torch.bfloat16).full_by_whole_numbers
     ways = {way.__name__: way for way in (full_fused, full_by_products, own)}
     slowed = {name: clock.slowed(way, 0.5 if name == fastest_one else 1.0) for name, way in ways.items()}
     monkeypatch.setattr(fastest, "time", clock)
     monkeypatch.setattr(fastest, "full_fused", slowed["full_fused"])
     monkeypatch.setattr(fastest, "full_by_products", slowed["full_by_products"])
-    monkeypatch.setattr(fastest, "_own_in_images", lambda _: [slowed["full_by_whole_numbers"]])
+    monkeypatch.setattr(fastest, "_own_in_images", lambda *_: [slowed["full_by_whole_numbers"]])
     assert vision_attention(CPU, torch.bfloat16, VISION).__name__ == fastest_one
 
 
@@ -286,7 +286,7 @@ def test_a_cpu_in_fp32_attends_by_whole_numbers_unless_nothing_may_be_rounded() 
 
 
 def test_a_cpu_without_our_kernels_attends_by_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: int) -> None:
+    def none(*_: object) -> None:
         raise RuntimeError("nothing is compiled for NO AVX")
 
     monkeypatch.setattr("models.paddleocr_vl.cpu_image_attention.functions", none)

@@ -19,7 +19,7 @@ def qkv(images: int, length: int, head_dim: int = 72, dtype: torch.dtype = torch
 
 
 def attend(parts: Parts, queries: int | None = None) -> Tensor:
-    own = CpuImageAttention(HEADS, parts[0].shape[-1])
+    own = CpuImageAttention(HEADS, parts[0].shape[-1], parts[0].dtype)
     q, k, v = parts
     return run(own.full_by_whole_numbers(q, k, v, queries))
 
@@ -41,6 +41,13 @@ def test_images_of_any_length_lose_less_than_bf16_would(images: int, length: int
     """bf16 loses 0.3 %."""
     parts = qkv(images, length)
     assert lost(parts, attend(parts)) < 5e-4
+
+
+def test_bf16_loses_what_rounding_the_result_to_it_does() -> None:
+    parts = qkv(1, 100, dtype=torch.bfloat16)
+    attended = attend(parts)
+    assert attended.dtype == torch.bfloat16
+    assert lost(parts, attended) < 2.0**-9
 
 
 @pytest.mark.parametrize("head_dim", [8, 16, 64, 72, 80])
@@ -101,4 +108,4 @@ def test_nothing_but_zeros_gives_zeros() -> None:
 
 def test_heads_that_do_not_fill_vectors_are_refused() -> None:
     with pytest.raises(RuntimeError, match="heads of 12 numbers"):
-        CpuImageAttention(HEADS, 12)
+        CpuImageAttention(HEADS, 12, torch.float32)

@@ -111,7 +111,7 @@ def test_each_way_normalises_its_inputs(rows: int, size: tuple[int, int]) -> Non
         near(linear_add(layer, norm(x), residual.clone()), residual + plain(norm(x)))
 
 
-BLOCKS = [product for product in working(torch.float32) if product.name.endswith("in blocks")]
+BLOCKS = [product for product in working(torch.float32) if product.in_blocks]
 
 
 @pytest.mark.parametrize("product", BLOCKS, ids=[product.name for product in BLOCKS])
