@@ -64,7 +64,7 @@ async def answer(body: ChatRequest, request: Request, serving: Serving) -> Respo
     _check_progress(body)
     deadline = deadline_of(request, serving)
     try:
-        hold = serving.engine.hold(body.n, request.state.client, deadline)
+        hold = serving.engine.hold(body.n, request.state.client, deadline, streamed=bool(body.stream))
         try:
             completion = await unless_gone(request, prepared(body, serving, hold, started))
         except BaseException:

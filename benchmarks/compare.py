@@ -25,10 +25,11 @@ from benchmarks.compare_report import report
 from benchmarks.load import ServerError, Work, summary
 from benchmarks.peers import GeneratePeer, Peer, connect_peer, run_task, task, transformers_server, validated
 from benchmarks.process_memory import PeakMemory
-from benchmarks.ratios import OURS, REFERENCE, Measurements, all_ratios
+from benchmarks.ratios import OURS, REFERENCE, Level, Measurements, all_ratios
 
 WORK = Work(model="", sizes=[(448, 448)], tokens=64)
-REQUESTS = {1: 3, 8: 16}  # requests at once -> requests to each peer in each round
+REQUESTS = {Level(1): 3, Level(8): 16}  # requests to each peer in each round
+AT_ONCE = max(level.at_once for level in REQUESTS)
 QUESTIONS = 3  # images in each round that get a second question
 QUESTION_TOKENS = 4
 SEEDS = 1000  # seeds reserved for the images of a round
@@ -52,9 +53,11 @@ def measure(folder: Path, also: Sequence[tuple[str, str]], rounds: int, scratch:
         health = httpx.get(f"{url}/health").json()
         measured.device, measured.dtype = health["device"], health["dtype"]
         peers = start_peers(running, url, folder, measured.device, scratch)
-        peers += [connect_peer(name, url, WORK, max(REQUESTS)) for name, url in also]
+        peers += [connect_peer(name, url, WORK, AT_ONCE) for name, url in also]
         arguments = (folder, measured.device, measured.dtype)
-        per_round = sum(count for peer in peers for at_once, count in REQUESTS.items() if at_once <= peer.max_at_once)
+        per_round = sum(
+            count for peer in peers for level, count in REQUESTS.items() if level.at_once <= peer.max_at_once
+        )
         with tqdm(total=rounds * per_round, unit="request") as bar:
             for turn in range(rounds):
                 run_round(measured, turn, peers, bar)
@@ -65,10 +68,10 @@ def measure(folder: Path, also: Sequence[tuple[str, str]], rounds: int, scratch:
 
 def start_peers(running: contextlib.ExitStack, our_url: str, folder: Path, device: str, scratch: Path) -> list[Peer]:
     """Our server, `transformers serve` and `generate`, warmed up. Raises ChildError, ServerError."""
-    ours = connect_peer(OURS, our_url, WORK, max(REQUESTS))
+    ours = connect_peer(OURS, our_url, WORK, AT_ONCE)
     log = scratch / "transformers.log"
     url, _ = running.enter_context(transformers_server(folder, device, log))
-    reference = connect_peer(REFERENCE, url, replace(WORK, model=str(folder)), max(REQUESTS))
+    reference = connect_peer(REFERENCE, url, replace(WORK, model=str(folder)), AT_ONCE)
     log = scratch / "generate.log"
     generating = GeneratePeer(running.enter_context(child(task("generate", folder, device), log)), log)
     next_message(generating.process, log)
@@ -84,23 +87,25 @@ def run_round(measured: Measurements, turn: int, peers: Sequence[Peer], bar: Any
     measured.second_question.append(second)
 
 
-def run_levels(measured: Measurements, turn: int, peers: Sequence[Peer], requests: Mapping[int, int], bar: Any) -> None:
-    """Run every level of load on every peer: requests at once -> requests. Each round starts with another peer."""
+def run_levels(
+    measured: Measurements, turn: int, peers: Sequence[Peer], requests: Mapping[Level, int], bar: Any
+) -> None:
+    """Run every level of load on every peer, with so many requests. Each round starts with another peer."""
     seed = (turn + 1) * SEEDS
     start = turn % len(peers)
-    for at_once, count in requests.items():
-        work = replace(WORK, seed=seed)
+    for level, count in requests.items():
+        work = replace(WORK, seed=seed, stream=level.stream)
         seed += count
         for peer in [*peers[start:], *peers[:start]]:
-            if at_once > peer.max_at_once:
+            if level.at_once > peer.max_at_once:
                 continue
-            bar.set_description(f"round {turn + 1}, {at_once} at once, {peer.name}")
+            bar.set_description(f"round {turn + 1}, {level} at once, {peer.name}")
             with PeakMemory(peer.processes()) as memory:
                 started = time.monotonic()
-                timings = validated(peer.name, peer.run(work, count, at_once, bar.update), work)
-                level = summary(timings, time.monotonic() - started)
-            level |= {"peak_rss_mb": memory.peak_rss_mb, "gpu_mb": memory.gpu_mb}
-            measured.levels[peer.name, at_once].append(level)
+                timings = validated(peer.name, peer.run(work, count, level.at_once, bar.update), work)
+                measures = summary(timings, time.monotonic() - started)
+            measures |= {"peak_rss_mb": memory.peak_rss_mb, "gpu_mb": memory.gpu_mb}
+            measured.levels[peer.name, level].append(measures)
 
 
 def ask_twice(peer: Peer, seed: int) -> tuple[float, float]:

@@ -63,11 +63,11 @@ def median_text(values: Sequence[float]) -> str:
 def level_table(measured: Measurements) -> str:
     """The absolute values of every peer at every level of load."""
     rows = []
-    for name, at_once in measured.levels:
+    for name, level in measured.levels:
         columns = [
-            [value for value in measured.values(name, at_once, *path) if value is not None] for path in COLUMNS.values()
+            [value for value in measured.values(name, level, *path) if value is not None] for path in COLUMNS.values()
         ]
-        rows.append([name, str(at_once), *map(median_text, columns)])
+        rows.append([name, str(level), *map(median_text, columns)])
     return table(["", "at once", *COLUMNS], rows)
 
 

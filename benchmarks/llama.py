@@ -25,10 +25,10 @@ from benchmarks.compare import WORK, checkpoint, run_levels
 from benchmarks.compare_report import COLUMNS, RATIO_HEAD, level_table, machine, ratio_row, table
 from benchmarks.load import ServerError
 from benchmarks.peers import Peer, connect_peer
-from benchmarks.ratios import Measurements, Ratio
+from benchmarks.ratios import Level, Measurements, Ratio
 
-REQUESTS = {1: 2, 8: 8}  # requests at once -> requests to each peer in each round
-SLOTS = max(REQUESTS)
+REQUESTS = {Level(1): 2, Level(8): 8, Level(8, stream=False): 8}  # requests to each peer in each round
+SLOTS = max(level.at_once for level in REQUESTS)
 CONTEXT = 2048  # tokens of each slot
 SETTLING_SECONDS = 8  # before a server that is ready ends: ours keeps its weights then, for the next start
 ALIKE = {"F16": "auto", "Q8_0": "int8"}  # a type of their weights -> WEIGHTS of ours with as many bits
@@ -91,12 +91,12 @@ def ratios(measured: Measurements, names: Sequence[str]) -> dict[str, Ratio]:
     found = {}
     for theirs, weights in ALIKE.items():
         ours, other = f"ours {weights}", f"llama-server {theirs}"
-        for at_once in REQUESTS if {ours, other} <= set(names) else ():
+        for level in REQUESTS if {ours, other} <= set(names) else ():
             for name, path in COLUMNS.items():
                 if name == "GPU":  # this one compares CPUs
                     continue
-                sides = [measured.values(side, at_once, *path) for side in (ours, other)]
-                found[f"{at_once} at once, {name}, {weights}"] = Ratio(other, *sides)
+                sides = [measured.values(side, level, *path) for side in (ours, other)]
+                found[f"{level} at once, {name}, {weights}"] = Ratio(other, *sides)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Load on an OpenAI-compatible server: streamed requests with fresh images, each of them timed."""
+"""Load on an OpenAI-compatible server: requests with fresh images, each of them timed."""
 
 import asyncio
 import base64
@@ -40,6 +40,7 @@ class Work:
     tokens: int  # in every answer: the end token does not end it
     prompt: str = "OCR:"
     seed: int = 0
+    stream: bool = True
     fields: Mapping[str, Any] = field(default_factory=lambda: OURS)  # one of DIALECTS
 
     def requests(self) -> Iterator[dict[str, Any]]:
@@ -49,13 +50,13 @@ class Work:
 
     def body(self, size: tuple[int, int], seed: int) -> dict[str, Any]:
         image = {"type": "image_url", "image_url": {"url": noise(*size, seed)}}
+        streaming = {"stream": True, "stream_options": {"include_usage": True}} if self.stream else {}
         return {
             "model": self.model,
             "messages": [{"role": "user", "content": [image, {"type": "text", "text": self.prompt}]}],
             "max_tokens": self.tokens,
             "temperature": 0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
+            **streaming,
             **self.fields,
         }
 
@@ -94,15 +95,19 @@ def noise(width: int, height: int, seed: int) -> str:
 
 
 async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Timing:
-    """One streamed request; an error is recorded in the timing."""
+    """One request; an error is recorded in the timing."""
     timing = Timing(time.monotonic())
     try:
         async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
             if answer.status_code != 200:
                 timing.error = f"status {answer.status_code}: {(await answer.aread())[:200]!r}"
                 return timing
-            async for line in answer.aiter_lines():
-                record_line(timing, line)
+            if body.get("stream"):
+                async for line in answer.aiter_lines():
+                    record_line(timing, line)
+            else:
+                timing.tokens = json.loads(await answer.aread())["usage"]["completion_tokens"]
+                timing.arrivals.append(time.monotonic() - timing.started)
     except (httpx.HTTPError, ValueError) as error:  # some servers write errors into the stream that are not JSON
         timing.error = f"{type(error).__name__}: {error}"
     finally:

@@ -75,7 +75,7 @@ class Core:
         step, pages = self.scheduler.schedule(), self.pages.schedule()
         queued = mark_scheduled(step.prefill)
         self._pages_last = looking = bool(pages) and not (step.prefill and self._pages_last)
-        looked = self._look_at(pages, running=bool(step.decode)) if looking else []
+        looked = self._look_at(pages, step.decode) if looking else []
         with self._watchdog.step(str(step)):
             outcomes = self._runner.run(replace(step, pausing=looking))
         self._accept(outcomes, queued)
@@ -84,10 +84,10 @@ class Core:
                 self._accept(self._runner.land())
                 self.try_out()  # if the model is at fault and not the requests, this ends the thread
 
-    def _look_at(self, pages: abc.Sequence[Page], *, running: bool) -> list[tuple[Page, Any]]:
+    def _look_at(self, pages: abc.Sequence[Page], running: abc.Sequence[Sequence]) -> list[tuple[Page, Any]]:
         """Look at pages for a while, and give their callers what has come of it."""
         with self._watchdog.step(f"looking at {counted(pages, 'page')}"):
-            looked = self._runner.look_at(pages, running=running)
+            looked = self._runner.look_at(pages, running)
         for page, outcome in looked:
             if page in self.pages:
                 self.pages.remove(page)

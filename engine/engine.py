@@ -163,9 +163,12 @@ class Engine:
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    def hold(self, count: int = 1, client: str = "", deadline: Deadline | None = None) -> Hold:
+    def hold(
+        self, count: int = 1, client: str = "", deadline: Deadline | None = None, *, streamed: bool = False
+    ) -> Hold:
         """Admit the first `count` prompts of an answer that has several, or whose images are still to come.
 
+        `streamed`: its tokens are read as they come, so that prefill of others may not hold them up for long.
         Raises InvalidRequest, QueueFull, EngineUnavailable.
         """
         self._require_ready()
@@ -173,6 +176,7 @@ class Engine:
             places=count,
             client=client,
             deadline=deadline,
+            streamed=streamed,
             admission=self.admission,
             image_turns=self.image_turns,
             on_release=self._drop,

@@ -68,12 +68,13 @@ class Hold(Job):
         places: int,
         client: str,
         deadline: Deadline | None,
+        streamed: bool,
         admission: Admission,
         image_turns: FairSemaphore,
         on_release: Callable[["Hold"], None],
     ) -> None:
         """`places`: prompts that are admitted already. `on_release` must allow a second call."""
-        super().__init__(client, deadline)
+        super().__init__(client, deadline, streamed)
         self.places = places  # admitted for prompts that are still to come
         self.image_bytes = 0  # reserved for the images of the next prompts
         self.loop = asyncio.get_running_loop()

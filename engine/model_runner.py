@@ -131,7 +131,7 @@ class ModelRunner:
         if self._work is None or step.prefill[0] not in self._group:  # the last group is done, or was all aborted
             self._begin_prefill(step.prefill)
         try:
-            seconds = self._pace.prefill_seconds(running=bool(step.decode))
+            seconds = self._pace.prefill_seconds(step.decode)
             logits = self._continue_prefill(seconds)
             if logits is None:
                 return []
@@ -179,13 +179,14 @@ class ModelRunner:
     # --- pages --------------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def look_at(self, pages: abc.Sequence[Page], *, running: bool) -> list[tuple[Page, Any]]:
+    def look_at(self, pages: abc.Sequence[Page], running: abc.Sequence[Sequence]) -> list[tuple[Page, Any]]:
         """Look at a batch of pages for as long as prefill may take; the result, or the failure, of pages with one.
 
-        `running`: a decode step follows. Of several pages that fail together none fails yet: each gets a turn alone.
+        `running`: answers whose decode step follows. Of several pages that fail together none fails yet: each gets a
+        turn alone.
         """
         try:
-            return self.look.advance(pages, self._pace.prefill_seconds(running=running), self.totals)
+            return self.look.advance(pages, self._pace.prefill_seconds(running), self.totals)
         except Exception as error:
             failed = self.look.failed
             self._recover(f"Looking at {counted(failed, 'page')}", error, alone=len(failed) == 1)

@@ -126,6 +126,7 @@ class Job:
 
     client: str = ""  # clients take turns
     deadline: Deadline | None = None
+    streamed: bool = False  # its tokens are read as they come
     begun: bool = False  # its first prompts are in the queue
     bytes: int = 0  # memory of its images that wait for prefill; `admission` counts it
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -43,10 +44,10 @@ def asked(*events: object) -> Timing:
     return asked_raw("".join(f"data: {json.dumps(event)}\n\n" for event in events))
 
 
-def asked_raw(text: str) -> Timing:
+def asked_raw(text: str, *, stream: bool = True) -> Timing:
     async def first() -> Timing:
         async with served(lambda _: httpx.Response(200, text=text)) as client:
-            return await ask(client, next(WORK.requests()))
+            return await ask(client, next(replace(WORK, stream=stream).requests()))
 
     return asyncio.run(first())
 
@@ -107,6 +108,12 @@ def test_only_text_counts_as_an_arrival_and_usage_counts_the_tokens() -> None:
     ):
         record_line(timing, line)
     assert (len(timing.arrivals), timing.tokens, timing.error) == (1, 7, None)
+
+
+def test_an_answer_that_is_not_streamed_arrives_at_once() -> None:
+    assert not {"stream", "stream_options"} & set(next(replace(WORK, stream=False).requests()))
+    timing = asked_raw(json.dumps({"choices": [], "usage": USAGE}), stream=False)
+    assert (len(timing.arrivals), timing.tokens, timing.error) == (1, 3, None)
 
 
 def test_a_stream_of_transformers_serve_is_read_to_its_end() -> None:

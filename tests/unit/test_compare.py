@@ -15,7 +15,7 @@ from benchmarks.compare import WORK
 from benchmarks.compare_report import level_table, median_text, report
 from benchmarks.load import ServerError, Timing
 from benchmarks.peers import Arrivals, GeneratePeer, validated, with_images
-from benchmarks.ratios import Measurements, Ratio, all_ratios, floor_seconds
+from benchmarks.ratios import Level, Measurements, Ratio, all_ratios, floor_seconds
 
 KEYS = {
     "c1_e2e_time",
@@ -48,9 +48,9 @@ def measured() -> Measurements:
     measured = Measurements(device="cpu", dtype="bfloat16")
     for noise in (1.0, 2.0):
         for name, factor in (("ours", noise), ("transformers serve", 2 * noise), ("vLLM", noise / 2)):
-            measured.levels[name, 1].append(level(1 / factor, 0.5 * factor, 0.1 * factor, 0.2 * factor, factor))
-            measured.levels[name, 8].append(level(3 / factor, factor, 0.3 * factor, 0.9 * factor, 5 * factor))
-        measured.levels["generate", 1].append(level(1, 0.5, 0.1, 0.2, 3 * noise))
+            measured.levels[name, Level(1)].append(level(1 / factor, 0.5 * factor, 0.1 * factor, 0.2 * factor, factor))
+            measured.levels[name, Level(8)].append(level(3 / factor, factor, 0.3 * factor, 0.9 * factor, 5 * factor))
+        measured.levels["generate", Level(1)].append(level(1, 0.5, 0.1, 0.2, 3 * noise))
     measured.ready, measured.read_weights = [9.0, 12.0], [3.0, 3.0]
     measured.first_question, measured.second_question = [0.5, 1.0], [0.05, 0.1]
     measured.floors = [{"bytes": 700e6, "rate": 7e9}, {"bytes": 700e6, "rate": 14e9}]

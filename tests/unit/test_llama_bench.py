@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench
-from benchmarks.llama import options, ratios
+from benchmarks.llama import REQUESTS, options, ratios
 from benchmarks.ratios import Measurements
 
 LEVEL = {
@@ -20,8 +20,8 @@ LEVEL = {
 def measured(*names: str) -> Measurements:
     made = Measurements()
     for name in names:
-        for at_once in (1, 8):
-            made.levels[name, at_once].append(LEVEL)
+        for requests in REQUESTS:
+            made.levels[name, requests].append(LEVEL)
     return made
 
 

@@ -4,21 +4,36 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.pace import IDLE_SECONDS, PREFILL_STEPS, LaunchedSlices, Pace, TimedSlices
+from engine.pace import IDLE_SECONDS, STREAMED_STEPS, WHOLE_STEPS, LaunchedSlices, Pace, TimedSlices
+from engine.request import Job, Sequence
 from models.protocol import Sliced
+from tests.sequences import bare_sequence
+
+
+def running(*streamed: bool) -> list[Sequence]:
+    """A sequence of an answer that is streamed or not, for each."""
+    return [bare_sequence((1,), job=Job(streamed=one)) for one in streamed]
 
 
 def test_prefill_between_decode_steps_is_bounded_by_the_fastest_recent_one() -> None:
     pace = Pace()
     for seconds in (0.05, 0.04, 0.2):
         pace.observe(seconds)
-    assert pace.prefill_seconds(running=True) == PREFILL_STEPS * 0.04
+    assert pace.prefill_seconds(running(True)) == STREAMED_STEPS * 0.04
+
+
+def test_answers_that_are_not_streamed_wait_longer() -> None:
+    """Bug: they were mostly decoded one by one, since each was finished before the next image had been prefilled."""
+    pace = Pace()
+    pace.observe(0.04)
+    assert pace.prefill_seconds(running(False, False)) == WHOLE_STEPS * 0.04
+    assert pace.prefill_seconds(running(False, True)) == STREAMED_STEPS * 0.04
 
 
 def test_while_nothing_runs_prefill_pauses_only_for_new_requests_and_aborts() -> None:
     pace = Pace()
     pace.observe(0.001)
-    assert pace.prefill_seconds(running=False) == IDLE_SECONDS
+    assert pace.prefill_seconds([]) == IDLE_SECONDS
 
 
 class Device:
