@@ -125,16 +125,16 @@ class Settings(BaseModel):
         description="`float32`, `bfloat16` or `float16`; `auto`: bf16 from capability 8.0, elsewhere what a "
         "measurement at start finds faster, or fp16 where fp32 leaves room for fewer than 4 requests",
     )
-    weights: Literal["auto", "native", "fp16", "int8"] = Field(
+    weights: Literal["auto", "native", "fp16", "int8", "int4"] = Field(
         default="auto",
         description="how a CPU stores weights: `native`, in the dtype; `fp16`, beside fp32 arithmetic; `int8`, the "
-        "decoder and the vision tower in 8 bits, where that is no slower "
-        "([its loss](../models/tiny/README.md#measured-error)); `auto`: native or, beside fp32, 16 bits that lose less "
-        "than bf16",
+        "decoder and the vision tower in 8 bits, where that is no slower; `int4`, likewise but for the decoder's layers, "
+        "in 5 ([their loss](../models/tiny/README.md#measured-error)); `auto`: native or, beside fp32, 16 bits that lose "
+        "less than bf16",
     )
     keep_weights: bool = Field(
         default=EngineConfig.keep_weights,
-        description="weights of 8 or 16 bits are kept in `~/.cache/paddleocr-vl` as a CPU multiplies by them, so that "
+        description="weights of 4 to 16 bits are kept in `~/.cache/paddleocr-vl` as a CPU multiplies by them, so that "
         "later starts only map them and workers share their memory; they take as much room there as in memory",
     )
     max_model_len: int | None = Field(

@@ -146,7 +146,9 @@ def main() -> None:
     alone.set_defaults(run=engine)
     alone.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
     for command in (other, alone):
-        command.add_argument("--weights", nargs="+", default=["auto"], choices=["auto", "native", "fp16", "int8"])
+        command.add_argument(
+            "--weights", nargs="+", default=["auto"], choices=["auto", "native", "fp16", "int8", "int4"]
+        )
     for command in (comparison, other, alone):
         weights = command.add_mutually_exclusive_group()
         weights.add_argument("--random", default="0.9b", metavar="SIZE", help="random weights; default: %(default)s")

@@ -163,7 +163,7 @@ def _load(
     Raises CheckpointError, DeviceError.
     """
     if device.type != "cpu":
-        if config.weights in ("fp16", "int8"):
+        if config.weights not in ("auto", "native"):
             raise DeviceError(f"WEIGHTS={config.weights} is for CPUs; this is {device}. Leave it at auto.")
         return load_model(config.model, processor.config, device, dtype), 0
     narrower = min(dtype, stored_dtype(config.model), key=lambda one: one.itemsize)  # files stay mapped until packed

@@ -13,7 +13,7 @@ class EngineConfig:
     model: Path  # checkpoint folder
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     dtype: str = "auto"  # auto | float32 | bfloat16 | float16
-    weights: str = "auto"  # auto | native | fp16 | int8: how a CPU stores the weights of linear layers
+    weights: str = "auto"  # auto | native | fp16 | int8 | int4: how a CPU stores the weights of linear layers
     keep_weights: bool = True  # as a CPU multiplies by them, for later starts
     max_model_len: int | None = None  # tokens of prompt and answer together; None: 8192, or fewer by the memory plan
     slots: int | None = None  # requests that run at once; None: as many as memory and device make sensible

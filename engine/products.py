@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 
 # Ways by preference. Our own come first: nothing else of as many bits is as exact, and nothing was clearly faster.
 # FBGEMM's and oneDNN's of 8 bits need VNNI, or one bit less.
-SIXTEEN_BITS = {"auto": ("int16 in blocks", "fp16"), "int8": ("int16 in blocks", "fp16"), "fp16": ("rounded to fp16",)}
+SIXTEEN_BITS = ("int16 in blocks", "fp16")
 EIGHT_BITS = ("int8 in blocks", "int8", "int8 by 7 bits", "int8 by oneDNN", "int8 by oneDNN, 7 bits")
 WIDE_EIGHT_BITS = ("int8 in blocks, inputs too", "int8 in blocks", "int8 by oneDNN, 7 bits")  # for hundreds of rows
+FOUR_BITS = ("int4 in blocks",)
 ONE_DNN = "int8 by oneDNN"  # may be faster on CPUs with AMX
 # Share of the preferred way's time that another must stay below. Fewer bits come first, and smaller errors.
 CLEARLY_FASTER = 0.8
@@ -38,7 +39,7 @@ OVERRIDES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "FBGEMM_ENABLE_INSTRUC
 
 
 def choose_products(model: nn.Module, setting: str, dtype: torch.dtype) -> dict[str, Product]:
-    """A way for each kind of layer by the setting WEIGHTS: native, auto, fp16 or int8. Raises DeviceError.
+    """A way for each kind of layer by the setting WEIGHTS: native, auto, fp16, int8 or int4. Raises DeviceError.
 
     Only the shapes of the model's layers matter.
     """
@@ -85,23 +86,25 @@ def _candidates(setting: str, dtype: torch.dtype, part: str) -> list[Product]:
     """Ways that a setting allows for the layers of a part of the model, the preferred one first. Raises DeviceError.
 
     8 bits are asked for in the decoder and the vision tower. The latter has them unless bf16, for which a CPU may have
-    units, is clearly faster; the projector never has them.
+    units, is clearly faster; the projector never has them. 4 bits are for the decoder's layers alone.
     """
-    halves = _first(SIXTEEN_BITS[setting], dtype) if dtype == torch.float32 else []
+    names = ("rounded to fp16",) if setting == "fp16" else SIXTEEN_BITS
+    halves = _first(names, dtype) if dtype == torch.float32 else []
     if setting == "fp16":
         if not halves:
             raise DeviceError(
                 f"WEIGHTS=fp16 needs DTYPE=float32, not {dtype}, and a CPU with AVX2 and F16C. Use auto instead."
             )
         return halves
-    if setting != "int8" or part == "projector":
+    if setting == "auto" or part == "projector":
         return halves or [native(dtype)]
     if part == "visual":
         return [*_first(WIDE_EIGHT_BITS, dtype), *_first((ONE_DNN,), dtype), *([] if halves else [native(dtype)])]
-    eights = _first(EIGHT_BITS, dtype)
-    if not eights:
-        raise DeviceError("WEIGHTS=int8: this CPU has no products of 8 bits that are exact enough. Use auto.")
-    return eights
+    few = _first(FOUR_BITS if setting == "int4" and part == "text" else EIGHT_BITS, dtype)
+    if not few:
+        needed = "AVX2, on Linux" if setting == "int4" else "products of 8 bits that are exact enough"
+        raise DeviceError(f"WEIGHTS={setting} needs a CPU with {needed}. Use auto instead.")
+    return few
 
 
 def _first(names: Iterable[str], dtype: torch.dtype) -> list[Product]:

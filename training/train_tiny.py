@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument(
         "--weights",
         default="native",
-        choices=["auto", "native", "fp16", "int8"],
+        choices=["auto", "native", "fp16", "int8", "int4"],
         help="with --eval: like the setting WEIGHTS",
     )
     arguments = parser.parse_args()

@@ -22,22 +22,24 @@ from models.paddleocr_vl.cpu_tiles import (
     BLOCK,
     FOURS,
     NARROW_PAIRS,
+    NIBBLES,
     PAIRS,
     SMALLEST,
     TILES,
     Numbers,
     between_fetches,
     largest_norm,
-    pairs,
     rounded,
     step_of,
     sums_of_products,
     whole_numbers,
+    widen,
 )
 from models.paddleocr_vl.llvm import BYTES, FLOAT, INT8, INT16, INT64, LINE, Body, Module, has_vnni, number
 
 PANEL_BYTES = 3 << 17  # inputs of a panel: most of a small second cache
 PANEL_ROWS = 12  # is what a panel's rows are a multiple of: most are met by the largest tile
+WIDENED = NARROW_PAIRS, NIBBLES  # whose blocks are widened where many rows meet them
 MANY_ROWS = 64  # above which widening each block of 8 bits once is faster than whenever rows meet it
 GELU_SCALE, GELU_CUBE = (
     0.7978845608028654,
@@ -57,7 +59,7 @@ class Parameters(ctypes.Structure):
         ("steps", ctypes.c_void_p),  # (rows,) fp32, of rounded inputs
         ("starts", ctypes.c_void_p),  # (rows,) fp32: what the uint8 0 is
         ("widened", ctypes.c_void_p),  # (threads, inputs * 16) int16: blocks of int8 that many rows meet, or none
-        ("weight", ctypes.c_void_p),  # (blocks, inputs / together, 16, together) int8 or int16
+        ("weight", ctypes.c_void_p),  # (blocks, ...) as `Blocks` has it
         ("scale", ctypes.c_void_p),  # (blocks * 16,) fp32
         ("sums", ctypes.c_void_p),  # (blocks * 16,) fp32, of an output's whole numbers, for inputs of uint8
         ("bias", ctypes.c_void_p),  # (blocks * 16,) fp32 that is added, or none
@@ -81,8 +83,8 @@ class Multiply:
         weight = blocks.weight
         self._addresses = address(weight), address(blocks.scale), address(blocks.sums), address(bias)
         self._outputs = len(weight) * BLOCK
-        self._most = largest_norm(blocks.norm, weight[0].numel() // BLOCK)
         self._numbers = numbers_of(weight)
+        self._most = largest_norm(blocks.norm, weight[0].nbytes // self._numbers.bytes)
         self._run = function(self._numbers, values)
 
     def __call__(
@@ -105,7 +107,7 @@ class Multiply:
         whole = x.new_empty(x.shape, dtype=torch.uint8 if self._numbers is FOURS else torch.int16)
         steps = x.new_empty(2, rows, dtype=torch.float32)
         threads, widened = torch.get_num_threads(), None
-        if rows > MANY_ROWS and self._numbers is NARROW_PAIRS:
+        if rows > MANY_ROWS and self._numbers in WIDENED:
             widened = whole.new_empty(threads, inputs * BLOCK)
         self._run(
             ctypes.byref(
@@ -135,6 +137,8 @@ class Multiply:
 
 def numbers_of(weight: Tensor) -> Numbers:
     """The kinds of whole numbers that a weight in blocks is made for."""
+    if weight.dtype == torch.uint8:
+        return NIBBLES
     if weight.shape[-1] == FOURS.together:
         return FOURS
     return PAIRS if weight.dtype == torch.int16 else NARROW_PAIRS
@@ -153,7 +157,7 @@ def function(numbers: Numbers, values: torch.dtype) -> Callable[[Any], None]:
     prepare = module.add("round", _round_to_8_bits if numbers is FOURS else _round)
     gate = module.add("gate", _gate)
     few = module.add("multiply", functools.partial(_multiply, numbers, False))
-    many = module.add("multiply_many", functools.partial(_multiply, numbers, True)) if numbers is NARROW_PAIRS else few
+    many = module.add("multiply_many", functools.partial(_multiply, numbers, True)) if numbers in WIDENED else few
     module.add("product", functools.partial(_product, prepare, few, many, gate))
     module.compile()
     return module.function("product")
@@ -273,8 +277,8 @@ class Tiles:
     """
 
     def __init__(self, b: Body, numbers: Numbers, widened: bool) -> None:
-        """`widened`: each block of 8 bits is widened to 16 before rows meet it."""
-        self.b, self._stored, self._widened = b, numbers.weights, widened
+        """`widened`: each block of fewer bits is widened to 16 before rows meet it."""
+        self.b, self._stored, self._widened = b, numbers, widened
         self.numbers = PAIRS if widened else numbers
 
     def emit(self) -> None:
@@ -300,14 +304,12 @@ class Tiles:
     def _weights(self, block: ir.Value) -> ir.Value:
         """The weights of a block, as rows meet them."""
         b = self.b
-        size = b.mul(b.inputs, number(BLOCK))
-        stored = b.at(b.weight, b.mul(block, size), self._stored)
+        stored = b.at(b.weight, b.mul(block, b.mul(b.inputs, number(self._stored.bytes))), INT8)
         if not self._widened:
             return stored
-        widened = b.at(b.widened, b.mul(b.thread(), size), INT16)
-        with b.loop(number(0), size, number(2 * b.lanes)) as place:
-            b.write(b.sext(b.read(stored, place, INT8, 2 * b.lanes), pairs(b)), widened, place, INT16)
-        return widened
+        own = b.at(b.widened, b.mul(b.thread(), b.mul(b.inputs, number(BLOCK))), INT16)
+        widen(b, stored, self._stored, own, b.inputs)
+        return own
 
     def _rounded_up(self, x: ir.Value, by: ir.Value) -> ir.Value:
         """x / by"""
@@ -331,16 +333,16 @@ class Tiles:
         b = self.b
         if self._widened:  # the next one is read, to be widened, before any row meets it
             return lambda: None
-        size = b.mul(b.inputs, number(BLOCK))  # weights of a block
-        step = between_fetches(b, self.numbers, rows) * BLOCK  # weights between two calls
-        lines = step * BYTES[self._stored] // LINE
+        size = b.mul(b.inputs, number(self._stored.bytes))  # bytes of a block
+        step = between_fetches(b, self.numbers, rows) * self._stored.bytes  # bytes between two calls
+        lines = step // LINE
         share = b.sdiv(number(step * rows), of_panel)
         place = b.variable(INT64, b.add(size, b.sdiv(b.mul(size, done), of_panel)))
 
         def fetch() -> None:
             begin = b.load(place, typ=INT64)
             for line in range(lines):
-                b.prefetch(b.at(weights, b.add(begin, b.sdiv(b.mul(share, number(line)), number(lines))), self._stored))
+                b.prefetch(b.at(weights, b.add(begin, b.sdiv(b.mul(share, number(line)), number(lines))), INT8))
             b.store(b.add(begin, share), place)
 
         return fetch

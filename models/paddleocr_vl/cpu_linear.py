@@ -19,6 +19,7 @@ from models.paddleocr_vl.cpu_blocks import (
     blocks_of,
     largest_of_rows,
     missing_sizes,
+    nibbles_of,
     rounded_weight,
 )
 from models.paddleocr_vl.linear import FusedLinear, SwiGLU, gated
@@ -157,12 +158,12 @@ class OneDnnInt8Linear(StoredLinear):
 
 
 class BlockLinear(StoredLinear):
-    """A layer with a weight of 8 or 16 bits by our own kernels, with the norm before it and what comes after it."""
+    """A layer with a weight of 4, 8 or 16 bits by our own kernels, with the norm before it and what comes after it."""
 
     def __init__(
-        self, linear: nn.Linear, bits: int, dtype: torch.dtype, together: int = 2, blocks: Blocks | None = None
+        self, linear: nn.Linear, dtype: torch.dtype, blocks: Blocks | None = None, *, bits: int, together: int = 2
     ) -> None:
-        """`dtype`: of most inputs. `together` and `blocks`: see `blocks_of`, which is not needed where they are given.
+        """`dtype`: of most inputs. `blocks`: the weight, if it is laid out already. `together`: see `blocks_of`.
 
         Raises RuntimeError where the kernels cannot be compiled, ImportError without llvmlite.
         """
@@ -170,9 +171,10 @@ class BlockLinear(StoredLinear):
 
         super().__init__(linear, bits)
         self._outputs = linear.out_features
-        missing, self._short = missing_sizes(linear)
+        missing, self._short = missing_sizes(linear, bits)
         self._whole = not missing and not self._short and not (self.gates and self._outputs // 2 % MULTIPLE)
-        self.blocks = blocks or blocks_of(linear, bits, together)
+        self.blocks = blocks or (nibbles_of(linear) if bits == 4 else blocks_of(linear, bits, together))
+        self.stored = self.blocks.weight.nbytes + self.blocks.scale.nbytes
         self._taken = dtype if dtype in TAKEN else torch.float32
         self._multiply = Multiply(
             self.blocks, None if self.bias is None else F.pad(self.bias, (0, missing)), self._taken

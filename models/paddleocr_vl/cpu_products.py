@@ -6,6 +6,7 @@ engine/products.py measures which is fastest for which layer.
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,18 +39,13 @@ def plain(linear: nn.Linear, dtype: torch.dtype) -> nn.Module:
     return linear.to(dtype)
 
 
-def in_blocks(bits: int, together: int = 2) -> Callable[[nn.Linear, torch.dtype], nn.Module]:
-    """What makes a layer whose weight lies in blocks."""
-    return lambda linear, dtype: BlockLinear(linear, bits, dtype, together)
-
-
 @dataclass(frozen=True)
 class Product:
     """A way to store the weight of a layer and to multiply by it."""
 
     name: str
-    bits: int | None  # bits of a stored weight; None: those of the dtype that the model computes in
-    make: Callable[[nn.Linear, torch.dtype], nn.Module]
+    bits: int | None  # of a stored weight, steps included; None: those of the dtype that the model computes in
+    make: Callable[..., nn.Module]  # from the layer and the dtype; those in blocks also from the weight in blocks
     inexact: float = 0.0  # relative error of a product that it is given, at most, besides that of the dtype
     fits: Callable[[Tensor], bool] = lambda _weight: True  # whether a weight survives it
     in_blocks: bool = False  # weights are laid out by `blocks_of`
@@ -76,15 +72,12 @@ PRODUCTS = {
         Product("packed", None, packed),
         Product("fp16", 16, lambda linear, _: HalfLinear(linear), fits=holds_exactly),
         Product("rounded to fp16", 16, lambda linear, _: HalfLinear(linear), fits=is_in_range),
-        Product("int16 in blocks", 16, in_blocks(16), inexact=0.001, in_blocks=True),
-        Product("int8 in blocks", 8, in_blocks(8), inexact=0.01, in_blocks=True),
+        Product("int16 in blocks", 16, partial(BlockLinear, bits=16), inexact=0.001, in_blocks=True),
+        Product("int8 in blocks", 8, partial(BlockLinear, bits=8), inexact=0.01, in_blocks=True),
         Product(
-            "int8 in blocks, inputs too",
-            8,
-            lambda linear, dtype: BlockLinear(linear, 8, dtype, FOUR),
-            0.02,
-            in_blocks=True,
+            "int8 in blocks, inputs too", 8, partial(BlockLinear, bits=8, together=FOUR), inexact=0.02, in_blocks=True
         ),
+        Product("int4 in blocks", 5, partial(BlockLinear, bits=4), inexact=0.12, in_blocks=True),
         Product("int8", 8, lambda linear, _: Int8Linear(linear), inexact=0.02),
         Product("int8 by 7 bits", 8, lambda linear, _: Int8Linear(linear, 7), inexact=0.03),
         Product("int8 by oneDNN", 8, lambda linear, _: OneDnnInt8Linear(linear), inexact=0.02),
@@ -145,7 +138,7 @@ def pack(
         product = (chosen or {}).get(kind_of(name), own)
         made: nn.Module
         if blocks and name in blocks:
-            made = BlockLinear(layer, product.bits, dtype, blocks=blocks[name])  # type: ignore[arg-type] # of a layer in blocks
+            made = product.make(layer, dtype, blocks[name])
         else:
             made = _replacement(layer, dtype, product if product.fits(layer.weight) else own, own)
         setattr(modules[parent], child, made)

@@ -7,11 +7,12 @@ fifth of what bf16 loses, however far one number is above the others.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
 
+from models.paddleocr_vl.cpu_blocks import GROUP
 from models.paddleocr_vl.llvm import BYTES, FLOAT, INT8, INT16, INT32, Body, number
 
 BLOCK = 16  # outputs
@@ -27,16 +28,20 @@ class Numbers:
     """The kinds of whole numbers on both sides of a product."""
 
     inputs: ir.Type
-    weights: ir.Type
     together: int  # products of inputs that lie in order, which one instruction adds for each output
+    bits: int  # of a weight
+    piece: int = 16  # inputs, of which a row has a multiple
 
-    def __str__(self) -> str:
-        return f"{self.inputs}_by_{self.weights}"
+    @property
+    def bytes(self) -> int:
+        """Bytes of a block's weights for one input."""
+        return BLOCK * self.bits // 8
 
 
-PAIRS, NARROW_PAIRS = Numbers(INT16, INT16, 2), Numbers(INT16, INT8, 2)
-FOURS = Numbers(INT8, INT8, 4)  # inputs are not negative; needs VNNI
-PIECE = 16  # inputs of a row, of which there is a multiple
+PAIRS, NARROW_PAIRS = Numbers(INT16, 2, 16), Numbers(INT16, 2, 8)
+FOURS = Numbers(INT8, 4, 8)  # inputs are not negative; needs VNNI
+NIBBLES = Numbers(INT16, 2, 5, GROUP)  # steps and offsets of a group included
+HALF = BLOCK * GROUP // 2  # bytes of the weights of a group, before its steps
 
 
 def largest_norm(of_other: float, inputs: int) -> float:
@@ -76,7 +81,51 @@ def rounded(b: Body, values: ir.Value) -> ir.Value:
     return b.trunc(whole_numbers(b, values), ir.VectorType(INT16, b.lanes))
 
 
-def pairs(b: Body) -> ir.VectorType:
+def widen(b: Body, weights: ir.Value, numbers: Numbers, to: ir.Value, inputs: ir.Value) -> None:
+    """Write a block of weights as `PAIRS` has them."""
+    with b.loop(number(0), inputs, number(numbers.piece)) as place:
+        own = b.at(weights, b.mul(place, number(numbers.bytes)), INT8)
+        found = [vector for vectors in _weights(b, own, numbers, numbers.piece) for vector in vectors]
+        start = b.mul(place, number(BLOCK))
+        for index, vector in enumerate(found):
+            b.write(vector, to, b.add(start, number(index * 2 * b.lanes)), INT16)
+
+
+def _weights(b: Body, weights: ir.Value, numbers: Numbers, inputs: int) -> Iterator[list[ir.Value]]:
+    """Vectors of weights from an address on, for so many inputs: those that one instruction each takes, in order."""
+    if numbers is NIBBLES:
+        yield from _nibbles(b, weights)
+        return
+    kind = INT16 if numbers is PAIRS else INT8
+    count = numbers.together * b.lanes
+    for first in range(0, BLOCK * inputs, BLOCK * numbers.together):
+        found = [
+            b.read(weights, number(first + place), kind, count) for place in range(0, BLOCK * numbers.together, count)
+        ]
+        yield [b.sext(vector, _pairs(b)) for vector in found] if numbers is NARROW_PAIRS else found
+
+
+def _nibbles(b: Body, weights: ir.Value) -> Iterator[list[ir.Value]]:
+    """Those of a group: step * weight - offset; two pairs of inputs share their bytes."""
+    bits, mask = (ir.Constant(_pairs(b), [value] * (2 * b.lanes)) for value in (4, 15))
+    steps, offsets = ([_twice(b, weights, first + lane) for lane in range(0, BLOCK, b.lanes)] for first in (0, BLOCK))
+    for first in range(0, HALF, 2 * BLOCK):
+        found = [
+            b.zext(b.read(weights, number(first + place), INT8, 2 * b.lanes), _pairs(b))
+            for place in range(0, 2 * BLOCK, 2 * b.lanes)
+        ]
+        for own in ([b.and_(vector, mask) for vector in found], [b.lshr(vector, bits) for vector in found]):
+            yield [b.sub(b.mul(x, step), offset) for x, step, offset in zip(own, steps, offsets, strict=True)]
+
+
+def _twice(b: Body, weights: ir.Value, place: int) -> ir.Value:
+    """Numbers of 16 bits behind the weights of a group, each of them twice in order, as a pair of inputs meets it."""
+    found = b.zext(b.read(b.at(weights, number(HALF), INT8), number(place), INT16, b.lanes), b.integers)
+    both = b.or_(found, b.shl(found, ir.Constant(b.integers, [16] * b.lanes)))
+    return b.bitcast(both, _pairs(b))
+
+
+def _pairs(b: Body) -> ir.VectorType:
     """As many whole numbers of 16 bits as a vector has."""
     return ir.VectorType(INT16, 2 * b.lanes)
 
@@ -91,8 +140,8 @@ def sums_of_products(
 ) -> list[list[ir.Value]]:
     """Those of each row with a block of outputs, in vectors of 32 bits.
 
-    `rows`: addresses of `inputs` numbers. `weights`: (inputs / together, 16, together). `fetch` emits what is to be
-    done after every `between_fetches(b, numbers, len(rows))` inputs.
+    `rows`: addresses of `inputs` numbers. `weights`: as `Blocks` has them. `fetch` emits what is to be done after every
+    `between_fetches(b, numbers, len(rows))` inputs.
     """
     vectors = BLOCK // b.lanes
     sets = _sets(b, numbers, len(rows))
@@ -101,8 +150,9 @@ def sums_of_products(
     step = between_fetches(b, numbers, len(rows))
     with b.loop(number(0), inputs, number(step)) as place:
         fetch()
-        for index, first in enumerate(range(0, step, numbers.together)):
-            _add(b, rows, weights, b.add(place, number(first)), numbers, totals[index % sets])
+        own = b.at(weights, b.mul(place, number(numbers.bytes)), INT8)
+        for index, found in enumerate(_weights(b, own, numbers, step)):
+            _add(b, rows, found, b.add(place, number(numbers.together * index)), numbers, totals[index % sets])
     return [
         [
             functools.reduce(b.add, (b.load(group[row][vector], typ=b.integers) for group in totals))
@@ -114,32 +164,27 @@ def sums_of_products(
 
 def between_fetches(b: Body, numbers: Numbers, rows: int) -> int:
     """Inputs whose products are added between two tests for the end."""
-    return numbers.together * max(2, _sets(b, numbers, rows))
+    return numbers.piece if numbers is NIBBLES else numbers.together * max(2, _sets(b, numbers, rows))
 
 
 def _sets(b: Body, numbers: Numbers, rows: int) -> int:
     """Groups of sums, each with other inputs, so that there are chains enough."""
-    return min(PIECE // numbers.together, max(1, CHAINS * b.lanes // (BLOCK * rows)))
+    return min(numbers.piece // numbers.together, max(1, CHAINS * b.lanes // (BLOCK * rows)))
 
 
 def _add(
     b: Body,
     rows: Sequence[ir.Value],
-    weights: ir.Value,
+    vectors: Sequence[ir.Value],
     place: ir.Value,
     numbers: Numbers,
     totals: list[list[ir.Value]],
 ) -> None:
-    start = b.mul(place, number(BLOCK))
-    count = numbers.together * b.lanes
-    vectors = []
-    for vector in range(BLOCK // b.lanes):
-        found = b.read(weights, b.add(start, number(vector * count)), numbers.weights, count)
-        vectors.append(b.sext(found, pairs(b)) if numbers is NARROW_PAIRS else found)
+    """Add the products of the inputs at a place, and of vectors of weights."""
     for row, own in zip(rows, totals, strict=True):
         few = b.load(b.at(row, place, numbers.inputs), typ=INT32)
         few.align = BYTES[numbers.inputs]
-        x = b.bitcast(b.all_lanes(few), ir.VectorType(numbers.inputs, count))
+        x = b.bitcast(b.all_lanes(few), ir.VectorType(numbers.inputs, numbers.together * b.lanes))
         for weight, total in zip(vectors, own, strict=True):
             b.store(_added(b, b.load(total, typ=b.integers), x, weight), total)
 

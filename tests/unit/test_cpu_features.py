@@ -217,6 +217,13 @@ def test_the_decoder_has_eight_bits_and_the_vision_tower_unless_bf16_is_faster(
 
 
 @pytest.mark.usefixtures("cache")
+def test_four_bits_are_for_the_decoders_layers_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times(monkeypatch)
+    for kind, way in chosen(checkpoint, "int4").items():
+        assert (way == "int4 in blocks") == kind.startswith("text."), kind
+
+
+@pytest.mark.usefixtures("cache")
 def test_bf16_has_no_other_weights_of_16_bits(checkpoint: Path) -> None:
     assert not any("16" in way for way in chosen(checkpoint, "auto", torch.bfloat16).values())
     with pytest.raises(DeviceError, match="WEIGHTS=fp16 needs DTYPE=float32"):
@@ -226,8 +233,10 @@ def test_bf16_has_no_other_weights_of_16_bits(checkpoint: Path) -> None:
 @pytest.mark.usefixtures("cache")
 def test_eight_bits_are_refused_where_no_way_works(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.products.works", lambda *_: False)
-    with pytest.raises(DeviceError, match="this CPU has no products of 8 bits"):
+    with pytest.raises(DeviceError, match="needs a CPU with products of 8 bits"):
         chosen(checkpoint, "int8")
+    with pytest.raises(DeviceError, match="WEIGHTS=int4 needs a CPU with AVX2, on Linux"):
+        chosen(checkpoint, "int4")
 
 
 @pytest.mark.usefixtures("cache")

@@ -88,7 +88,9 @@ def test_a_checkpoint_that_cannot_be_loaded_is_reported_to_the_owner(tmp_path: P
     assert reported == [engine.error]
 
 
-@pytest.mark.parametrize(("weights", "dtype"), [("native", "auto"), ("fp16", "float32"), ("int8", "auto")])
+@pytest.mark.parametrize(
+    ("weights", "dtype"), [("native", "auto"), ("fp16", "float32"), ("int8", "auto"), ("int4", "auto")]
+)
 def test_weights_of_any_kind_answer(checkpoint: Path, weights: str, dtype: str) -> None:
     engine = Engine(EngineConfig(model=checkpoint, weights=weights, dtype=dtype, slots=1))
     engine.start()

@@ -44,7 +44,7 @@ BAD_VALUES = {
     "TRANSFORMERS_CACHE": [(__file__, "Use a folder")],
     "DEVICE": [("gpu", "auto, cpu, cuda or cuda:N"), ("cuda:x", "auto, cpu, cuda or cuda:N")],
     "DTYPE": [("int8", "'auto', 'float32', 'bfloat16' or 'float16'")],
-    "WEIGHTS": [("int4", "'auto', 'native', 'fp16' or 'int8'")],
+    "WEIGHTS": [("int2", "'auto', 'native', 'fp16', 'int8' or 'int4'")],
     "MAX_MODEL_LEN": [("many", "integer"), ("63", "greater than or equal to 64")],
     "SLOTS": [("0", "greater than or equal to 1")],
     "MAX_WAITING": [("-1", "greater than or equal to 0")],
