@@ -129,8 +129,8 @@ class Settings(BaseModel):
         default="auto",
         description="how a CPU stores weights: `native`, in the dtype; `fp16`, beside fp32 arithmetic; `int8`, the "
         "decoder and the vision tower in 8 bits, where that is no slower; `int4`, the decoder's layers in 4 and the "
-        "rest likewise ([their loss](../models/tiny/README.md#measured-error)); `auto`: native or, beside fp32, 16 bits "
-        "that lose less than bf16",
+        "rest likewise ([their loss](../models/tiny/README.md#measured-error)); `auto`: native or, beside fp32, 16 "
+        "bits that lose less than bf16",
     )
     keep_weights: bool = Field(
         default=EngineConfig.keep_weights,
