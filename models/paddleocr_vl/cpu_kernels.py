@@ -34,7 +34,7 @@ from models.paddleocr_vl.cpu_tiles import (
 )
 from models.paddleocr_vl.llvm import FLOAT, INT8, INT16, Body, Module, has_vnni, number
 
-WIDENED = NARROW_PAIRS, NIBBLES  # whose blocks are widened where many rows meet them
+WIDENED = NARROW_PAIRS, NIBBLES  # numbers of blocks that are widened where many rows meet them
 MANY_ROWS = 64  # above which widening each block once is faster than whenever rows meet it
 
 

@@ -44,7 +44,7 @@ class Product:
     """A way to store the weight of a layer and to multiply by it."""
 
     name: str
-    bits: int | None  # of a stored weight, steps included; None: those of the dtype that the model computes in
+    bits: int | None  # bits of a stored weight, steps included; None: those of the dtype that the model computes in
     make: Callable[..., nn.Module]  # from the layer and the dtype; those in blocks also from the weight in blocks
     inexact: float = 0.0  # relative error of a product that it is given, at most, besides that of the dtype
     fits: Callable[[Tensor], bool] = lambda _weight: True  # whether a weight survives it

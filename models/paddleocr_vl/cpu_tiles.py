@@ -29,7 +29,7 @@ class Numbers:
 
     inputs: ir.Type
     together: int  # products of inputs that lie in order, which one instruction adds for each output
-    bits: int  # of a weight
+    bits: int  # bits of a weight
     piece: int = 16  # inputs, of which a row has a multiple
 
     @property
