@@ -36,6 +36,7 @@ from engine.pace import slices_for
 from engine.prefill import Prefill
 from engine.preparation import Preparation
 from engine.products import choose_products, stored_bytes
+from engine.recorded_steps import RecordedSteps, can_be_recorded
 from engine.structured import Structures
 from engine.threads import compute_threads, lower_priority
 from engine.timer import Timer
@@ -116,6 +117,7 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     text = processor.config.text_config
     cache = KVCache(text, slots=memory.slots, length=sizes.length, device=device, dtype=dtype)
     attention = decode_attention_over(cache, text.num_attention_heads, kernels, timer)
+    recorded = RecordedSteps(model, cache, attention) if can_be_recorded(model, attention) else None
     encode_graphs = flash_exists(device, dtype) and sizes.graphs == GRAPHS_BYTES
     encode_bytes = ENCODE_GRAPHS_BYTES if encode_graphs else 0
     images = ImageCache(sizes.images)
@@ -132,7 +134,7 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
         cache=cache,
         images=images,
         prefill=prefill,
-        decode=Decode(model, cache, attention, graphs_for(device, capture, sizes.graphs - encode_bytes)),
+        decode=Decode(model, cache, attention, graphs_for(device, capture, sizes.graphs - encode_bytes), recorded),
         look=Look(networks, at_once=sizes.pages, slices=slices_for(device), device=device),
         plan=memory,
         max_prefill_tokens=sizes.group,

@@ -17,6 +17,7 @@ from engine.decode_attention import DecodeAttention
 from engine.drafts import Drafts
 from engine.kv_cache import KVCache
 from engine.launches import Stopwatch, to_device
+from engine.recorded_steps import MAX_ROWS, RecordedSteps
 from engine.request import Sequence, Token
 from engine.sampler import Best, Picked, best, can_be_guessed, pick
 from models.protocol import Attend, Network
@@ -109,9 +110,20 @@ class Guesses:
 class Decode:
     """The decode stage: launches a step by a CUDA graph where one fits the batch, else operation by operation."""
 
-    def __init__(self, model: Network, cache: KVCache, attention: DecodeAttention, graphs: Graphs | None) -> None:
-        """`attention` over `cache`; `graphs`: None where the device works in step with the host."""
+    def __init__(
+        self,
+        model: Network,
+        cache: KVCache,
+        attention: DecodeAttention,
+        graphs: Graphs | None,
+        recorded: RecordedSteps | None = None,
+    ) -> None:
+        """`attention` over `cache`; `graphs`: None where the device works in step with the host.
+
+        `recorded`: for steps of a few rows there, where all is computed by our own kernels.
+        """
         self.model, self.cache, self.attention, self.graphs = model, cache, attention, graphs
+        self._recorded = recorded
         self.device = cache.entries.device
         slots = cache.entries.shape[1]
         self._newest = torch.zeros(slots, dtype=torch.int64, device=self.device)  # token of each slot
@@ -160,6 +172,9 @@ class Decode:
         tokens, positions, cache_positions, slot_index = to_device(torch.tensor(rows), self.device).unbind(1)
         if self.graphs:
             tokens = torch.where(tokens == UNKNOWN, self._newest[slot_index], tokens)
+        if self._recorded and len(rows) <= MAX_ROWS:
+            own = self.model.embed(tokens), positions.expand(3, -1), slot_index, cache_positions
+            return self.model.logits(self._recorded.decode(*own))
         attend = self.attention.of_rows(slots, lengths, slot_index, cache_positions)
         return self._logits(tokens, positions, attend)
 

@@ -68,11 +68,11 @@ def overlap(monkeypatch: pytest.MonkeyPatch, graphs: Recordings) -> None:
     monkeypatch.setattr("engine.build.graphs_for", lambda *_: graphs)
     monkeypatch.setattr("engine.pace.TimedSlices", lambda: LaunchedSlices(watch))
     for kernels in (
-        "cpu_kernels.function",
-        "cpu_attention.function",
+        "cpu_kernels.kernel",
+        "cpu_attention.kernel",
         "cpu_image_attention.functions",
         "cpu_logits.function",
-        "cpu_rope.function",
+        "cpu_rope.kernel",
     ):
         monkeypatch.setattr(f"models.paddleocr_vl.{kernels}", no_kernels_for_cpus)
 

@@ -7,17 +7,17 @@ with storing the new token, 1.3 and 6.3 ms.
 
 import ctypes
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from llvmlite import ir
 from torch import Tensor
 
+from models.paddleocr_vl.cpu_recording import Kernel, Part, empty
 from models.paddleocr_vl.llvm import FLOAT, INT64, Body, Module, lanes, number
 
 HEADS = (4, 2, 1)  # query heads of a task: the first number that divides those of a key's
 KEYS = 2  # keys that meet the queries together, so that there are enough sums
+SHORTEST = 8  # numbers of a vector
 VECTORS = 2  # parts of a value that are summed together, likewise
 MULTIPLE = 16  # scores of a head have room for a multiple of it
 NEVER = float("-inf")  # the score of what is not attended to
@@ -48,7 +48,7 @@ class CpuAttention:
 
     def __init__(self, heads: int, kv_heads: int, head_dim: int, values: torch.dtype) -> None:
         """`values`: the dtype of all tensors. Raises RuntimeError where nothing can be compiled."""
-        self._run = function(heads, kv_heads, head_dim, values)
+        self._run = kernel(heads, kv_heads, head_dim, values)
 
     def attend(
         self,
@@ -68,60 +68,48 @@ class CpuAttention:
         """
         rows, heads, _ = q.shape
         room = -(-length // MULTIPLE) * MULTIPLE
-        y, scores = q.new_empty(q.shape), q.new_empty(rows, heads, room, dtype=torch.float32)
-        self._run(
-            ctypes.byref(
-                Parameters(
-                    q.data_ptr(),
-                    kv.data_ptr(),
-                    entries.data_ptr(),
-                    slots.data_ptr(),
-                    positions.data_ptr(),
-                    scores.data_ptr(),
-                    y.data_ptr(),
-                    q.stride(0),
-                    entries.shape[3],
-                    length,
-                    room,
-                    rows,
-                    torch.get_num_threads(),
-                )
-            )
-        )
+        y, scores = empty(q.shape, q.dtype), empty((rows, heads, room), torch.float32)
+        tensors = q, kv, entries, slots, positions, scores, y
+        sizes = q.stride(0), entries.shape[3], length, room, rows, torch.get_num_threads()
+        self._run(Parameters(*(tensor.data_ptr() for tensor in tensors), *sizes), *tensors)
         return y
 
 
 @functools.cache
-def function(heads: int, kv_heads: int, head_dim: int, values: torch.dtype) -> Callable[[Any], None]:
+def kernel(heads: int, kv_heads: int, head_dim: int, values: torch.dtype) -> Kernel:
     """Raises RuntimeError where it cannot be compiled."""
-    if head_dim % (VECTORS * lanes()):
+    width = next((width for width in (lanes(), SHORTEST) if head_dim % (VECTORS * width) == 0), None)
+    if width is None:
         raise RuntimeError(f"heads of {head_dim} numbers do not fill vectors")
     module = Module(Parameters, values)
-    shape = Shape(heads, kv_heads, head_dim)
-    attend = module.add("attend", shape.attend)
+    shape = Shape(heads, kv_heads, head_dim, width)
+    append, attend = module.add("append", shape.append), module.add("attend", shape.attend)
 
     def all_of_it(b: Body) -> None:
-        shape.append(b)  # before all, since rows of one slot see each other's
+        b.call(append, [b.given])  # before all, since rows of one slot see each other's
         b.on_all_threads(attend)
 
     module.add("append_and_attend", all_of_it)
     module.compile()
-    return module.function("append_and_attend")
+    parts = Part(module.function("append"), by_rows=True), Part(module.function("attend"), by_rows=False)
+    return Kernel(module.function("append_and_attend"), parts)
 
 
 class Shape:
     """What is compiled for one shape of heads."""
 
-    def __init__(self, heads: int, kv_heads: int, head_dim: int) -> None:
-        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
+    def __init__(self, heads: int, kv_heads: int, head_dim: int, width: int) -> None:
+        """`width`: numbers of a vector."""
+        self.heads, self.kv_heads, self.head_dim, self.width = heads, kv_heads, head_dim, width
         self.group = heads // kv_heads
         self.at_once = next(count for count in HEADS if self.group % count == 0)
 
     def append(self, b: Body) -> None:
-        """Store keys and values of the new tokens."""
+        """Store keys and values of this thread's new tokens."""
         with (
-            b.loop(number(0), b.rows, number(1)) as row,
+            b.loop(*b.part(b.rows), number(1)) as row,
             b.loop(number(0), number(2 * self.kv_heads), number(1)) as head,
+            b.narrower(self.width),
         ):
             new = b.value(b.kv, b.add(b.mul(row, b.stride), b.mul(head, number(self.head_dim))))
             own = self._entries(b, row, head)
@@ -132,7 +120,7 @@ class Shape:
     def attend(self, b: Body) -> None:
         """This thread's tasks: a few query heads of a row each."""
         tasks = self.heads // self.at_once  # tasks of a row
-        with b.loop(*b.part(b.mul(b.rows, number(tasks))), number(1)) as task:
+        with b.loop(*b.part(b.mul(b.rows, number(tasks))), number(1)) as task, b.narrower(self.width):
             row = b.sdiv(task, number(tasks))
             head = b.mul(b.srem(task, number(tasks)), number(self.at_once))
             stored = b.sdiv(head, number(self.group))

@@ -10,8 +10,6 @@ fetched.
 
 import ctypes
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from llvmlite import ir
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from models.paddleocr_vl.cpu_blocks import STEPS, Blocks
 from models.paddleocr_vl.cpu_panels import Tiles, silu
+from models.paddleocr_vl.cpu_recording import Kernel, Part, empty
 from models.paddleocr_vl.cpu_tiles import (
     BLOCK,
     FOURS,
@@ -76,7 +75,7 @@ class Multiply:
         self._outputs = len(weight) * BLOCK
         self._numbers = numbers_of(weight)
         self._most = largest_norm(blocks.norm, weight[0].nbytes // self._numbers.bytes)
-        self._run = function(self._numbers, values)
+        self._run = kernel(self._numbers, values)
 
     def __call__(
         self,
@@ -93,36 +92,33 @@ class Multiply:
         GELU if that is asked for. `gates`: silu(first half) * second half, (N, out / 2).
         """
         rows, inputs = x.shape
-        y = x.new_empty(rows, self._outputs)
-        gated = x.new_empty(rows, self._outputs // 2) if gates else None
-        whole = x.new_empty(x.shape, dtype=torch.uint8 if self._numbers is FOURS else torch.int16)
-        steps = x.new_empty(2, rows, dtype=torch.float32)
+        y = empty((rows, self._outputs), x.dtype)
+        gated = empty((rows, self._outputs // 2), x.dtype) if gates else None
+        whole = empty((rows, inputs), torch.uint8 if self._numbers is FOURS else torch.int16)
+        steps = empty((2, rows), torch.float32)
         threads, widened = torch.get_num_threads(), None
         if rows > MANY_ROWS and self._numbers in WIDENED:
-            widened = whole.new_empty(threads, inputs * BLOCK)
-        self._run(
-            ctypes.byref(
-                Parameters(
-                    x.data_ptr(),
-                    address(norm),
-                    eps,
-                    self._most,
-                    whole.data_ptr(),
-                    steps.data_ptr(),
-                    steps.data_ptr() + rows * steps.itemsize,
-                    address(widened),
-                    *self._addresses,
-                    address(residual),
-                    y.data_ptr(),
-                    address(gated),
-                    gelu,
-                    rows,
-                    inputs,
-                    self._outputs // BLOCK,
-                    threads,
-                )
-            )
+            widened = empty((threads, inputs * BLOCK), torch.int16)
+        parameters = Parameters(
+            x.data_ptr(),
+            address(norm),
+            eps,
+            self._most,
+            whole.data_ptr(),
+            steps.data_ptr(),
+            steps.data_ptr() + rows * steps.itemsize,
+            address(widened),
+            *self._addresses,
+            address(residual),
+            y.data_ptr(),
+            address(gated),
+            gelu,
+            rows,
+            inputs,
+            self._outputs // BLOCK,
+            threads,
         )
+        self._run(parameters, x, norm, residual, self._blocks.weight, y)
         return y if gated is None else gated
 
 
@@ -140,7 +136,7 @@ def address(tensor: Tensor | None) -> int | None:
 
 
 @functools.cache
-def function(numbers: Numbers, values: torch.dtype) -> Callable[[Any], None]:
+def kernel(numbers: Numbers, values: torch.dtype) -> Kernel:
     """Products on this CPU, of tensors of a dtype. Raises RuntimeError where they cannot be compiled."""
     if numbers is FOURS and not has_vnni():
         raise RuntimeError("the CPU has no VNNI")
@@ -151,7 +147,8 @@ def function(numbers: Numbers, values: torch.dtype) -> Callable[[Any], None]:
     many = module.add("multiply_many", functools.partial(_multiply, numbers, True)) if numbers in WIDENED else few
     module.add("product", functools.partial(_product, prepare, few, many, gate))
     module.compile()
-    return module.function("product")
+    parts = {"round": True, "multiply": False, "gate": True}
+    return Kernel(module.function("product"), [Part(module.function(name), rows) for name, rows in parts.items()])
 
 
 def _multiply(numbers: Numbers, widened: bool, b: Body) -> None:
@@ -234,7 +231,7 @@ def _factor_of_norm(b: Body, x: ir.Value) -> ir.Value:
 def _gate(b: Body) -> None:
     """silu(first half) * second half of this thread's rows."""
     half = b.mul(b.blocks, number(BLOCK // 2))
-    with b.loop(*b.part(b.rows), number(1)) as row:
+    with b.if_given(b.gated), b.loop(*b.part(b.rows), number(1)) as row:
         first = b.mul(row, half)
         gates = b.value(b.y, b.mul(first, number(2)))
         ups, gated = b.value(gates, half), b.value(b.gated, first)

@@ -175,10 +175,15 @@ class BlockLinear(StoredLinear):
         self._whole = not missing and not self._short and not (self.gates and self._outputs // 2 % MULTIPLE)
         self.blocks = blocks or (nibbles_of(linear) if bits == 4 else blocks_of(linear, bits, together))
         self.stored = self.blocks.weight.nbytes + self.blocks.scale.nbytes
-        self._taken = dtype if dtype in TAKEN else torch.float32
+        self._dtype, self._taken = dtype, dtype if dtype in TAKEN else torch.float32
         self._multiply = Multiply(
             self.blocks, None if self.bias is None else F.pad(self.bias, (0, missing)), self._taken
         )
+
+    @property
+    def can_be_recorded(self) -> bool:
+        """Nothing but kernels computes its outputs from inputs of the dtype."""
+        return self._whole and self._dtype in TAKEN
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in) -> (N, out), or half of it where it gates."""

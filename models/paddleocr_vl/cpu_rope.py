@@ -2,12 +2,11 @@
 
 import ctypes
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from models.paddleocr_vl.cpu_recording import Kernel, Part
 from models.paddleocr_vl.llvm import FLOAT, Body, Module, lanes, number
 from models.paddleocr_vl.rope import Rotate
 
@@ -30,18 +29,18 @@ class Parameters(ctypes.Structure):
 
 def rotation(head_dim: int, values: torch.dtype) -> Rotate:
     """`rope.rotate` for heads of a size and tensors of a dtype. Raises RuntimeError where it cannot be compiled."""
-    run = function(head_dim, values)
+    run = kernel(head_dim, values)
 
     def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
         rows, heads, _ = x.shape
         sizes = x.stride(0), rows, heads, torch.get_num_threads()
-        run(ctypes.byref(Parameters(x.data_ptr(), cos.data_ptr(), sin.data_ptr(), *sizes)))
+        run(Parameters(x.data_ptr(), cos.data_ptr(), sin.data_ptr(), *sizes), x, cos, sin)
 
     return rotate
 
 
 @functools.cache
-def function(head_dim: int, values: torch.dtype) -> Callable[[Any], None]:
+def kernel(head_dim: int, values: torch.dtype) -> Kernel:
     """Raises RuntimeError where it cannot be compiled."""
     half, most = head_dim // 2, lanes()
     if half % SMALLEST_VECTOR:
@@ -51,7 +50,7 @@ def function(head_dim: int, values: torch.dtype) -> Callable[[Any], None]:
     part = module.add("part", functools.partial(_rotate, half, width))
     module.add("rotate", lambda b: b.on_rows(part))
     module.compile()
-    return module.function("rotate")
+    return Kernel(module.function("rotate"), [Part(module.function("part"), by_rows=True)])
 
 
 def _rotate(half: int, width: int, b: Body) -> None:

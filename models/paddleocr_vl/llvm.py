@@ -42,6 +42,12 @@ VALUES = {torch.float32: FLOAT, torch.bfloat16: INT16}
 WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX512_CORE")  # as oneDNN names what may be used at most
 
 
+class _Function(ir.instructions.LoadInstr):  # type: ignore[misc] # it has no types
+    """The address of a function, from memory."""
+
+    function_type = ir.FunctionType(VOID, [POINTER])  # addresses tell nothing of what is there
+
+
 class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
     """The body of a function whose parameter is the address of a structure, with loops, vectors and arrays."""
 
@@ -207,6 +213,12 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
         power = self.shl(self.add(self.fptosi(n, self.integers), bias), shift)
         return self.fmul(total, self.bitcast(power, self.floats))
 
+    def call_at(self, place: ir.Value, argument: ir.Value) -> None:
+        """Call a function, one like those of a module, whose address is at a place."""
+        function = _Function(self.block, place, typ=POINTER)
+        self._insert(function)
+        self.call(function, [argument])
+
     def call_named(self, name: str, result: ir.Type, *arguments: ir.Value, flags: Sequence[str] = ()) -> ir.Value:
         """What a function outside of the module returns."""
         known = self.module.globals.get(name)
@@ -261,7 +273,7 @@ class Module:
         binding.initialize_native_asmprinter()
         assert OPENMP is not None  # else there are no lanes
         openmp = ctypes.CDLL(os.fspath(OPENMP))
-        for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"):
+        for name in ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads"):
             binding.add_symbol(name, ctypes.cast(getattr(openmp, name), ctypes.c_void_p).value)
         features = "-prefer-256-bit"
         if has_vnni():

@@ -57,12 +57,16 @@ class TextDecoder(nn.Module):
         """Move the tensors that are not parameters: a copy in every step would stall the host and rule out graphs."""
         self.inv_freq, self.axis_of = self.inv_freq.to(device), self.axis_of.to(device)
 
+    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (N, 1, D) of positions (3, N)."""
+        return multimodal_rope(positions, self.inv_freq, self.axis_of)
+
     def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Sliced[Tensor]:
         """x: (N, hidden) embeddings, positions: (3, N) -> (N, hidden), normalised, in the weights' dtype.
 
         Each slice is a layer.
         """
-        cos, sin = multimodal_rope(positions, self.inv_freq, self.axis_of)
+        cos, sin = self.angles(positions)
         for index, layer in enumerate(self.layers):
             x = layer(index, x, cos, sin, attend)
             yield

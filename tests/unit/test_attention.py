@@ -158,7 +158,7 @@ x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="our kernels are
 
 @x86
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(16, 2, 128), (6, 2, 32), (3, 3, 64)])
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(16, 2, 128), (6, 2, 32), (3, 3, 64), (4, 2, 48)])
 @pytest.mark.parametrize("positions", [[0], [274], [5, 6, 7], [300, 17, 511, 80, 1, 2, 3, 599]])
 def test_our_kernel_for_cpus_stores_new_tokens_and_attends(
     heads: int, kv_heads: int, head_dim: int, positions: list[int], dtype: torch.dtype

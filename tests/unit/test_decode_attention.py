@@ -131,13 +131,13 @@ def test_a_cpu_measures_no_attention_of_decode_steps(cache: KVCache, caplog: pyt
     assert caplog.messages == []
 
 
-def test_a_cpu_without_our_kernel_or_with_a_cache_of_two_bytes_uses_pytorchs(
+def test_a_cpu_without_our_kernel_or_with_a_cache_in_fp16_uses_pytorchs(
     cache: KVCache, config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    halves = KVCache(config.text_config, slots=4, length=IDLE, device=CPU, dtype=torch.bfloat16)
+    halves = KVCache(config.text_config, slots=4, length=IDLE, device=CPU, dtype=torch.float16)
     assert isinstance(decode_attention_over(halves, HEADS, None, None), StoredAttention)
     monkeypatch.setattr(llvm, "OPENMP", None)
-    cpu_attention.function.cache_clear()
+    cpu_attention.kernel.cache_clear()
     assert isinstance(decode_attention_over(cache, HEADS, None, None), StoredAttention)
 
 
