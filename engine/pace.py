@@ -14,8 +14,8 @@ from models.protocol import Result, Sliced
 
 # Decode steps that prefill may take between two of them. Of streamed answers a gap stays below four steps of a single
 # row, with one step of eight rows. Others wait for each other, since a step of eight rows hardly takes longer than of
-# one: with 12, some three answers of 64 tokens run beside the prefill of images on a CPU. A gap is 0.2 s there.
-STREAMED_STEPS, WHOLE_STEPS = 2.1, 12.0
+# one: with 16, some four answers of 64 tokens run beside the prefill of images on a CPU, with gaps of 0.3 s.
+STREAMED_STEPS, WHOLE_STEPS = 2.1, 16.0
 IDLE_SECONDS = 0.1  # prefill while nothing runs, before new requests and aborts are handled
 MEASURED_STEPS = 64  # decode steps
 
