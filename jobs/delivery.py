@@ -10,7 +10,7 @@ from jobs.context import Context
 from jobs.failures import Failure
 from jobs.job import Job
 from jobs.simple_ocr.content import CONTENT, deliver_content
-from jobs.steps import attempts
+from jobs.steps import attempts, recorded
 from jobs.webhooks import post
 
 logger = logging.getLogger(__name__)
@@ -31,8 +31,11 @@ KINDS: dict[str, Deliver] = {"webhook": _webhook, CONTENT: deliver_content}
 
 
 async def deliver(context: Context, job: Job) -> None:
-    """Tell all targets of a job that it has ended, and keep what became of each. One that cannot be told is logged."""
-    ended = context.records.get(job.id)
+    """Tell all targets of a job that it has ended, and keep what became of each. One that cannot be told is logged.
+
+    A database that is gone is waited for: an error here would end the workflow with targets that were never told.
+    """
+    ended = await recorded(context.records.get, job.id)
     if ended is None or not ended.deliver:
         return
     outcomes = [await _outcome(context, ended, target) for target in ended.deliver]
@@ -47,9 +50,9 @@ async def _outcome(context: Context, job: Job, target: dict[str, Any]) -> dict[s
     except Failure as failure:
         facts = {"job": job.id, **failure.as_json()}
         logger.error("The end of a job could not be delivered to its %s", kind, extra={"facts": facts})
-        context.records.count({f"undelivered_{kind}": 1})
+        await recorded(context.records.count, {f"undelivered_{kind}": 1})
         return {"target": kind, "error": failure.message, "kind": failure.kind}
-    context.records.count({f"delivered_{kind}": 1})
+    await recorded(context.records.count, {f"delivered_{kind}": 1})
     return {"target": kind, "error": None, **said}
 
 

@@ -112,6 +112,10 @@ class Records:
     def begin(self, job: str, run: int) -> Job | None:
         """A job of which a run begins or goes on; None if it was cancelled, removed, or another run has its place."""
         self._change(job, run, status="running", started_at=sa.func.coalesce(jobs.c.started_at, time.time()))
+        return self.current(job, run)
+
+    def current(self, job: str, run: int) -> Job | None:
+        """A job as it is; None if it was cancelled, removed, or another run has the place of this one."""
         known = self.get(job)
         return None if known is None or known.run != run or known.status == "cancelled" else known
 

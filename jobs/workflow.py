@@ -150,19 +150,19 @@ class _Run:
         return {}
 
     async def _end(self, job: Job, failure: Failure | None) -> dict[str, Any]:
+        """The status that the run ends with, also where another execution noted it: the targets must be told of it."""
         records = self._context.records
-        known = await recorded(records.get, job.id)
-        if known is None or known.run != self._run or known.status == "cancelled":
-            return {"status": SUPERSEDED}
-        if known.ended:  # by an execution that ended before this step was checkpointed
-            return {"status": known.status}
-        status: Status = "done" if failure is None else "failed"
-        if not await recorded(records.end, job.id, self._run, status, failure, known.pages_done):
-            return {"status": SUPERSEDED}
-        if failure is None:
-            await clean_up(self._context, job)
-        self._log(known, status, failure)
-        return {"status": status}
+        known = await recorded(records.current, job.id, self._run)
+        if known is not None and not known.ended:
+            status: Status = "done" if failure is None else "failed"
+            if await recorded(records.end, job.id, self._run, status, failure, known.pages_done):
+                if failure is None:
+                    await clean_up(self._context, job)
+                self._log(known, status, failure)
+                return {"status": status}
+            # Another execution was faster, or a database that broke off has kept the end without saying so.
+            known = await recorded(records.current, job.id, self._run)
+        return {"status": SUPERSEDED if known is None else known.status}
 
     async def _deliver(self, job: Job) -> dict[str, Any]:
         await deliver(self._context, job)

@@ -40,7 +40,7 @@ def pages(server: PageServer) -> Iterator[PageServer]:
 @pytest.fixture(autouse=True)
 def mended(faults: Path) -> Iterator[None]:
     yield
-    for fault in ("full-disk", "clock"):
+    for fault in ("full-disk", "clock", "lost-answer"):
         (faults / fault).unlink(missing_ok=True)
 
 
@@ -110,6 +110,18 @@ def test_jobs_that_were_accepted_before_the_api_was_killed_are_all_done_and_told
         assert all(text.count(b"ends.") == 3 for text in texts)
         until(lambda: {json.loads(body)["data"]["id"] for _, body in receiver.got} == set(accepted))
         assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 12  # one that is sent again has its id
+
+
+def test_a_job_is_told_of_whose_end_the_database_kept_although_it_broke_off_before_it_said_so(
+    api: Service, faults: Path
+) -> None:
+    with receiving() as receiver:
+        (faults / "lost-answer").touch()
+        job = api.submit(pdf(1), webhook=receiver.url)
+        assert api.wait(job)["status"] == "done"
+        until(lambda: receiver.got)
+    assert (faults / "lost-answer.struck").exists()
+    assert {headers["webhook-id"] for headers, _ in receiver.got} == {f"{job}.1.done"}
 
 
 def test_a_clock_that_is_set_by_hours_changes_nothing(api: Service, pages: PageServer, faults: Path) -> None:

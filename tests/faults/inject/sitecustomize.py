@@ -116,6 +116,22 @@ def break_store(module: Any) -> None:
     module.shutil = SimpleNamespace(copyfileobj=faulty_copy)
 
 
+def break_records(module: Any) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    end = module.Records.end
+
+    def faulty_end(records: Any, *arguments: Any) -> bool:
+        ended: bool = end(records, *arguments)
+        if asked("lost-answer") is not None:
+            (FAULTS / "lost-answer").unlink()  # the next answer arrives
+            struck("lost-answer")
+            raise OperationalError("COMMIT", {}, Exception("an injected end of the connection"))
+        return ended
+
+    module.Records.end = faulty_end
+
+
 def break_clock() -> None:
     now = time.time
     time.time = lambda: now() + float(asked("clock") or 0)
@@ -148,6 +164,7 @@ BREAK: dict[str, Callable[[Any], None]] = {
     "models.paddleocr_vl.model": break_vision,
     "engine.image_cache": break_images,
     "jobs.store": break_store,
+    "jobs.records": break_records,
 }
 
 break_clock()
