@@ -18,7 +18,14 @@ from engine.cuda_graphs import GpuCapture, graphs_for
 from engine.decode import Decode
 from engine.device import DeviceError, choose_device, choose_dtype, unused_gpu
 from engine.encode import Encode
-from engine.fastest import decode_attention_over, flash_exists, fuse_layers, use_own_rotation, vision_attention
+from engine.fastest import (
+    cache_dtype,
+    decode_attention_over,
+    flash_exists,
+    fuse_layers,
+    use_own_rotation,
+    vision_attention,
+)
 from engine.image_cache import ImageCache
 from engine.kv_cache import KVCache
 from engine.look import Look
@@ -115,7 +122,8 @@ def build_runner(config: EngineConfig, processor: Processor) -> ModelRunner:
     if config.max_model_len is None and sizes.length < DEFAULT_LENGTH:
         logger.warning("A request may have %d tokens, not %d, for which memory is short", sizes.length, DEFAULT_LENGTH)
     text = processor.config.text_config
-    cache = KVCache(text, slots=memory.slots, length=sizes.length, device=device, dtype=dtype)
+    stored = cache_dtype(device, dtype, text, config.weights)
+    cache = KVCache(text, slots=memory.slots, length=sizes.length, device=device, dtype=dtype, stored=stored)
     attention = decode_attention_over(cache, text.num_attention_heads, kernels, timer)
     recorded = RecordedSteps(model, cache, attention) if can_be_recorded(model, attention) else None
     encode_graphs = flash_exists(device, dtype) and sizes.graphs == GRAPHS_BYTES
@@ -230,6 +238,7 @@ def _plan_memory(
         processor.config,
         device,
         dtype,
+        stored=cache_dtype(device, dtype, processor.config.text_config, config.weights),
         image_tokens=-(-processor.bounds.max_pixels // pixels_per_token(processor)),
         weights=weights,
         workspaces=workspace_bytes(device, pages=networks.page_bytes > 0),

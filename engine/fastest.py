@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -39,6 +39,9 @@ from models.paddleocr_vl.model import PaddleOCRVL
 from models.paddleocr_vl.nvrtc import KernelError, Module
 from models.paddleocr_vl.slices import run
 from models.protocol import Sliced
+
+if TYPE_CHECKING:
+    from models.paddleocr_vl.cpu_attention import CpuAttention
 
 logger = logging.getLogger(__name__)
 
@@ -240,13 +243,30 @@ def decode_attention_over(cache: KVCache, heads: int, kernels: Kernels | None, t
 def _own_on_cpu(cache: KVCache, heads: int) -> DecodeAttention | None:
     """Attention by our own kernel where there is one: nothing else is as fast there, so nothing is measured."""
     kv_heads, head_dim = cache.entries.shape[3], cache.entries.shape[5]
+    kernel = _cpu_attention(heads, kv_heads, head_dim, cache.dtype, cache.entries.dtype)
+    return KernelAttention(cache, kernel) if kernel else None
+
+
+def _cpu_attention(*shape: Any) -> "CpuAttention | None":
     try:
         from models.paddleocr_vl.cpu_attention import CpuAttention  # needs LLVM, which a GPU does without
 
-        return KernelAttention(cache, CpuAttention(heads, kv_heads, head_dim, cache.dtype))
+        return CpuAttention(*shape)
     except (RuntimeError, ImportError) as error:
         logger.debug("Attention of decode steps is PyTorch's: %s", error)
         return None
+
+
+def cache_dtype(device: torch.device, dtype: torch.dtype, config: Any, weights: str) -> torch.dtype:
+    """The dtype that keys and values are stored in; `config` is the text config, `weights` the setting.
+
+    fp16 beside fp32 where our own kernel for CPUs reads them and weights have few bits, of which less is read: a step
+    of eight answers reads as many bytes of keys and values in fp32 as of weights in 8 bits. With WEIGHTS=auto, one text
+    of 580 changed by it.
+    """
+    shape = config.num_attention_heads, config.num_key_value_heads, config.head_dim, dtype, torch.float16
+    narrow = device.type == "cpu" and dtype == torch.float32 and weights in ("int8", "int4")
+    return torch.float16 if narrow and _cpu_attention(*shape) else dtype
 
 
 def _attend_seconds(way: DecodeAttention, cache: KVCache, heads: int, rows: int, length: int, timer: Timer) -> float:

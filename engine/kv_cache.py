@@ -11,22 +11,35 @@ from torch import Tensor
 class KVCache:
     """Keys and values of all slots, (layers, slots, 2, kv_heads, length + 1, D)."""
 
-    def __init__(self, config: Any, *, slots: int, length: int, device: torch.device, dtype: torch.dtype) -> None:
-        """`config` is the text config; `length` tokens fit in a slot, plus one scratch position."""
+    def __init__(
+        self,
+        config: Any,
+        *,
+        slots: int,
+        length: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        stored: torch.dtype | None = None,
+    ) -> None:
+        """`config` is the text config; `length` tokens fit in a slot, plus one scratch position.
+
+        `dtype`: of the keys and values that are given; `stored`: what they are rounded to, if that differs.
+        """
         self.scratch = length  # the position to which rows of a batch without a sequence write
         shape = (config.num_hidden_layers, slots, 2, config.num_key_value_heads, length + 1, config.head_dim)
-        self.dtype = dtype  # the keys' and values', as attention sees them
-        self.entries = zeros(shape, device, dtype)
+        self.dtype = dtype
+        self.entries = zeros(shape, device, stored or dtype)
         self._heads = self.entries.flatten(2, 3)  # keys' heads, then values'
 
     def write_prompt(self, layer: int, slot: int, start: int, kv: Tensor) -> tuple[Tensor, Tensor]:
         """Store a prompt's last L tokens, keys and then values (L, 2 * kv_heads, D), after its first `start`.
 
-        Returns views of the keys and values of the whole prompt, (kv_heads, start + L, D).
+        Returns the keys and values of the whole prompt as they are stored, (kv_heads, start + L, D), as views unless
+        they are stored in another dtype.
         """
         stop = start + len(kv)
         self._heads[layer, slot, :, start:stop].copy_(kv.transpose(0, 1))
-        keys, values = self.entries[layer, slot, :, :, :stop]
+        keys, values = self.entries[layer, slot, :, :, :stop].to(self.dtype)
         return keys, values
 
     def append(self, layer: int, slots: Tensor, cache_positions: Tensor, kv: Tensor) -> None:

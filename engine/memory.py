@@ -104,6 +104,7 @@ def plan(
     device: torch.device,
     dtype: torch.dtype,
     *,
+    stored: torch.dtype,
     image_tokens: int,
     weights: int,
     workspaces: int,
@@ -112,9 +113,9 @@ def plan(
 ) -> MemoryPlan:
     """The largest sizes with which enough slots fit, in `free` bytes or in GPU_MEMORY_LIMIT, and as many as then fit.
 
-    The weights are loaded already. `network` is the checkpoint's config, `image_tokens` the largest image by its own
-    settings, `page_bytes` what a page takes while a network looks at it. Raises DeviceError where SLOTS, or even a
-    single one, do not fit.
+    The weights are loaded already. `network` is the checkpoint's config, `stored` the dtype of the KV cache,
+    `image_tokens` the largest image by its own settings, `page_bytes` what a page takes while a network looks at it.
+    Raises DeviceError where SLOTS, or even a single one, do not fit.
     """
     limit = engine.gpu_memory_limit if device.type == "cuda" else None
     room = free - SPARE_BYTES if device.type == "cuda" else int(free * (1 - SPARE_SHARE))
@@ -131,7 +132,7 @@ def plan(
             graphs=sizes.graphs,
             workspaces=workspaces,
             slots=engine.slots or 1,
-            slot=slot_bytes(network.text_config, sizes.length, dtype) + logits_bytes(network),
+            slot=slot_bytes(network.text_config, sizes.length, stored) + logits_bytes(network),
             sizes=sizes,
         )
         fitting = (room + weights - found.besides_slots) // found.slot

@@ -13,7 +13,7 @@ from llvmlite import ir
 from torch import Tensor
 
 from models.paddleocr_vl.cpu_recording import Kernel, Part, empty
-from models.paddleocr_vl.llvm import FLOAT, INT64, Body, Module, lanes, number
+from models.paddleocr_vl.llvm import FLOAT, INT64, VALUES, Body, Module, lanes, number
 
 HEADS = (4, 2, 1)  # query heads of a task: the first number that divides those of a key's
 KEYS = 2  # keys that meet the queries together, so that there are enough sums
@@ -29,7 +29,7 @@ class Parameters(ctypes.Structure):
     _fields_ = [
         ("q", ctypes.c_void_p),  # (rows, heads, D) values
         ("kv", ctypes.c_void_p),  # (rows, 2 * kv_heads, D) values, of the new tokens: keys, then values
-        ("entries", ctypes.c_void_p),  # (slots, 2 * kv_heads, tokens, D) values
+        ("entries", ctypes.c_void_p),  # (slots, 2 * kv_heads, tokens, D) of the cache's dtype
         ("slots", ctypes.c_void_p),  # (rows,) int64
         ("positions", ctypes.c_void_p),  # (rows,) int64, of the new tokens
         ("scores", ctypes.c_void_p),  # (rows, heads, room) fp32
@@ -46,9 +46,14 @@ class Parameters(ctypes.Structure):
 class CpuAttention:
     """Attention for one shape of heads."""
 
-    def __init__(self, heads: int, kv_heads: int, head_dim: int, values: torch.dtype) -> None:
-        """`values`: the dtype of all tensors. Raises RuntimeError where nothing can be compiled."""
-        self._run = kernel(heads, kv_heads, head_dim, values)
+    def __init__(
+        self, heads: int, kv_heads: int, head_dim: int, values: torch.dtype, stored: torch.dtype | None = None
+    ) -> None:
+        """`values`: the dtype of all tensors; `stored`: that of the cache, where it differs.
+
+        Raises RuntimeError where nothing can be compiled.
+        """
+        self._run = kernel(heads, kv_heads, head_dim, values, stored or values)
 
     def attend(
         self,
@@ -76,13 +81,13 @@ class CpuAttention:
 
 
 @functools.cache
-def kernel(heads: int, kv_heads: int, head_dim: int, values: torch.dtype) -> Kernel:
+def kernel(heads: int, kv_heads: int, head_dim: int, values: torch.dtype, stored: torch.dtype) -> Kernel:
     """Raises RuntimeError where it cannot be compiled."""
     width = next((width for width in (lanes(), SHORTEST) if head_dim % (VECTORS * width) == 0), None)
     if width is None:
         raise RuntimeError(f"heads of {head_dim} numbers do not fill vectors")
     module = Module(Parameters, values)
-    shape = Shape(heads, kv_heads, head_dim, width)
+    shape = Shape(heads, kv_heads, head_dim, width, VALUES[stored])
     append, attend = module.add("append", shape.append), module.add("attend", shape.attend)
 
     def all_of_it(b: Body) -> None:
@@ -98,9 +103,10 @@ def kernel(heads: int, kv_heads: int, head_dim: int, values: torch.dtype) -> Ker
 class Shape:
     """What is compiled for one shape of heads."""
 
-    def __init__(self, heads: int, kv_heads: int, head_dim: int, width: int) -> None:
-        """`width`: numbers of a vector."""
+    def __init__(self, heads: int, kv_heads: int, head_dim: int, width: int, stored: ir.Type) -> None:
+        """`width`: numbers of a vector. `stored`: the kind of the cache's numbers."""
         self.heads, self.kv_heads, self.head_dim, self.width = heads, kv_heads, head_dim, width
+        self.stored = stored
         self.group = heads // kv_heads
         self.at_once = next(count for count in HEADS if self.group % count == 0)
 
@@ -115,7 +121,7 @@ class Shape:
             own = self._entries(b, row, head)
             place = b.mul(b.read(b.positions, row, INT64), number(self.head_dim))
             for lane in range(0, self.head_dim, b.lanes):
-                b.write_values(b.values_at(new, number(lane)), own, b.add(place, number(lane)))
+                b.write_values(b.values_at(new, number(lane)), own, b.add(place, number(lane)), self.stored)
 
     def attend(self, b: Body) -> None:
         """This thread's tasks: a few query heads of a row each."""
@@ -137,7 +143,7 @@ class Shape:
     def _entries(self, b: Body, row: ir.Value, head: ir.Value) -> ir.Value:
         """Address of the keys or values of a head in a row's cache."""
         slot = b.mul(b.read(b.slots, row, INT64), number(2 * self.kv_heads))
-        return b.value(b.entries, b.mul(b.add(slot, head), b.mul(b.tokens, number(self.head_dim))))
+        return b.value(b.entries, b.mul(b.add(slot, head), b.mul(b.tokens, number(self.head_dim))), self.stored)
 
     def _score(self, b: Body, q: ir.Value, keys: ir.Value, count: ir.Value, scores: list[ir.Value]) -> None:
         """Products of queries and keys; those beyond `count` are read from the cache, too, but not attended to."""
@@ -146,7 +152,9 @@ class Shape:
             sums = [[b.constant(0.0) for _ in range(KEYS)] for _ in scores]
             for lane in range(0, self.head_dim, b.lanes):
                 place = b.add(b.mul(key, number(self.head_dim)), number(lane))
-                values = [b.values_at(keys, b.add(place, number(each * self.head_dim))) for each in range(KEYS)]
+                values = [
+                    b.values_at(keys, b.add(place, number(each * self.head_dim)), self.stored) for each in range(KEYS)
+                ]
                 for own, totals in enumerate(sums):
                     query = b.values_at(q, number(own * self.head_dim + lane))
                     totals[:] = [b.math("fma", query, v, total) for v, total in zip(values, totals, strict=True)]
@@ -184,7 +192,7 @@ class Shape:
             sums = [[b.variable(b.floats, b.constant(0.0)) for _ in lanes_of] for _ in weights]
             with b.loop(number(0), count, number(1)) as key:
                 start = b.mul(key, number(self.head_dim))
-                own_values = [b.values_at(values, b.add(start, number(lane))) for lane in lanes_of]
+                own_values = [b.values_at(values, b.add(start, number(lane)), self.stored) for lane in lanes_of]
                 for own, totals in zip(weights, sums, strict=True):
                     weight = b.all_lanes(b.read(own, key, FLOAT))
                     for value, total in zip(own_values, totals, strict=True):

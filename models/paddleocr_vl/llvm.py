@@ -19,8 +19,9 @@ from llvmlite import binding, ir
 from models.cache_folder import cache_folder, replace_file
 
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-FLOAT, DOUBLE, POINTER, VOID = ir.FloatType(), ir.DoubleType(), ir.PointerType(), ir.VoidType()
-BYTES = {INT8: 1, INT16: 2, INT32: 4, FLOAT: 4, INT64: 8, DOUBLE: 8, POINTER: 8}
+HALF, FLOAT, DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
+POINTER, VOID = ir.PointerType(), ir.VoidType()
+BYTES = {INT8: 1, INT16: 2, HALF: 2, INT32: 4, FLOAT: 4, INT64: 8, DOUBLE: 8, POINTER: 8}
 DIGEST_BYTES = 32  # bytes of SHA-256
 LINE = 64  # bytes of the cache that are fetched together
 
@@ -37,7 +38,7 @@ EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.666
 EXP_RANGE = (-87.0, 88.0)  # beyond which fp32 has no room
 EXPONENT_BIAS, MANTISSA_BITS = 127, 23
 
-VALUES = {torch.float32: FLOAT, torch.bfloat16: INT16}
+VALUES = {torch.float32: FLOAT, torch.bfloat16: INT16, torch.float16: HALF}
 """Dtypes that a model's tensors may have, and what their memory is read as: bf16 is the first half of fp32's bits."""
 WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX512_CORE")  # as oneDNN names what may be used at most
 
@@ -128,27 +129,33 @@ class Body(ir.IRBuilder):  # type: ignore[misc] # it has no types
     def floats_at(self, pointer: ir.Value, index: ir.Value) -> ir.Value:
         return self.read(pointer, index, FLOAT, self.lanes)
 
-    def value(self, pointer: ir.Value, index: ir.Value) -> ir.Value:
-        """The address of a number of one of the model's tensors."""
-        return self.at(pointer, index, self._values)
+    def value(self, pointer: ir.Value, index: ir.Value, kind: ir.Type | None = None) -> ir.Value:
+        """The address of a number of one of the model's tensors; `kind`: of VALUES, where it has another dtype."""
+        return self.at(pointer, index, kind or self._values)
 
-    def values_at(self, pointer: ir.Value, index: ir.Value) -> ir.Value:
+    def values_at(self, pointer: ir.Value, index: ir.Value, kind: ir.Type | None = None) -> ir.Value:
         """A vector of fp32 from one of the model's tensors."""
-        if self._values == FLOAT:
-            return self.floats_at(pointer, index)
-        bits = self.zext(self.read(pointer, index, INT16, self.lanes), self.integers)
-        return self.bitcast(self.shl(bits, self._whole(16)), self.floats)
+        found = self.read(pointer, index, kind or self._values, self.lanes)
+        match found.type.element:
+            case ir.FloatType():
+                return found
+            case ir.HalfType():
+                return self.fpext(found, self.floats)
+        return self.bitcast(self.shl(self.zext(found, self.integers), self._whole(16)), self.floats)
 
-    def write_values(self, floats: ir.Value, pointer: ir.Value, index: ir.Value) -> None:
-        """Write a vector of fp32 to one of the model's tensors; bf16 is rounded to, to even."""
-        if self._values == FLOAT:
-            return self.write(floats, pointer, index, FLOAT)
-        bits = self.bitcast(floats, self.integers)
-        odd = self.and_(self.lshr(bits, self._whole(16)), self._whole(1))
-        nearest = self.add(bits, self.add(odd, self._whole(0x7FFF)))
-        is_nan = self.fcmp_unordered("uno", floats, floats)
-        high = self.lshr(self.select(is_nan, self._whole(0x7FC00000), nearest), self._whole(16))
-        return self.write(self.trunc(high, ir.VectorType(INT16, self.lanes)), pointer, index, INT16)
+    def write_values(self, floats: ir.Value, pointer: ir.Value, index: ir.Value, kind: ir.Type | None = None) -> None:
+        """Write a vector of fp32 to one of the model's tensors, rounded to even where it has two bytes."""
+        kind = kind or self._values
+        if kind == HALF:
+            floats = self.fptrunc(floats, ir.VectorType(HALF, self.lanes))
+        elif kind == INT16:
+            bits = self.bitcast(floats, self.integers)
+            odd = self.and_(self.lshr(bits, self._whole(16)), self._whole(1))
+            nearest = self.add(bits, self.add(odd, self._whole(0x7FFF)))
+            is_nan = self.fcmp_unordered("uno", floats, floats)
+            high = self.lshr(self.select(is_nan, self._whole(0x7FC00000), nearest), self._whole(16))
+            floats = self.trunc(high, ir.VectorType(INT16, self.lanes))
+        self.write(floats, pointer, index, kind)
 
     def _whole(self, value: int) -> ir.Constant:
         return ir.Constant(self.integers, [value] * self.lanes)

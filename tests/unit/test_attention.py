@@ -157,23 +157,26 @@ x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="our kernels are
 
 
 @x86
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [(torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16), (torch.float32, torch.float16)],
+)
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(16, 2, 128), (6, 2, 32), (3, 3, 64), (4, 2, 48)])
 @pytest.mark.parametrize("positions", [[0], [274], [5, 6, 7], [300, 17, 511, 80, 1, 2, 3, 599]])
 def test_our_kernel_for_cpus_stores_new_tokens_and_attends(
-    heads: int, kv_heads: int, head_dim: int, positions: list[int], dtype: torch.dtype
+    heads: int, kv_heads: int, head_dim: int, positions: list[int], dtype: torch.dtype, stored: torch.dtype
 ) -> None:
     rows = len(positions)
     new = random(rows, heads + 2 * kv_heads, head_dim, seed=0).to(dtype)
     q, kv = new[:, :heads], new[:, heads:]
-    entries = random(8, 2, kv_heads, 601, head_dim, seed=1).to(dtype)
+    entries = random(8, 2, kv_heads, 601, head_dim, seed=1).to(stored)
     slots = torch.arange(rows).flip(0)
-    y = CpuAttention(heads, kv_heads, head_dim, dtype).attend(
+    y = CpuAttention(heads, kv_heads, head_dim, dtype, stored).attend(
         q, kv, entries, slots, torch.tensor(positions), max(positions) + 1, 600
     )
     for row, (slot, position) in enumerate(zip(slots.tolist(), positions, strict=True)):
         keys, values = entries[slot, :, :, : position + 1].transpose(1, 2)
-        assert torch.equal(torch.cat((keys[-1], values[-1])), kv[row])
+        assert torch.equal(torch.cat((keys[-1], values[-1])), kv[row].to(stored))
         expected = naive(q[row : row + 1].float(), keys.float(), values.float(), causal=False)
         torch.testing.assert_close(y[row : row + 1], expected.to(dtype))
 

@@ -16,7 +16,7 @@ from transformers import PaddleOCRVLConfig
 
 from engine import fastest
 from engine.decode_attention import DecodeAttention, StoredAttention
-from engine.fastest import decode_attention_over
+from engine.fastest import cache_dtype, decode_attention_over
 from engine.kv_cache import KVCache
 from engine.timer import Timer
 from models.paddleocr_vl import attention, cpu_attention, llvm
@@ -131,13 +131,25 @@ def test_a_cpu_measures_no_attention_of_decode_steps(cache: KVCache, caplog: pyt
     assert caplog.messages == []
 
 
-def test_a_cpu_without_our_kernel_or_with_a_cache_in_fp16_uses_pytorchs(
-    cache: KVCache, config: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("device", "dtype", "weights", "expected"),
+    [
+        ("cpu", torch.float32, "int8", torch.float16),
+        ("cpu", torch.float32, "auto", torch.float32),
+        ("cpu", torch.bfloat16, "int8", torch.bfloat16),
+        ("cuda", torch.float32, "auto", torch.float32),
+    ],
+)
+def test_keys_and_values_have_two_bytes_on_a_cpu_whose_weights_have_few_bits(
+    config: Any, device: str, dtype: torch.dtype, weights: str, expected: torch.dtype
 ) -> None:
-    halves = KVCache(config.text_config, slots=4, length=IDLE, device=CPU, dtype=torch.float16)
-    assert isinstance(decode_attention_over(halves, HEADS, None, None), StoredAttention)
+    assert cache_dtype(torch.device(device), dtype, config.text_config, weights) == expected
+
+
+def test_a_cpu_without_our_kernel_uses_pytorchs(cache: KVCache, config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llvm, "OPENMP", None)
     cpu_attention.kernel.cache_clear()
+    assert cache_dtype(CPU, torch.float32, config.text_config, "int8") == torch.float32
     assert isinstance(decode_attention_over(cache, HEADS, None, None), StoredAttention)
 
 
