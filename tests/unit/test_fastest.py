@@ -209,7 +209,7 @@ def test_each_measurement_takes_images_of_new_shapes(monkeypatch: pytest.MonkeyP
     clock = Clock()
     monkeypatch.setattr(fastest, "time", clock)
     monkeypatch.setattr(fastest, "full_fused", clock.way("fused", 1.0))
-    monkeypatch.setattr(fastest, "_own_in_images", lambda _: [])
+    monkeypatch.setattr(fastest, "_own_in_images", lambda *_: [])
     monkeypatch.setattr(fastest, "full_by_products", clock.way("planned", 0.5, plan=20.0))
     for _ in range(3):
         assert vision_attention(CPU, torch.bfloat16, VISION).__name__ == "fused"
@@ -223,13 +223,13 @@ def test_the_time_to_plan_for_a_new_shape_counts_once_for_all_layers(
     clock = Clock()
     monkeypatch.setattr(fastest, "time", clock)
     monkeypatch.setattr(fastest, "full_fused", clock.way("fused", 1.0))
-    monkeypatch.setattr(fastest, "_own_in_images", lambda _: [])
+    monkeypatch.setattr(fastest, "_own_in_images", lambda *_: [])
     monkeypatch.setattr(fastest, "full_by_products", clock.way("planned", 0.5, plan))
     assert vision_attention(CPU, torch.bfloat16, VISION).__name__ == chosen
 
 
 def test_a_way_of_attention_that_cannot_run_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastest, "_own_in_images", lambda _: [])
+    monkeypatch.setattr(fastest, "_own_in_images", lambda *_: [])
     monkeypatch.setattr(fastest, "full_by_products", attention.full_flash)  # a CPU has none
     assert vision_attention(CPU, torch.bfloat16, VISION) is attention.full_fused
 
