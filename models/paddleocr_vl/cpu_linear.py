@@ -16,7 +16,6 @@ from models.paddleocr_vl.cpu_blocks import (
     MULTIPLE,
     STEPS,
     Blocks,
-    blocks_of,
     largest_of_rows,
     missing_sizes,
     nibbles_of,
@@ -168,6 +167,7 @@ class BlockLinear(StoredLinear):
         Raises RuntimeError where the kernels cannot be compiled, ImportError without llvmlite.
         """
         from models.paddleocr_vl.cpu_kernels import Multiply
+        from models.paddleocr_vl.cpu_packing import blocks_of
 
         super().__init__(linear, bits)
         self._outputs = linear.out_features
