@@ -89,7 +89,7 @@ class PaddleOCRVL(nn.Module):
         return run(self.text(x, positions, attend))
 
     def decode_sliced(self, x: Tensor, positions: Tensor, attend: Attend) -> Sliced[Tensor]:
-        """`decode` in slices of one layer each."""
+        """`decode` in slices of half a layer each."""
         return self.text(x, positions, attend)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -31,10 +31,17 @@ class TextLayer(nn.Module):
 
     def forward(self, index: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         """x: (N, hidden), cos and sin: (N, 1, D)."""
+        return self.with_feed_forward(self.with_attention(index, x, cos, sin, attend))
+
+    def with_attention(self, index: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+        """The first half of `forward`."""
         qkv = normed_linear(self.input_layernorm, self.qkv_proj, x).unflatten(-1, (-1, self.head_dim))
         self.rotate(qkv[:, : self.heads + self.kv_heads], cos, sin)
         attended = attend(index, qkv[:, : self.heads], qkv[:, self.heads :])
-        x = linear_add(self.o_proj, attended.flatten(1), x)
+        return linear_add(self.o_proj, attended.flatten(1), x)
+
+    def with_feed_forward(self, x: Tensor) -> Tensor:
+        """The second half."""
         return linear_add(self.down_proj, normed_linear(self.post_attention_layernorm, self.gate_up_proj, x), x)
 
 
@@ -64,10 +71,13 @@ class TextDecoder(nn.Module):
     def forward(self, x: Tensor, positions: Tensor, attend: Attend) -> Sliced[Tensor]:
         """x: (N, hidden) embeddings, positions: (3, N) -> (N, hidden), normalised, in the weights' dtype.
 
-        Each slice is a layer.
+        Each slice is half a layer.
         """
         cos, sin = self.angles(positions)
+        layer: Any
         for index, layer in enumerate(self.layers):
-            x = layer(index, x, cos, sin, attend)
+            x = layer.with_attention(index, x, cos, sin, attend)
+            yield
+            x = layer.with_feed_forward(x)
             yield
         return self.norm(x)

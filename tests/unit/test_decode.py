@@ -149,7 +149,7 @@ def test_sampling_parameters_act_the_same_alone_and_in_a_batch(
         tokens_of(batched), tokens_of(alone), strict=True
     ):
         assert token == expected
-        assert logprob == pytest.approx(expected_logprob, abs=1e-3)  # a CPU that plays a GPU has no products of 16 bits
+        assert logprob == pytest.approx(expected_logprob, abs=3e-3)  # a CPU that plays a GPU has no products of 16 bits
         assert [token for token, _ in top] == [token for token, _ in expected_top]
 
 
