@@ -33,10 +33,11 @@ KINDS: dict[str, Deliver] = {"webhook": _webhook, CONTENT: deliver_content}
 async def deliver(context: Context, job: Job) -> None:
     """Tell all targets of a job that it has ended, and keep what became of each. One that cannot be told is logged.
 
-    A database that is gone is waited for: an error here would end the workflow with targets that were never told.
+    A database that is gone is waited for: an error here would end the workflow with targets that were never told. Of a
+    job that waits again by now, its next end is told.
     """
     ended = await recorded(context.records.get, job.id)
-    if ended is None or not ended.deliver:
+    if ended is None or ended.run != job.run or not ended.deliver:
         return
     outcomes = [await _outcome(context, ended, target) for target in ended.deliver]
     data = json.dumps(outcomes).encode()

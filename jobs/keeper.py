@@ -1,4 +1,4 @@
-"""What every worker does beside reading: takes over from dead workers, and removes what is done with.
+"""What every worker does beside reading: takes over from dead workers, hands strays back, removes what is done with.
 
 All of it may be done by several workers at once, and twice.
 """
@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dbos import DBOS, WorkflowStatus
 
 from jobs.failures import ours
-from jobs.leases import Leases
+from jobs.leases import BEATS, Leases
 from jobs.queue import QUEUES, JobQueue
 from jobs.settings import JobSettings
+from jobs.strays import Strays
 
 logger = logging.getLogger(__name__)
 
-BEATS = 3  # in a lease
 SWEEP_SECONDS = 5.0  # between two looks at workflows that have ended
 ORPHANS_SECONDS = 3600.0  # between two looks for documents without a job
 SETTLED = 60.0  # seconds after which no worker is at work on what has ended
@@ -30,9 +30,10 @@ FINISHED = ["SUCCESS", "CANCELLED", *FAULTY]
 class Keeper(threading.Thread):
     """The thread that does it, until `stop`."""
 
-    def __init__(self, settings: JobSettings, queue: JobQueue, leases: Leases, version: str) -> None:
+    def __init__(self, settings: JobSettings, queue: JobQueue, leases: Leases, strays: Strays, version: str) -> None:
         super().__init__(name="keeper", daemon=True)
-        self._settings, self._queue, self._leases, self._version = settings, queue, leases, version
+        self._settings, self._queue, self._leases, self._strays = settings, queue, leases, strays
+        self._version = version
         self._stopping = threading.Event()
         self._due = {self._sweep: 0.0, self._remove_orphans: time.monotonic() + ORPHANS_SECONDS}
         self._every = {self._sweep: SWEEP_SECONDS, self._remove_orphans: ORPHANS_SECONDS}
@@ -45,6 +46,7 @@ class Keeper(threading.Thread):
         while not self._stopping.is_set():
             self._try(self._leases.beat)
             self._try(self._take_over)
+            self._try(self._strays.hand_back)
             self._try(self._show_life)
             for work, due in self._due.items():
                 if time.monotonic() >= due:

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 from jobs.tables import workers
 
+BEATS = 3  # in a lease
+
 
 class Leases:
     """The lease of one worker, and what it sees of the others'."""

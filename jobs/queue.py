@@ -1,6 +1,6 @@
 """What clients do with jobs: submit, cancel, retry, remove. A job and its workflow are one transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -120,14 +120,15 @@ class JobQueue:
                 self._enqueue(connection, again)
         return changed
 
-    def hand_back(self, worker: str) -> None:
-        """Let others go on at once with the unfinished jobs of a worker that works no more. Raises SQLAlchemyError."""
+    def claimed(self, worker: str) -> set[str]:
+        """The workflows that a worker has begun and not ended. Raises SQLAlchemyError."""
+        return {workflow for queue in QUEUES.values() for workflow in self._claimed(worker, queue)}
+
+    def hand_back(self, worker: str, workflows: Set[str]) -> None:
+        """Let any worker go on at once with some that this one has begun and not ended. Raises SQLAlchemyError."""
         for queue in QUEUES.values():
-            unfinished = self._client.list_workflows(
-                status="PENDING", queue_name=queue, executor_id=worker, load_input=False, load_output=False
-            )
-            if unfinished:
-                self._client.resume_workflows([workflow.workflow_id for workflow in unfinished], queue_name=queue)
+            if unfinished := self._claimed(worker, queue) & workflows:
+                self._client.resume_workflows(sorted(unfinished), queue_name=queue)
 
     def remove(self, job: Job) -> None:
         """Remove a job with its documents, whatever it is doing. Raises StoreError."""
@@ -136,6 +137,12 @@ class JobQueue:
         self.store.remove(job.id)
         self._client.delete_workflows([workflow_id(job.id, run) for run in range(1, job.run + 1)])
         self.records.remove(job.id)
+
+    def _claimed(self, worker: str, queue: str) -> set[str]:
+        found = self._client.list_workflows(
+            status="PENDING", queue_name=queue, executor_id=worker, load_input=False, load_output=False
+        )
+        return {workflow.workflow_id for workflow in found}
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:

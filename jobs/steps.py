@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from images.errors import InvalidImage, Unreachable
 from images.fetching import fetch
@@ -18,6 +18,7 @@ from jobs.job import Job
 from jobs.reading import PageFile
 from jobs.splitting import Pages, source_of, split
 from jobs.store import StoreError
+from jobs.tables import comes_back
 
 logger = logging.getLogger(__name__)
 
@@ -148,17 +149,12 @@ async def recorded(ask: Callable[..., T], *arguments: Any) -> T:
     while True:
         try:
             return await asyncio.to_thread(ask, *arguments)
-        except DBAPIError as error:
-            if not _comes_back(error):
+        except SQLAlchemyError as error:
+            if not comes_back(error):
                 raise
             waited += 1
             logger.warning("The database of jobs is waited for: %s", str(error).split("\n")[0])
             await _pause(waited)
-
-
-def _comes_back(error: DBAPIError) -> bool:
-    """Whether a database may be asked again: it is gone, or has ended this session, such as one that was idle."""
-    return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
 
 
 async def _pause(number: int) -> None:

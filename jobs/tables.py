@@ -7,6 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from dbos import DBOS
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 BUSY_MILLISECONDS = 30_000  # a writer of SQLite waits as long for another
 POOL = 20  # connections of one process
@@ -92,6 +94,15 @@ def migrate(engine: sa.Engine) -> None:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ocr_tables'))"))
         metadata.create_all(connection)
+
+
+def comes_back(error: SQLAlchemyError) -> bool:
+    """Whether a database may be asked again.
+
+    It is gone, has ended this session, such as one that was idle, or all connections of the pool are in use.
+    """
+    invalidated = isinstance(error, DBAPIError) and error.connection_invalidated
+    return invalidated or isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError))
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

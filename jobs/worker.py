@@ -22,6 +22,7 @@ from jobs.simple_ocr.intake import Intake
 from jobs.simple_ocr.message import Side
 from jobs.splitters import Splitters
 from jobs.store import Store
+from jobs.strays import Strays
 from jobs.tracing import Traces
 from jobs.workflow import register
 
@@ -46,7 +47,6 @@ class Worker:
         self._claim = Claim(engine, settings.jobs_worker_id)
         self.name = self._claim.name
         self._leases = Leases(engine, self.name, __version__, settings.jobs_lease_seconds)
-        self._keeper = Keeper(settings, queue, self._leases, __version__)
         side = Side(settings=settings, queue=queue, worker=self.name)
         self._intake = None if settings.nats_url is None else Intake(side)
         self._context = Context(
@@ -66,7 +66,9 @@ class Worker:
             "application_version": __version__,
             "run_migrations": False,
         }
-        DBOS(config=config)
+        dbos = DBOS(config=config)
+        strays = Strays(queue, self.name, dbos._active_workflows_set.activeList)
+        self._keeper = Keeper(settings, queue, self._leases, strays, __version__)
         _log_dbos_as_ours()
         register(self._context)
 
@@ -102,7 +104,7 @@ class Worker:
         ending.join(END_SECONDS)
         self._context.splitters.close()
         with contextlib.suppress(sa.exc.SQLAlchemyError, error.DBOSException):  # otherwise the lease runs out
-            self._queue.hand_back(self.name)
+            self._queue.hand_back(self.name, self._queue.claimed(self.name))
             self._leases.leave()
         self._claim.release()
         logger.info("Worker %s has ended", self.name)

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.job import Job, Priority
 from jobs.queue import JobQueue, OwnIdTakenError, QueueFullError
@@ -21,6 +20,7 @@ from jobs.simple_ocr.requests import OcrRequest
 from jobs.simple_ocr.results import OcrResult, result_of
 from jobs.simple_ocr.submitting import job_of, submit
 from jobs.store import StoreError
+from jobs.tables import comes_back
 from jobs.tracing import traceparent_of
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ WATCH_SECONDS = 0.5  # between two looks at a job
 PAUSE_SECONDS = 2.0  # after something could not be done for now
 SIGNS = 3  # signs of life within the time that a message is held for
 ENVELOPE = 4096  # bytes of an event beside its Markdown
-GONE = (OperationalError, InterfaceError, PoolTimeoutError, StoreError)  # what comes back by itself
 QUEUE_OWNER = "nats:"  # the owner of jobs where there are keys: no key has this name
 
 
@@ -194,7 +193,9 @@ class Message:
         while True:
             try:
                 return await asyncio.to_thread(work)
-            except GONE as error:
+            except (SQLAlchemyError, StoreError) as error:
+                if isinstance(error, SQLAlchemyError) and not comes_back(error):
+                    raise
                 logger.warning("%s; a message of the queue waits", error)
                 await asyncio.sleep(PAUSE_SECONDS)
 

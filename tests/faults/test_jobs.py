@@ -40,7 +40,7 @@ def pages(server: PageServer) -> Iterator[PageServer]:
 @pytest.fixture(autouse=True)
 def mended(faults: Path) -> Iterator[None]:
     yield
-    for fault in ("full-disk", "clock", "lost-answer"):
+    for fault in ("full-disk", "clock", "lost-answer", "lost-claim"):
         (faults / fault).unlink(missing_ok=True)
 
 
@@ -122,6 +122,17 @@ def test_a_job_is_told_of_whose_end_the_database_kept_although_it_broke_off_befo
         until(lambda: receiver.got)
     assert (faults / "lost-answer.struck").exists()
     assert {headers["webhook-id"] for headers, _ in receiver.got} == {f"{job}.1.done"}
+
+
+def test_a_job_is_read_once_whose_claim_the_database_kept_although_it_broke_off_before_it_said_so(
+    api: Service, pages: PageServer, faults: Path
+) -> None:
+    (faults / "lost-claim").touch()
+    job = api.submit(pdf(3))
+    assert api.wait(job)["status"] == "done"
+    assert (faults / "lost-claim.struck").exists()
+    assert f"Claimed and not begun, so that they wait again: {job}.1" in api.log
+    assert set(asked(pages, job).values()) == {1}
 
 
 def test_a_clock_that_is_set_by_hours_changes_nothing(api: Service, pages: PageServer, faults: Path) -> None:

@@ -2,14 +2,10 @@
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from sqlalchemy import event
 
 from jobs.context import Context
 from jobs.delivery import deliver, outcomes_name
@@ -21,27 +17,13 @@ from jobs.splitters import Splitters
 from jobs.store import Store
 from jobs.tables import connect, migrate
 from jobs.tracing import Traces
+from tests.broken_database import Break, break_off_once, idle, terminate
 from tests.jobs import ROOMY, job
 from tests.postgres import Postgres
 from tests.webhook_receiver import Receiver, receiving
 
 TARGETS = 2
 READING, COUNTING = "SELECT ocr_jobs.id", "INSERT INTO ocr_totals"
-Break = Callable[[sa.Connection, Any], None]
-
-
-def terminate(connection: sa.Connection, cursor: Any) -> None:
-    """End the session, as a server that is restarted does."""
-    cursor.execute("SELECT pg_backend_pid()")
-    (session,) = cursor.fetchone()
-    with connection.engine.connect() as other:
-        other.execute(sa.text("SELECT pg_terminate_backend(:session)"), {"session": session})
-
-
-def idle(_: sa.Connection, cursor: Any) -> None:
-    """Be idle in a transaction for longer than the server allows, as a process that is stopped."""
-    cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
-    time.sleep(0.5)
 
 
 @pytest.fixture
@@ -75,19 +57,6 @@ def ended_job(queue: JobQueue, receiver: Receiver) -> Job:
     return made
 
 
-def break_off_once(engine: sa.Engine, statement: str, how: Break) -> list[str]:
-    """Let a session end right before its first statement of this kind; the list names what was broken off."""
-    broken: list[str] = []
-
-    def before(connection: sa.Connection, cursor: Any, said: str, *_: object) -> None:
-        if not broken and said.startswith(statement):
-            broken.append(said)
-            how(connection, cursor)
-
-    event.listen(engine, "before_cursor_execute", before)
-    return broken
-
-
 @pytest.mark.parametrize("how", [terminate, idle])
 @pytest.mark.parametrize(
     ("statement", "status", "said"),
@@ -108,3 +77,18 @@ def test_all_targets_are_told_although_the_database_breaks_off_in_the_middle(
     assert [headers["webhook-id"] for headers, _ in receiver.got] == [f"{made.id}.1.done"] * TARGETS
     assert len(json.loads(context.store.get(outcomes_name(made)))) == TARGETS
     assert context.records.totals()[said] == TARGETS
+
+
+def test_of_a_job_that_was_retried_before_its_failure_was_told_only_the_next_end_is_told(
+    queue: JobQueue, context: Context
+) -> None:
+    with receiving(200) as receiver:
+        failed = job(deliver=[{"kind": "webhook", "url": receiver.url}])
+        queue.submit(failed)
+        queue.records.end(failed.id, 1, "failed")
+        assert queue.retry(failed)
+        asyncio.run(deliver(context, failed))
+        assert receiver.got == []
+        queue.records.end(failed.id, 2, "done")
+        asyncio.run(deliver(context, failed.model_copy(update={"run": 2})))
+    assert [headers["webhook-id"] for headers, _ in receiver.got] == [f"{failed.id}.2.done"]

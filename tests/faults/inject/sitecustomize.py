@@ -132,6 +132,22 @@ def break_records(module: Any) -> None:
     module.Records.end = faulty_end
 
 
+def break_claims(module: Any) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    claim = module.SystemDatabase.start_queued_workflows
+
+    def faulty_claim(database: Any, *arguments: Any, **more: Any) -> Any:
+        claimed = claim(database, *arguments, **more)
+        if claimed[0] and asked("lost-claim") is not None:
+            (FAULTS / "lost-claim").unlink()  # the next answer arrives
+            struck("lost-claim")
+            raise OperationalError("COMMIT", {}, Exception("an injected end of the connection"))
+        return claimed
+
+    module.SystemDatabase.start_queued_workflows = faulty_claim
+
+
 def break_clock() -> None:
     now = time.time
     time.time = lambda: now() + float(asked("clock") or 0)
@@ -165,6 +181,7 @@ BREAK: dict[str, Callable[[Any], None]] = {
     "engine.image_cache": break_images,
     "jobs.store": break_store,
     "jobs.records": break_records,
+    "dbos._sys_db": break_claims,
 }
 
 break_clock()
