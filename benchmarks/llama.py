@@ -31,6 +31,7 @@ REQUESTS = {Level(1): 2, Level(8): 8, Level(8, stream=False): 8}  # requests to 
 SLOTS = max(level.at_once for level in REQUESTS)
 CONTEXT = 2048  # tokens of each slot
 SETTLING_SECONDS = 8  # before a server that is ready ends: ours keeps its weights then, for the next start
+OF_STREAMS = ("first token", "inter-token", "longest gap")  # columns
 ALIKE = {"F16": "auto", "Q8_0": "int8"}  # a type of their weights -> WEIGHTS of ours with as many bits
 
 
@@ -93,7 +94,7 @@ def ratios(measured: Measurements, names: Sequence[str]) -> dict[str, Ratio]:
         ours, other = f"ours {weights}", f"llama-server {theirs}"
         for level in REQUESTS if {ours, other} <= set(names) else ():
             for name, path in COLUMNS.items():
-                if name == "GPU":  # this one compares CPUs
+                if name == "GPU" or (name in OF_STREAMS and not level.stream):  # this one compares CPUs
                     continue
                 sides = [measured.values(side, level, *path) for side in (ours, other)]
                 found[f"{level} at once, {name}, {weights}"] = Ratio(other, *sides)
