@@ -10,6 +10,7 @@ fetched.
 
 import ctypes
 import functools
+import math
 
 import torch
 from llvmlite import ir
@@ -25,16 +26,16 @@ from models.paddleocr_vl.cpu_tiles import (
     NIBBLES,
     PAIRS,
     SMALLEST,
+    TILES,
     Numbers,
     largest_norm,
     rounded,
     step_of,
     whole_numbers,
 )
-from models.paddleocr_vl.llvm import FLOAT, INT8, INT16, Body, Module, has_vnni, number
+from models.paddleocr_vl.llvm import FLOAT, INT8, INT16, Body, Module, has_vnni, lanes, number
 
-WIDENED = NARROW_PAIRS, NIBBLES  # numbers of blocks that are widened where many rows meet them
-MANY_ROWS = 64  # above which widening each block once is faster than whenever rows meet it
+FEW_ROWS = 64  # up to which 8 bits are widened whenever rows meet a block, and not once for all rows
 
 
 class Parameters(ctypes.Structure):
@@ -75,6 +76,7 @@ class Multiply:
         self._outputs = len(weight) * BLOCK
         self._numbers = numbers_of(weight)
         self._most = largest_norm(blocks.norm, weight[0].nbytes // self._numbers.bytes)
+        self._few = few_rows(self._numbers)
         self._run = kernel(self._numbers, values)
 
     def __call__(
@@ -97,7 +99,7 @@ class Multiply:
         whole = empty((rows, inputs), torch.uint8 if self._numbers is FOURS else torch.int16)
         steps = empty((2, rows), torch.float32)
         threads, widened = torch.get_num_threads(), None
-        if rows > MANY_ROWS and self._numbers in WIDENED:
+        if rows > self._few:
             widened = empty((threads, inputs * BLOCK), torch.int16)
         parameters = Parameters(
             x.data_ptr(),
@@ -131,6 +133,11 @@ def numbers_of(weight: Tensor) -> Numbers:
     return PAIRS if weight.dtype == torch.int16 else NARROW_PAIRS
 
 
+def few_rows(numbers: Numbers) -> float:
+    """Rows up to which blocks are not widened before rows meet them; those of 4 bits only for a single tile."""
+    return {NARROW_PAIRS: FEW_ROWS, NIBBLES: TILES[lanes()][0]}.get(numbers, math.inf)
+
+
 def address(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
@@ -143,25 +150,28 @@ def kernel(numbers: Numbers, values: torch.dtype) -> Kernel:
     module = Module(Parameters, values)
     prepare = module.add("round", _round_to_8_bits if numbers is FOURS else _round)
     gate = module.add("gate", _gate)
-    few = module.add("multiply", functools.partial(_multiply, numbers, False))
-    many = module.add("multiply_many", functools.partial(_multiply, numbers, True)) if numbers in WIDENED else few
-    module.add("product", functools.partial(_product, prepare, few, many, gate))
+    multiply = module.add("multiply", functools.partial(_multiply, numbers))
+    module.add("product", functools.partial(_product, prepare, multiply, gate))
     module.compile()
     parts = {"round": True, "multiply": False, "gate": True}
     return Kernel(module.function("product"), [Part(module.function(name), rows) for name, rows in parts.items()])
 
 
-def _multiply(numbers: Numbers, widened: bool, b: Body) -> None:
-    Tiles(b, numbers, widened).emit()
-
-
-def _product(prepare: ir.Function, few: ir.Function, many: ir.Function, gate: ir.Function, b: Body) -> None:
-    b.on_rows(prepare)
-    with b.if_else(b.icmp_signed("<=", b.rows, number(MANY_ROWS))) as (if_few, if_many):
+def _multiply(numbers: Numbers, b: Body) -> None:
+    few = few_rows(numbers)
+    if few == math.inf:
+        Tiles(b, numbers, widened=False).emit()
+        return
+    with b.if_else(b.icmp_signed("<=", b.rows, number(int(few)))) as (if_few, if_many):
         with if_few:
-            b.on_all_threads(few)
+            Tiles(b, numbers, widened=False).emit()
         with if_many:
-            b.on_all_threads(many)
+            Tiles(b, numbers, widened=True).emit()
+
+
+def _product(prepare: ir.Function, multiply: ir.Function, gate: ir.Function, b: Body) -> None:
+    b.on_rows(prepare)
+    b.on_all_threads(multiply)
     with b.if_given(b.gated):
         b.on_rows(gate)
 

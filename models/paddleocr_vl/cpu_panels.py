@@ -58,21 +58,20 @@ class Tiles:
             first = b.mul(panel, rows)
             end = b.smaller(b.add(first, rows), b.rows)
             b.store(first, done)
-            weights = self._weights(block)
+            stored = b.at(b.weight, b.mul(block, b.mul(b.inputs, number(self._stored.bytes))), INT8)
+            weights = self._widened_weights(stored) if self._widened else stored
             for at_once in TILES[b.lanes]:
                 start = b.load(done, typ=INT64)
                 stop = b.add(start, b.mul(b.sdiv(b.sub(end, start), number(at_once)), number(at_once)))
                 b.store(stop, done)
                 with b.loop(start, stop, number(at_once)) as row:
                     tile = [b.add(row, number(each)) for each in range(at_once)]
-                    self._tile(weights, block, tile, b.sub(row, first), b.sub(end, first))
+                    fetch = self._share_of_next(stored, at_once, b.sub(row, first), b.sub(end, first))
+                    self._tile(weights, block, tile, fetch)
 
-    def _weights(self, block: ir.Value) -> ir.Value:
-        """The weights of a block, as rows meet them."""
+    def _widened_weights(self, stored: ir.Value) -> ir.Value:
+        """The weights of a block, widened to 16 bits."""
         b = self.b
-        stored = b.at(b.weight, b.mul(block, b.mul(b.inputs, number(self._stored.bytes))), INT8)
-        if not self._widened:
-            return stored
         own = b.at(b.widened, b.mul(b.thread(), b.mul(b.inputs, number(BLOCK))), INT16)
         widen(b, stored, self._stored, own, b.inputs)
         return own
@@ -81,34 +80,32 @@ class Tiles:
         """x / by"""
         return self.b.sdiv(self.b.add(x, self.b.sub(by, number(1))), by)
 
-    def _tile(
-        self, weights: ir.Value, block: ir.Value, rows: list[ir.Value], done: ir.Value, of_panel: ir.Value
-    ) -> None:
-        """`done` of the panel's rows have met the block."""
+    def _tile(self, weights: ir.Value, block: ir.Value, rows: list[ir.Value], fetch: Callable[[], None]) -> None:
+        """Let a few rows meet a block; `fetch`: see `sums_of_products`."""
         b = self.b
         inputs = [b.at(b.rounded, b.mul(row, b.inputs), self.numbers.inputs) for row in rows]
-        fetch = self._share_of_next(weights, len(rows), done, of_panel)
         sums = sums_of_products(b, inputs, weights, b.inputs, self.numbers, fetch)
         for row, vectors in zip(rows, sums, strict=True):
             for vector, total in enumerate(vectors):
                 output = b.add(b.mul(block, number(BLOCK)), number(vector * b.lanes))
                 self._finish(b.sitofp(total, b.floats), row, output)
 
-    def _share_of_next(self, weights: ir.Value, rows: int, done: ir.Value, of_panel: ir.Value) -> Callable[[], None]:
-        """What fetches, in each step, a part of the next block: all tiles of this one together fetch it once."""
+    def _share_of_next(self, stored: ir.Value, rows: int, done: ir.Value, of_panel: ir.Value) -> Callable[[], None]:
+        """What fetches, in each step, a part of the next block: all tiles of this one together fetch it once.
+
+        `done` of the panel's rows have met this one.
+        """
         b = self.b
-        if self._widened:  # the next one is read, to be widened, before any row meets it
-            return lambda: None
         size = b.mul(b.inputs, number(self._stored.bytes))  # bytes of a block
         step = between_fetches(b, self.numbers, rows) * self._stored.bytes  # bytes between two calls
-        lines = step // LINE
+        lines = max(1, step // LINE)
         share = b.sdiv(number(step * rows), of_panel)
         place = b.variable(INT64, b.add(size, b.sdiv(b.mul(size, done), of_panel)))
 
         def fetch() -> None:
             begin = b.load(place, typ=INT64)
             for line in range(lines):
-                b.prefetch(b.at(weights, b.add(begin, b.sdiv(b.mul(share, number(line)), number(lines))), INT8))
+                b.prefetch(b.at(stored, b.add(begin, b.sdiv(b.mul(share, number(line)), number(lines))), INT8))
             b.store(b.add(begin, share), place)
 
         return fetch

@@ -15,7 +15,7 @@ LEVEL = {
     "requests_per_second": 0.5,
     "peak_rss_mb": 100.0,
 }
-WHOLE = LEVEL | {"inter_token": {"p50": None, "max": 0.0}}  # of answers that are not streamed
+WHOLE = LEVEL | {"inter_token": {"p50": None, "max": 0.0}}  # answers that are not streamed
 
 
 def measured(*names: str) -> Measurements:
