@@ -269,15 +269,15 @@ def embedding_bytes(config: Any, dtype: torch.dtype, tokens: int) -> int:
 
 
 def decoder_bytes(config: Any, dtype: torch.dtype, tokens: int, chunk: int) -> int:
-    """`TextLayer` at its widest, in the feed-forward network."""
+    """`TextLayer` at its widest: where positions are rotated, or in the feed-forward network."""
     narrow, wide = dtype.itemsize, residual_bytes(dtype)
     hidden, heads, kv_heads = config.hidden_size, config.num_attention_heads, config.num_key_value_heads
     angles = 2 * config.head_dim * 4
-    stream = 2 * hidden * wide  # before and after attention
-    attention = (2 * heads + 2 * kv_heads) * config.head_dim * narrow  # q, k, v and what was attended
+    qkv = (heads + 2 * kv_heads) * config.head_dim * narrow
+    rotation = qkv + (heads + kv_heads) * config.head_dim * (4 + 4 + narrow)  # queries and keys, with fp32 temporaries
     feed_forward = (hidden + 4 * config.intermediate_size) * narrow  # norm; gate and up, silu, product
     prompt = tokens * hidden * wide
-    return int(prompt + min(tokens, chunk) * (angles + stream + attention + feed_forward))
+    return int(prompt + min(tokens, chunk) * (angles + hidden * wide + max(rotation, feed_forward)))
 
 
 def residual_bytes(dtype: torch.dtype) -> int:

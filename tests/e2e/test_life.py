@@ -24,7 +24,8 @@ from tests.e2e.sample import MODEL, messages
 from tests.e2e.servers import HANG_SECONDS, ROOT, SECONDS_TO_START, Server, running, started, wait_until
 from tests.layouts import write_layout_checkpoint
 
-LONG: Any = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nothing ends it
+# More than ten seconds, if nothing ends it. At temperature 0 it would repeat itself, and guesses would halve that.
+LONG: Any = {"ignore_eos": True, "max_tokens": 8000, "temperature": 1.0}
 
 
 # One server's life
