@@ -114,7 +114,7 @@ def test_unknown_paths_add_no_series(client: httpx.Client) -> None:
 def test_busy_workers_are_summed_a_full_one_turns_away_and_a_killed_one_is_forgotten(
     two_workers: Server, client: httpx.Client
 ) -> None:
-    endless = TEXT_ONLY | only_x(client) | {"ignore_eos": True, "stream": True}
+    endless = TEXT_ONLY | only_x(client) | {"ignore_eos": True, "stream": True, "temperature": 1.0}
     client.close()
     with ExitStack() as stack:
         refused = 0

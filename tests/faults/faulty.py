@@ -86,8 +86,8 @@ def line_question(number: int = 0, **fields: Any) -> dict[str, Any]:
 
 
 def endless_question(number: int = 0, **fields: Any) -> dict[str, Any]:
-    """A request that takes minutes unless something ends it."""
-    endless = {"ignore_eos": True, "repetition_detection": False, "max_tokens": 8000}
+    """A request that takes more than ten seconds unless something ends it: guesses find few of its tokens."""
+    endless = {"ignore_eos": True, "repetition_detection": False, "max_tokens": 8000, "temperature": 1.0}
     return line_question(number) | endless | fields
 
 
