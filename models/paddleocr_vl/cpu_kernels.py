@@ -35,7 +35,7 @@ from models.paddleocr_vl.cpu_tiles import (
 )
 from models.paddleocr_vl.llvm import FLOAT, INT8, INT16, Body, Module, has_vnni, lanes, number
 
-FEW_ROWS = 64  # up to which 8 bits are widened whenever rows meet a block, and not once for all rows
+UNWIDENED_ROWS = 64  # up to which 8 bits are widened whenever rows meet a block, and not once for all rows
 
 
 class Parameters(ctypes.Structure):
@@ -135,7 +135,7 @@ def numbers_of(weight: Tensor) -> Numbers:
 
 def few_rows(numbers: Numbers) -> float:
     """Rows up to which blocks are not widened before rows meet them; those of 4 bits only for a single tile."""
-    return {NARROW_PAIRS: FEW_ROWS, NIBBLES: TILES[lanes()][0]}.get(numbers, math.inf)
+    return {NARROW_PAIRS: UNWIDENED_ROWS, NIBBLES: TILES[lanes()][0]}.get(numbers, math.inf)
 
 
 def address(tensor: Tensor | None) -> int | None:
