@@ -1,13 +1,32 @@
 """A PostgreSQL that breaks off: sessions that end right before a statement."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from jobs.queue import JobQueue
+from jobs.store import Store
+from jobs.tables import connect, migrate
+from tests.jobs import ROOMY
+from tests.postgres import Postgres
+
 Break = Callable[[sa.Connection, Any], None]
+
+
+@contextmanager
+def queue_on(database: Postgres, folder: Path) -> Iterator[JobQueue]:
+    """A queue in a database of its own, with documents in a folder."""
+    engine = connect(database.database().replace("postgresql://", "postgresql+psycopg://"))
+    migrate(engine)
+    made = JobQueue(engine, Store(str(folder / "documents")), ROOMY)
+    yield made
+    made.close()
+    engine.dispose()
 
 
 def terminate(connection: sa.Connection, cursor: Any) -> None:

@@ -17,8 +17,8 @@ from models.paddleocr_vl.llvm import FLOAT, INT64, VALUES, Body, Module, lanes, 
 
 HEADS = (4, 2, 1)  # query heads of a task: the first number that divides those of a key's
 KEYS = 2  # keys that meet the queries together, so that there are enough sums
-SHORTEST = 8  # numbers of a vector
 VECTORS = 2  # parts of a value that are summed together, likewise
+SHORTEST = 8  # numbers of a vector
 MULTIPLE = 16  # scores of a head have room for a multiple of it
 NEVER = float("-inf")  # the score of what is not attended to
 

@@ -86,14 +86,9 @@ def functions(heads: int, head_dim: int, values: torch.dtype) -> tuple[Callable[
     module = Module(Parameters, values)
     shape = Queries(heads, head_dim)
     for name, work in (("prepare", shape.prepare), ("attend", shape.attend)):
-        part = module.add(f"{name}_part", work)
-        module.add(name, functools.partial(_on_all_threads, part))
+        module.add_on_threads(name, module.add(f"{name}_part", work))
     module.compile()
     return module.function("prepare"), module.function("attend")
-
-
-def _on_all_threads(part: ir.Function, b: Body) -> None:
-    b.on_all_threads(part)
 
 
 class Queries(Heads):

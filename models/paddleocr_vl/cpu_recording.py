@@ -121,8 +121,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 def run_stages() -> Callable[[Any], None]:
     """Raises RuntimeError where it cannot be compiled."""
     module = Module(Parameters)
-    part = module.add("part", _run)
-    module.add("run", lambda b: b.on_all_threads(part))
+    module.add_on_threads("run", module.add("part", _run))
     module.compile()
     return module.function("run")
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from models.paddleocr_vl.cpu_blocks import GROUP
+from models.paddleocr_vl.cpu_blocks import FOUR, GROUP, MULTIPLE
 from models.paddleocr_vl.llvm import BYTES, FLOAT, INT8, INT16, INT32, Body, number
 
-BLOCK = 16  # outputs
+BLOCK = MULTIPLE  # outputs
 TILES = {8: (4, 3, 2, 1), 16: (8, 4, 2, 1)}  # lanes -> rows that meet a block together: their sums fill registers
 CHAINS = 8  # sums at least, since each waits for the one before
 LARGEST = 32767  # number of 16 bits, but for one that has no negative
@@ -39,7 +39,7 @@ class Numbers:
 
 
 PAIRS, NARROW_PAIRS = Numbers(INT16, 2, 16), Numbers(INT16, 2, 8)
-FOURS = Numbers(INT8, 4, 8)  # inputs are not negative; needs VNNI
+FOURS = Numbers(INT8, FOUR, 8)  # inputs are not negative; needs VNNI
 NIBBLES = Numbers(INT16, 2, 5, GROUP)  # steps and offsets of a group included
 HALF = BLOCK * GROUP // 2  # bytes of the weights of a group, before its steps
 

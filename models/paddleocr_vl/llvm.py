@@ -274,6 +274,10 @@ class Module:
         body.ret_void()
         return made
 
+    def add_on_threads(self, name: str, work: ir.Function) -> None:
+        """A function that runs another one of the module on all threads."""
+        self.add(name, lambda b: b.on_all_threads(work))
+
     def compile(self) -> None:
         """The machine's code is kept in a file, since LLVM takes 0.1 to 0.4 s for a module."""
         binding.initialize_native_target()

@@ -14,11 +14,9 @@ from jobs.queue import JobQueue
 from jobs.readers import readers
 from jobs.settings import load_job_settings
 from jobs.splitters import Splitters
-from jobs.store import Store
-from jobs.tables import connect, migrate
 from jobs.tracing import Traces
-from tests.broken_database import Break, break_off_once, idle, terminate
-from tests.jobs import ROOMY, job
+from tests.broken_database import Break, break_off_once, idle, queue_on, terminate
+from tests.jobs import job
 from tests.postgres import Postgres
 from tests.webhook_receiver import Receiver, receiving
 
@@ -28,12 +26,8 @@ READING, COUNTING = "SELECT ocr_jobs.id", "INSERT INTO ocr_totals"
 
 @pytest.fixture
 def queue(database: Postgres, tmp_path: Path) -> Iterator[JobQueue]:
-    engine = connect(database.database().replace("postgresql://", "postgresql+psycopg://"))
-    migrate(engine)
-    made = JobQueue(engine, Store(str(tmp_path / "documents")), ROOMY)
-    yield made
-    made.close()
-    engine.dispose()
+    with queue_on(database, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

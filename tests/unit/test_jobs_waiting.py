@@ -15,10 +15,8 @@ from jobs.queue import JobQueue
 from jobs.settings import load_job_settings
 from jobs.simple_ocr.message import Message, Side
 from jobs.steps import recorded
-from jobs.store import Store
-from jobs.tables import connect, migrate
-from tests.broken_database import Break, break_off_once, idle, terminate
-from tests.jobs import ROOMY, job
+from tests.broken_database import Break, break_off_once, idle, queue_on, terminate
+from tests.jobs import job
 from tests.postgres import Postgres
 
 Wait = Callable[[JobQueue, Callable[[], Any]], Coroutine[Any, Any, Any]]
@@ -43,12 +41,8 @@ def wait(request: pytest.FixtureRequest) -> Wait:
 
 @pytest.fixture
 def queue(database: Postgres, tmp_path: Path) -> Iterator[JobQueue]:
-    engine = connect(database.database().replace("postgresql://", "postgresql+psycopg://"))
-    migrate(engine)
-    made = JobQueue(engine, Store(str(tmp_path / "documents")), ROOMY)
-    yield made
-    made.close()
-    engine.dispose()
+    with queue_on(database, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -116,36 +116,29 @@ def break_store(module: Any) -> None:
     module.shutil = SimpleNamespace(copyfileobj=faulty_copy)
 
 
-def break_records(module: Any) -> None:
+def losing_an_answer(fault: str, method: Any, is_kept: Callable[[Any], bool]) -> Any:
+    """A method after whose commit the connection ends once, where what it returns tells that something was kept."""
     from sqlalchemy.exc import OperationalError
 
-    end = module.Records.end
-
-    def faulty_end(records: Any, *arguments: Any) -> bool:
-        ended: bool = end(records, *arguments)
-        if asked("lost-answer") is not None:
-            (FAULTS / "lost-answer").unlink()  # the next answer arrives
-            struck("lost-answer")
+    def faulty(*arguments: Any, **more: Any) -> Any:
+        returned = method(*arguments, **more)
+        if is_kept(returned) and asked(fault) is not None:
+            (FAULTS / fault).unlink()  # the next answer arrives
+            struck(fault)
             raise OperationalError("COMMIT", {}, Exception("an injected end of the connection"))
-        return ended
+        return returned
 
-    module.Records.end = faulty_end
+    return faulty
+
+
+def break_records(module: Any) -> None:
+    module.Records.end = losing_an_answer("lost-answer", module.Records.end, lambda _: True)
 
 
 def break_claims(module: Any) -> None:
-    from sqlalchemy.exc import OperationalError
-
-    claim = module.SystemDatabase.start_queued_workflows
-
-    def faulty_claim(database: Any, *arguments: Any, **more: Any) -> Any:
-        claimed = claim(database, *arguments, **more)
-        if claimed[0] and asked("lost-claim") is not None:
-            (FAULTS / "lost-claim").unlink()  # the next answer arrives
-            struck("lost-claim")
-            raise OperationalError("COMMIT", {}, Exception("an injected end of the connection"))
-        return claimed
-
-    module.SystemDatabase.start_queued_workflows = faulty_claim
+    database = module.SystemDatabase
+    claim = database.start_queued_workflows
+    database.start_queued_workflows = losing_an_answer("lost-claim", claim, lambda claimed: bool(claimed[0]))
 
 
 def break_clock() -> None:
